@@ -1,0 +1,27 @@
+"""The errors facerelief raises on purpose.
+
+Every message is one line that names the file or argument, what was expected, and what to do. The command line prints
+exactly that line; anything else reaching the user is a bug.
+"""
+
+from __future__ import annotations
+
+
+class FacereliefError(Exception):
+    """Base of all deliberate errors."""
+
+
+class ImageError(FacereliefError):
+    """A picture that cannot be read or used."""
+
+
+class NoFaceError(FacereliefError):
+    """A readable picture in which no face was found."""
+
+
+class ModelError(FacereliefError):
+    """A face model file with missing, mis-shaped or forbidden content."""
+
+
+class OutputError(FacereliefError):
+    """A result that cannot be written (permissions, disk full, already there)."""

@@ -1,0 +1,93 @@
+"""The one camera type: weak perspective (scaled orthography).
+
+Convention: model and camera space are right-handed millimetres, x to the image's right, y up, z toward the viewer. Image
+space is pixels, origin top-left, y down, pixel (i, j) covering [j, j+1) x [i, i+1). With (x, y, z) = R p:
+
+    u = s x + t_u        v = t_v - s y        R = R_z(roll) R_y(yaw) R_x(pitch)
+
+so yaw > 0 turns the face to the image's right, pitch > 0 makes it look down, roll > 0 tilts it counter-clockwise as seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.geometry.rotation import euler_from_matrix, matrix_from_euler
+
+Float = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class WeakPerspective:
+    """Pose of a face in a picture: angles in radians, translation in px, scale in px/mm."""
+
+    pitch: float
+    yaw: float
+    roll: float
+    translation_u: float
+    translation_v: float
+    scale: float
+
+    @classmethod
+    def from_vector(cls, pose: ArrayLike) -> WeakPerspective:
+        """From (pitch, yaw, roll, t_u, t_v, s)."""
+        pitch, yaw, roll, tu, tv, s = (float(x) for x in np.asarray(pose, dtype=float).reshape(6))
+        return cls(pitch, yaw, roll, tu, tv, s)
+
+    @classmethod
+    def from_matrix(cls, rotation: ArrayLike, translation: ArrayLike, scale: float) -> WeakPerspective:
+        """From a (3, 3) rotation, (2,) translation in px and a scale in px/mm."""
+        pitch, yaw, roll = euler_from_matrix(np.asarray(rotation, dtype=float))
+        tu, tv = (float(x) for x in np.asarray(translation, dtype=float).reshape(2))
+        return cls(pitch, yaw, roll, tu, tv, float(scale))
+
+    @property
+    def vector(self) -> NDArray[np.float64]:
+        """(6,) pose vector (pitch, yaw, roll, t_u, t_v, s)."""
+        return np.array([self.pitch, self.yaw, self.roll, self.translation_u, self.translation_v, self.scale])
+
+    @property
+    def rotation(self) -> NDArray[np.float64]:
+        """(3, 3) rotation from model to camera space."""
+        return matrix_from_euler(self.pitch, self.yaw, self.roll)
+
+    def to_camera(self, points: ArrayLike) -> Float:
+        """(..., 3) model points, mm -> (..., 3) rotated to camera space, mm."""
+        p = np.asarray(points)
+        return p @ self.rotation.T.astype(p.dtype)
+
+    def project(self, points: ArrayLike) -> Float:
+        """(..., 3) model points, mm -> (..., 3) of (u px, v px, z mm); larger z is nearer."""
+        q = self.to_camera(points)
+        u = self.scale * q[..., 0] + self.translation_u
+        v = self.translation_v - self.scale * q[..., 1]
+        return np.stack([u, v, q[..., 2]], axis=-1).astype(q.dtype)
+
+    def unproject(self, uvz: ArrayLike) -> Float:
+        """Inverse of `project`: (..., 3) of (u px, v px, z mm) -> (..., 3) model points, mm."""
+        q = np.asarray(uvz)
+        x = (q[..., 0] - self.translation_u) / self.scale
+        y = (self.translation_v - q[..., 1]) / self.scale
+        camera = np.stack([x, y, q[..., 2]], axis=-1).astype(q.dtype)
+        return camera @ self.rotation.astype(q.dtype)
+
+    def in_crop(self, left: float, top: float, zoom: float) -> WeakPerspective:
+        """The same pose seen in a crop whose corner is (left, top) px, magnified by `zoom`."""
+        return replace(
+            self,
+            translation_u=(self.translation_u - left) * zoom,
+            translation_v=(self.translation_v - top) * zoom,
+            scale=self.scale * zoom,
+        )
+
+    def from_crop(self, left: float, top: float, zoom: float) -> WeakPerspective:
+        """Inverse of `in_crop`: a pose found in the crop, in the full picture's pixels."""
+        return replace(
+            self,
+            translation_u=self.translation_u / zoom + left,
+            translation_v=self.translation_v / zoom + top,
+            scale=self.scale / zoom,
+        )

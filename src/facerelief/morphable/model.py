@@ -1,0 +1,203 @@
+"""The one face model type: a linear model of shape, expression and skin colour over a fixed topology.
+
+    p = mean + identity a + expression e          albedo = albedo_mean + albedo b
+
+Units: positions in mm, `a` and `b` in standard deviations, `e` in ARKit weights ([0, 1]) for named blendshapes or in
+standard deviations for statistical bases. Model space is right-handed: x to the image's right, y up, z toward the viewer, for
+a face that looks at the viewer (so the person's left side has x > 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.errors import ModelError
+
+Float32 = NDArray[np.float32]
+Int32 = NDArray[np.int32]
+ExpressionKind = Literal["blendshape", "pca"]
+
+
+@dataclass(frozen=True, eq=False)
+class SurfacePoints:
+    """Points fixed to the surface: vertex triples (L, 3) int32 and barycentric weights (L, 3) float32 summing to 1."""
+
+    vertices: Int32
+    weights: Float32
+
+    def __len__(self) -> int:
+        return len(self.vertices)
+
+    @classmethod
+    def at_vertices(cls, indices: ArrayLike) -> SurfacePoints:
+        """Points that are vertices themselves."""
+        index = np.asarray(indices, dtype=np.int32).reshape(-1)
+        weights = np.zeros((len(index), 3), np.float32)
+        weights[:, 0] = 1.0
+        return cls(np.repeat(index[:, None], 3, axis=1), weights)
+
+    def of(self, per_vertex: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(N, ...) values per vertex -> (L, ...) values at the points."""
+        weights = self.weights.reshape(self.weights.shape + (1,) * (per_vertex.ndim - 1))
+        return (per_vertex[self.vertices] * weights.astype(per_vertex.dtype)).sum(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Contour:
+    """Where an outline landmark may lie when the head turns.
+
+    landmarks (C,) int32 index into the landmark set; candidates (C, R) int32 vertex ids along the surface from the ear side
+    inward. Under a pose the landmark is the candidate that projects outermost (methods: dynamic contour rows).
+    """
+
+    landmarks: Int32
+    candidates: Int32
+
+
+@dataclass(frozen=True, eq=False)
+class FaceModel:
+    """A linear face model. Bases are stored vertex-major so that rows of any vertex subset are one gather."""
+
+    name: str
+    """Short name, written to results."""
+    mean: Float32
+    """(N, 3) mean neutral shape, mm."""
+    identity: Float32
+    """(N, 3, K) displacement of one standard deviation of each identity component, mm."""
+    expression: Float32
+    """(N, 3, E) displacement of each expression at weight 1 (blendshape) or one standard deviation (pca), mm."""
+    expression_names: tuple[str, ...]
+    """E names; ARKit's where the model has them."""
+    triangles: Int32
+    """(T, 3) vertex ids, counter-clockwise from outside."""
+    albedo_mean: Float32
+    """(N, 3) mean skin colour, sRGB-coded in [0, 1]."""
+    albedo: Float32
+    """(N, 3, A) colour change of one standard deviation; A may be 0."""
+    uv: Float32
+    """(M, 2) texture coordinates, v up; M may be 0."""
+    uv_triangles: Int32
+    """(T, 3) ids into uv (or (0, 3))."""
+    expression_kind: ExpressionKind = "blendshape"
+    landmarks: Mapping[str, SurfacePoints] = field(default_factory=dict[str, SurfacePoints])
+    """Named landmark sets: "ibug68", "mediapipe478"."""
+    contours: Mapping[str, Contour] = field(default_factory=dict[str, Contour])
+    """Outline candidates per landmark set."""
+    regions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
+    """Named (N,) vertex masks, e.g. face, narrow_face, eyes, lips, nose, brows, ears, eyeballs."""
+    symmetry: Int32 | None = None
+    """(N,) id of each vertex's mirror image across x = 0, or None."""
+    version: str = "1"
+    """Version of the model's data, written to results."""
+    licence: str = "unknown"
+    """One line: terms and attribution."""
+
+    def __post_init__(self) -> None:
+        n = len(self.mean)
+        e = len(self.expression_names)
+        expected: list[tuple[str, tuple[int, ...], tuple[int | None, ...]]] = [
+            ("mean", self.mean.shape, (n, 3)),
+            ("identity", self.identity.shape, (n, 3, None)),
+            ("expression", self.expression.shape, (n, 3, e)),
+            ("triangles", self.triangles.shape, (None, 3)),
+            ("albedo_mean", self.albedo_mean.shape, (n, 3)),
+            ("albedo", self.albedo.shape, (n, 3, None)),
+            ("uv", self.uv.shape, (None, 2)),
+            ("uv_triangles", self.uv_triangles.shape, (None, 3)),
+        ]
+        for label, shape, want in expected:
+            if len(shape) != len(want) or any(w is not None and s != w for s, w in zip(shape, want)):
+                wanted = tuple("any" if w is None else w for w in want)
+                raise ModelError(f"model {self.name!r}: {label} has shape {shape}, expected {wanted}")
+        self._check_indices(n)
+
+    def _check_indices(self, n: int) -> None:
+        checks: list[tuple[str, Int32, int]] = [("triangles", self.triangles, n)]
+        if len(self.uv_triangles):
+            checks.append(("uv_triangles", self.uv_triangles, len(self.uv)))
+        checks += [(f"landmarks {k}", v.vertices, n) for k, v in self.landmarks.items()]
+        checks += [(f"contour {k}", v.candidates, n) for k, v in self.contours.items()]
+        if self.symmetry is not None:
+            checks.append(("symmetry", self.symmetry, n))
+        for label, index, limit in checks:
+            if index.size and (int(index.min()) < 0 or int(index.max()) >= limit):
+                raise ModelError(f"model {self.name!r}: {label} refers to vertices outside 0..{limit - 1}")
+        for label, mask in self.regions.items():
+            if mask.shape != (n,):
+                raise ModelError(f"model {self.name!r}: region {label} has shape {mask.shape}, expected ({n},)")
+
+    @property
+    def n_vertices(self) -> int:
+        return len(self.mean)
+
+    @property
+    def n_identity(self) -> int:
+        return self.identity.shape[2]
+
+    @property
+    def n_expression(self) -> int:
+        return self.expression.shape[2]
+
+    @property
+    def n_albedo(self) -> int:
+        return self.albedo.shape[2]
+
+    @property
+    def expression_bounds(self) -> tuple[float, float]:
+        """Range that expression coefficients are kept in by the fitters."""
+        return (0.0, 1.0) if self.expression_kind == "blendshape" else (-4.0, 4.0)
+
+    def shape(self, identity: ArrayLike | None = None, expression: ArrayLike | None = None) -> Float32:
+        """(N, 3) float32 vertices in mm. Shorter coefficient vectors leave the remaining components at zero."""
+        out = self.mean.reshape(-1).copy()
+        for basis, coefficients, label in (
+            (self.identity, identity, "identity"),
+            (self.expression, expression, "expression"),
+        ):
+            if coefficients is not None:
+                out += _apply(basis, coefficients, label)
+        return out.reshape(-1, 3)
+
+    def skin(self, albedo: ArrayLike | None = None) -> Float32:
+        """(N, 3) float32 albedo, sRGB-coded; values may leave [0, 1] slightly, clip for display."""
+        out = self.albedo_mean.reshape(-1).copy()
+        if albedo is not None:
+            out += _apply(self.albedo, albedo, "albedo")
+        return out.reshape(-1, 3)
+
+    def expression_weights(self, weights: Mapping[str, float]) -> Float32:
+        """(E,) vector from named weights; unknown names raise ModelError."""
+        index = {name: i for i, name in enumerate(self.expression_names)}
+        out = np.zeros(self.n_expression, np.float32)
+        for name, weight in weights.items():
+            if name not in index:
+                known = ", ".join(self.expression_names[:4])
+                raise ModelError(f"model {self.name!r} has no expression {name!r} (it has {known}, ...)")
+            out[index[name]] = weight
+        return out
+
+    def truncated(self, identity: int | None = None, albedo: int | None = None) -> FaceModel:
+        """The same model with only the first components."""
+        return replace(self, identity=self.identity[:, :, :identity], albedo=self.albedo[:, :, :albedo])
+
+
+def _apply(basis: Float32, coefficients: ArrayLike, label: str) -> Float32:
+    c = np.asarray(coefficients, dtype=np.float32).reshape(-1)
+    k = basis.shape[2]
+    if len(c) > k:
+        raise ModelError(f"{len(c)} {label} coefficients given, the model has {k}")
+    flat = basis.reshape(-1, k)
+    return flat @ c if len(c) == k else flat[:, : len(c)] @ c
+
+
+def concatenate_points(parts: Sequence[SurfacePoints]) -> SurfacePoints:
+    """Landmark sets one after another."""
+    return SurfacePoints(
+        np.concatenate([p.vertices for p in parts]).astype(np.int32),
+        np.concatenate([p.weights for p in parts]).astype(np.float32),
+    )

@@ -1,0 +1,78 @@
+"""The result everybody passes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.morphable.model import FaceModel
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class DepthPatch:
+    """Depth on the photo's pixel grid inside a rectangle.
+
+    depth (h, w) float32, mm along camera z, larger is nearer, NaN off the face; its pixel (i, j) is the photo's pixel
+    (top + i, left + j).
+    """
+
+    depth: Float32
+    left: int
+    top: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """One face of one picture: everything that was found, in the units of docs/conventions.md."""
+
+    image: NDArray[np.uint8]
+    """(H, W, 3) the picture, upright, RGB."""
+    model: FaceModel
+    camera: WeakPerspective
+    identity: Float32
+    """(K,) standard deviations."""
+    expression: Float32
+    """(E,) weights named by model.expression_names."""
+    albedo: Float32
+    """(A,) standard deviations."""
+    light: Float32
+    """(9, 3) spherical-harmonic coefficients per colour channel, normal in camera space."""
+    box: tuple[float, float, float, float]
+    """Detected box in px: left, top, right, bottom."""
+    confidence: float
+    """0..1."""
+    method: str
+    """"fit" or a network's name."""
+    coarse: DepthPatch
+    """Depth of the model's surface."""
+    fine: DepthPatch | None = None
+    """Depth with relief, or None where the method gives none."""
+    warnings: tuple[str, ...] = ()
+    timings_ms: dict[str, float] = field(default_factory=dict[str, float])
+    source: str = ""
+    """Where the picture came from (file name), empty for arrays."""
+
+    @property
+    def vertices(self) -> Float32:
+        """(N, 3) the shape with expression, model space, mm."""
+        return self.model.shape(self.identity, self.expression)
+
+    @property
+    def neutral(self) -> Float32:
+        """(N, 3) the same person without expression, model space, mm."""
+        return self.model.shape(self.identity)
+
+    @property
+    def landmarks68_mm(self) -> Float32:
+        """(68, 3) iBUG landmarks on the shape with expression, model space, mm."""
+        return self.model.landmarks["ibug68"].of(self.vertices).astype(np.float32)
+
+    @property
+    def landmarks68_px(self) -> Float32:
+        """(68, 2) the same landmarks in the picture."""
+        return self.camera.project(self.landmarks68_mm)[:, :2].astype(np.float32)
