@@ -1,11 +1,13 @@
 """The one camera type: weak perspective (scaled orthography).
 
-Convention: model and camera space are right-handed millimetres, x to the image's right, y up, z toward the viewer. Image
-space is pixels, origin top-left, y down, pixel (i, j) covering [j, j+1) x [i, i+1). With (x, y, z) = R p:
+Convention: model and camera space are right-handed millimetres, x to the image's right, y up, z toward the
+viewer. Image space is pixels, origin top-left, y down, pixel (i, j) covering [j, j+1) x [i, i+1). With
+(x, y, z) = R p:
 
     u = s x + t_u        v = t_v - s y        R = R_z(roll) R_y(yaw) R_x(pitch)
 
-so yaw > 0 turns the face to the image's right, pitch > 0 makes it look down, roll > 0 tilts it counter-clockwise as seen.
+so yaw > 0 turns the face to the image's right, pitch > 0 makes it look down, roll > 0 tilts it
+counter-clockwise as seen.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from facerelief.geometry.normals import floating
 from facerelief.geometry.rotation import euler_from_matrix, matrix_from_euler
 
 Float = NDArray[np.floating]
@@ -56,7 +59,7 @@ class WeakPerspective:
 
     def to_camera(self, points: ArrayLike) -> Float:
         """(..., 3) model points, mm -> (..., 3) rotated to camera space, mm."""
-        p = np.asarray(points)
+        p = floating(points)
         return p @ self.rotation.T.astype(p.dtype)
 
     def project(self, points: ArrayLike) -> Float:
@@ -68,7 +71,7 @@ class WeakPerspective:
 
     def unproject(self, uvz: ArrayLike) -> Float:
         """Inverse of `project`: (..., 3) of (u px, v px, z mm) -> (..., 3) model points, mm."""
-        q = np.asarray(uvz)
+        q = floating(uvz)
         x = (q[..., 0] - self.translation_u) / self.scale
         y = (self.translation_v - q[..., 1]) / self.scale
         camera = np.stack([x, y, q[..., 2]], axis=-1).astype(q.dtype)

@@ -13,7 +13,8 @@ class Mesh:
     """Triangles with optional colours and texture coordinates.
 
     vertices (N, 3) float32 mm; triangles (T, 3) int32, counter-clockwise seen from outside;
-    colors (N, 3) float32 in [0, 1] sRGB; uv (M, 2) float32 with v up (OBJ convention), uv_triangles (T, 3) into uv.
+    colors (N, 3) float32 in [0, 1] sRGB; uv (M, 2) float32 with v up (OBJ convention), uv_triangles (T, 3)
+    into uv.
     """
 
     vertices: NDArray[np.float32]

@@ -1,0 +1,225 @@
+# pyright: basic
+"""Compiled loops of the rendering room. Import inside functions only: importing facerelief stays quick."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from facerelief.geometry._jit import kernel
+
+# Vertices are snapped to 1/65536 px. Edge functions are then exact in int64 for triangles up to 32768 px wide
+# and high.
+BITS = 16
+ONE = 1 << BITS
+HALF = ONE >> 1
+EXTENT = 1 << (15 + BITS)
+FAR = 2.0**40  # px
+
+
+@kernel
+def _edge_far(ax, ay, bx, by, px, py):
+    """Edge function in float64, for triangles too wide for int64; an edge's two triangles get the same
+    number.
+    """
+    if ax < bx or (ax == bx and ay < by):
+        return (float(bx) - ax) * (float(py) - ay) - (float(by) - ay) * (float(px) - ax)
+    return -((float(ax) - bx) * (float(py) - by) - (float(ay) - by) * (float(px) - bx))
+
+
+@kernel
+def rasterize(uvz, triangles, cull, triangle, barycentric, depth):
+    """Z-buffer; see rasterizer.rasterize. The three outputs are overwritten."""
+    height, width = triangle.shape
+    n = uvz.shape[0]
+    for i in range(height):
+        for j in range(width):
+            triangle[i, j] = -1
+            depth[i, j] = np.nan
+            barycentric[i, j, 0] = 0.0
+            barycentric[i, j, 1] = 0.0
+            barycentric[i, j, 2] = 0.0
+
+    fixed = np.empty((n, 2), np.int64)
+    usable = np.empty(n, np.bool_)
+    for i in range(n):
+        u, v = np.float64(uvz[i, 0]), np.float64(uvz[i, 1])
+        good = abs(u) < FAR and abs(v) < FAR and math.isfinite(uvz[i, 2])
+        usable[i] = good
+        if good:
+            fixed[i, 0] = np.int64(math.floor(u * ONE + 0.5))
+            fixed[i, 1] = np.int64(math.floor(v * ONE + 0.5))
+        else:
+            fixed[i, 0] = 0
+            fixed[i, 1] = 0
+
+    for t in range(triangles.shape[0]):
+        ia, ib, ic = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        if not (usable[ia] and usable[ib] and usable[ic]):
+            continue
+        ax, ay = fixed[ia, 0], fixed[ia, 1]
+        bx, by = fixed[ib, 0], fixed[ib, 1]
+        cx, cy = fixed[ic, 0], fixed[ic, 1]
+
+        # pixel centres inside the bounding box: j * ONE + HALF in [low, high]
+        low_x, high_x = min(ax, bx, cx), max(ax, bx, cx)
+        low_y, high_y = min(ay, by, cy), max(ay, by, cy)
+        j0 = max((low_x + HALF - 1) >> BITS, 0)
+        j1 = min((high_x - HALF) >> BITS, width - 1)
+        if j1 < j0:
+            continue
+        i0 = max((low_y + HALF - 1) >> BITS, 0)
+        i1 = min((high_y - HALF) >> BITS, height - 1)
+        if i1 < i0:
+            continue
+
+        far = high_x - low_x >= EXTENT or high_y - low_y >= EXTENT
+        if far:
+            area = _edge_far(ax, ay, bx, by, cx, cy)
+        else:
+            area = float((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
+        # counter-clockwise with y up is clockwise with y down: positive area in (u, -v), negative here
+        if area == 0.0 or (cull and area > 0.0):
+            continue
+        flip = area < 0.0
+        if flip:
+            bx, by, cx, cy = cx, cy, bx, by
+            area = -area
+        za, zb, zc = np.float64(uvz[ia, 2]), np.float64(uvz[ib, 2]), np.float64(uvz[ic, 2])
+        if flip:
+            zb, zc = zc, zb
+
+        # top-left rule: a centre exactly on an edge belongs to the triangle below it or to the right of it
+        bias_a = 0 if (cy < by or (cy == by and cx > bx)) else -1
+        bias_b = 0 if (ay < cy or (ay == cy and ax > cx)) else -1
+        bias_c = 0 if (by < ay or (by == ay and bx > ax)) else -1
+        inverse = 1.0 / area
+
+        if far:
+            for i in range(i0, i1 + 1):
+                for j in range(j0, j1 + 1):
+                    px, py = j * ONE + HALF, i * ONE + HALF
+                    fa = _edge_far(bx, by, cx, cy, px, py)
+                    fb = _edge_far(cx, cy, ax, ay, px, py)
+                    fc = _edge_far(ax, ay, bx, by, px, py)
+                    if fa < 0 or fb < 0 or fc < 0:
+                        continue
+                    if (fa == 0 and bias_a != 0) or (fb == 0 and bias_b != 0) or (fc == 0 and bias_c != 0):
+                        continue
+                    share = 1.0 / (fa + fb + fc)
+                    wa, wb, wc = fa * share, fb * share, fc * share
+                    z = np.float32(wa * za + wb * zb + wc * zc)
+                    if triangle[i, j] >= 0 and not z > depth[i, j]:
+                        continue
+                    triangle[i, j] = t
+                    depth[i, j] = z
+                    barycentric[i, j, 0] = wa
+                    barycentric[i, j, 1] = wc if flip else wb
+                    barycentric[i, j, 2] = wb if flip else wc
+            continue
+
+        px, py = j0 * ONE + HALF, i0 * ONE + HALF
+        row_a = (cx - bx) * (py - by) - (cy - by) * (px - bx)
+        row_b = (ax - cx) * (py - cy) - (ay - cy) * (px - cx)
+        row_c = (bx - ax) * (py - ay) - (by - ay) * (px - ax)
+        right_a, right_b, right_c = -((cy - by) << BITS), -((ay - cy) << BITS), -((by - ay) << BITS)
+        down_a, down_b, down_c = (cx - bx) << BITS, (ax - cx) << BITS, (bx - ax) << BITS
+        for i in range(i0, i1 + 1):
+            ea, eb, ec = row_a, row_b, row_c
+            for j in range(j0, j1 + 1):
+                if ((ea + bias_a) | (eb + bias_b) | (ec + bias_c)) >= 0:
+                    wa, wb, wc = ea * inverse, eb * inverse, ec * inverse
+                    z = np.float32(wa * za + wb * zb + wc * zc)
+                    # equal depth: the lower id, drawn first, stays
+                    if triangle[i, j] < 0 or z > depth[i, j]:
+                        triangle[i, j] = t
+                        depth[i, j] = z
+                        barycentric[i, j, 0] = wa
+                        barycentric[i, j, 1] = wc if flip else wb
+                        barycentric[i, j, 2] = wb if flip else wc
+                ea += right_a
+                eb += right_b
+                ec += right_c
+            row_a += down_a
+            row_b += down_b
+            row_c += down_c
+
+
+@kernel
+def interpolate(triangle, barycentric, triangles, attributes, out):
+    """out (H, W, C) = barycentric mix of attributes (N, C), 0 where empty."""
+    height, width = triangle.shape
+    channels = attributes.shape[1]
+    for i in range(height):
+        for j in range(width):
+            t = triangle[i, j]
+            if t < 0:
+                for k in range(channels):
+                    out[i, j, k] = 0.0
+                continue
+            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            wa, wb, wc = barycentric[i, j, 0], barycentric[i, j, 1], barycentric[i, j, 2]
+            for k in range(channels):
+                out[i, j, k] = wa * attributes[a, k] + wb * attributes[b, k] + wc * attributes[c, k]
+
+
+@kernel
+def visible_vertices(uvz, normal_z, triangles, triangle, depth, tolerance, out):
+    """out (N,) bool: the vertex is at most tolerance mm behind what is drawn at one of the centres around
+    it.
+    """
+    height, width = triangle.shape
+    for n in range(uvz.shape[0]):
+        out[n] = False
+        u, v, z = np.float64(uvz[n, 0]), np.float64(uvz[n, 1]), np.float64(uvz[n, 2])
+        if not (u >= 0.0 and u < width and v >= 0.0 and v < height and math.isfinite(z)):
+            continue
+        if normal_z.shape[0] > 0 and not normal_z[n] > 0.0:
+            continue
+        i, j = int(v), int(u)
+        # the nearest pixel centres around the vertex: visible if it is not behind all of them
+        i1 = i - 1 if v - i < 0.5 else i + 1
+        j1 = j - 1 if u - j < 0.5 else j + 1
+        seen = False
+        covered = False
+        for k in range(4):
+            r = i if k < 2 else i1
+            c = j if k % 2 == 0 else j1
+            if r < 0 or r >= height or c < 0 or c >= width:
+                continue
+            t = triangle[r, c]
+            if t < 0:
+                continue
+            covered = True
+            if (
+                triangles[t, 0] == n
+                or triangles[t, 1] == n
+                or triangles[t, 2] == n
+                or z >= depth[r, c] - tolerance
+            ):
+                seen = True
+                break
+        # nothing drawn around it: a thin part that missed every centre; nothing can hide it
+        out[n] = seen or not covered
+
+
+@kernel
+def shade(normals, light, out):
+    """out (P, 3) = basis(normals (P, 3)) @ light (9, 3), the constants folded into light beforehand."""
+    for p in range(normals.shape[0]):
+        x, y, z = normals[p, 0], normals[p, 1], normals[p, 2]
+        xy, yz, xz = x * y, y * z, x * z
+        zz, d = z * z, x * x - y * y
+        for k in range(3):
+            out[p, k] = (
+                light[0, k]
+                + light[1, k] * y
+                + light[2, k] * z
+                + light[3, k] * x
+                + light[4, k] * xy
+                + light[5, k] * yz
+                + light[6, k] * zz
+                + light[7, k] * xz
+                + light[8, k] * d
+            )

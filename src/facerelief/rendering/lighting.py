@@ -1,0 +1,155 @@
+"""Lambertian shading by second-order spherical harmonics.
+
+Convention: normals are unit vectors in camera space (x right, y up, z toward the viewer); a light is (9, 3),
+nine coefficients per colour channel; shading = H(n) light, and colour = albedo * shading. With a0 = pi, a1 =
+2 pi/sqrt 3, a2 = 2 pi/sqrt 8, c0 = 1/sqrt(4 pi), c1 = sqrt 3/sqrt(4 pi), c2 = 3 sqrt 5/sqrt(12 pi):
+
+    H = [a0 c0, -a1 c1 y, a1 c1 z, -a1 c1 x, a2 c2 x y, -a2 c2 y z, a2 c2/(2 sqrt 3) (3 z^2 - 1), -a2 c2 x z,
+         a2 c2/2 (x^2 - y^2)]
+
+Worked number: a white light of coefficient 1/(a0 c0) = 0.5642 in band 0 alone shades every normal with 1.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.geometry.normals import floating
+
+Float = NDArray[np.floating]
+Float64 = NDArray[np.float64]
+
+_A = (math.pi, 2 * math.pi / math.sqrt(3), 2 * math.pi / math.sqrt(8))
+_C = (
+    1 / math.sqrt(4 * math.pi),
+    math.sqrt(3) / math.sqrt(4 * math.pi),
+    3 * math.sqrt(5) / math.sqrt(12 * math.pi),
+)
+K0, K1, K2 = (a * c for a, c in zip(_A, _C))
+"""Constants of the three bands: a0 c0, a1 c1, a2 c2."""
+BAND = (0, 1, 1, 1, 2, 2, 2, 2, 2)
+"""Band of each of the nine coefficients."""
+_CLAMPED_COSINE = (math.pi, 2 * math.pi / 3, math.pi / 4)
+
+
+def sh_basis(normals: ArrayLike) -> Float:
+    """(..., 3) unit normals -> (..., 9) basis values, float32 or float64 as the normals are."""
+    n = floating(normals)
+    x, y, z = n[..., 0], n[..., 1], n[..., 2]
+    out = np.empty((*n.shape[:-1], 9), n.dtype)
+    out[..., 0] = K0
+    out[..., 1] = -K1 * y
+    out[..., 2] = K1 * z
+    out[..., 3] = -K1 * x
+    out[..., 4] = K2 * x * y
+    out[..., 5] = -K2 * y * z
+    out[..., 6] = K2 / (2 * math.sqrt(3)) * (3 * z * z - 1)
+    out[..., 7] = -K2 * x * z
+    out[..., 8] = K2 / 2 * (x * x - y * y)
+    return out
+
+
+def sh_basis_jacobian(normals: ArrayLike) -> Float:
+    """(..., 3) normals -> (..., 9, 3) derivative of `sh_basis` by each component, taken as independent.
+
+    For normals kept at unit length, multiply by the derivative of the normalisation, (I - n n^T)/length.
+    """
+    n = floating(normals)
+    x, y, z = n[..., 0], n[..., 1], n[..., 2]
+    out = np.zeros((*n.shape[:-1], 9, 3), n.dtype)
+    out[..., 1, 1] = -K1
+    out[..., 2, 2] = K1
+    out[..., 3, 0] = -K1
+    out[..., 4, 0] = K2 * y
+    out[..., 4, 1] = K2 * x
+    out[..., 5, 1] = -K2 * z
+    out[..., 5, 2] = -K2 * y
+    out[..., 6, 2] = K2 * math.sqrt(3) * z
+    out[..., 7, 0] = -K2 * z
+    out[..., 7, 2] = -K2 * x
+    out[..., 8, 0] = K2 * x
+    out[..., 8, 1] = -K2 * y
+    return out
+
+
+def shade(normals: ArrayLike, light: ArrayLike) -> Float:
+    """Shading of each normal: (..., 3) unit normals and a light (9, 3) -> (..., 3) per channel; not clamped.
+
+    Same numbers as `sh_basis(normals) @ light`, several times faster. Raises ValueError for shapes that do
+    not fit.
+    """
+    from facerelief.rendering import _kernels
+
+    n = floating(normals)
+    coefficients = _light(light)
+    if n.shape[-1] != 3:
+        raise ValueError(f"normals have shape {n.shape}, expected (..., 3)")
+    # constants folded into the coefficients of 1, y, z, x, xy, yz, zz, xz, xx - yy
+    scale = np.array([K0, -K1, K1, -K1, K2, -K2, K2 * math.sqrt(3) / 2, -K2, K2 / 2])
+    folded = coefficients * scale[:, None]
+    folded[0] -= coefficients[6] * (K2 / (2 * math.sqrt(3)))
+    flat = np.ascontiguousarray(n.reshape(-1, 3))
+    out = np.empty_like(flat)
+    _kernels.shade(flat, folded.astype(n.dtype), out)
+    return out.reshape(n.shape)
+
+
+def ambient_light(color: ArrayLike = (1.0, 1.0, 1.0)) -> Float64:
+    """(9, 3) light that shades every normal with `color` (3,) or a single number."""
+    out = np.zeros((9, 3))
+    out[0] = np.broadcast_to(np.asarray(color, dtype=float), (3,)) / K0
+    return out
+
+
+def directional_light(
+    direction: ArrayLike, color: ArrayLike = (1.0, 1.0, 1.0), ambient: ArrayLike = (0.0, 0.0, 0.0)
+) -> Float64:
+    """(9, 3) light nearest to `ambient + color * max(0, n . direction)`.
+
+    direction (3,) points from the face to the light, camera space, any length; color and ambient (3,) or one
+    number. Projection on nine harmonics: a normal facing the light is shaded 1.0625 color, one facing away
+    0.0625 color, one at right angles 0.09375 color. Raises ValueError for a direction of no length.
+    """
+    d = np.asarray(direction, dtype=float).reshape(3)
+    length = float(np.linalg.norm(d))
+    if not (length > 0 and math.isfinite(length)):
+        raise ValueError("a light needs a direction of positive, finite length")
+    basis = sh_basis(d / length)
+    gain = np.array([_CLAMPED_COSINE[band] / _A[band] ** 2 for band in BAND])
+    return (gain * basis)[:, None] * np.broadcast_to(np.asarray(color, dtype=float), (3,)) + ambient_light(
+        ambient
+    )
+
+
+def rotate_light(light: ArrayLike, rotation: ArrayLike) -> Float:
+    """The light after turning the whole scene: `shade(R n, rotate_light(light, R)) == shade(n, light)`.
+
+    light (9, 3), rotation (3, 3). Exact, since each band of harmonics is closed under rotation.
+    """
+    given = np.asarray(light)
+    coefficients = _light(light)
+    points, inverse = _sphere_points()
+    turned = inverse @ (sh_basis(points @ np.asarray(rotation, dtype=float).reshape(3, 3)) @ coefficients)
+    return turned.astype(np.float32) if given.dtype == np.float32 else turned
+
+
+@cache
+def _sphere_points() -> tuple[Float64, Float64]:
+    """(64, 3) points spread over the sphere and the pseudo-inverse (9, 64) of the basis on them."""
+    k = np.arange(64) + 0.5
+    z = 1 - 2 * k / 64
+    r = np.sqrt(1 - z * z)
+    angle = k * math.pi * (3 - math.sqrt(5))
+    points = np.column_stack([r * np.cos(angle), r * np.sin(angle), z])
+    return points, np.linalg.pinv(sh_basis(points)).astype(np.float64)
+
+
+def _light(light: ArrayLike) -> Float64:
+    out = np.asarray(light, dtype=np.float64)
+    if out.shape != (9, 3):
+        raise ValueError(f"light has shape {out.shape}, expected (9, 3)")
+    return out

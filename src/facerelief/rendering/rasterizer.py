@@ -1,0 +1,115 @@
+"""Z-buffer rasteriser: which triangle, where inside it, and how near, for every pixel centre.
+
+Convention: input is `WeakPerspective.project` output, (u px, v px, z mm), larger z nearer. Pixel (i, j) is
+sampled at its centre (u, v) = (j + 0.5, i + 0.5). Vertices are snapped to 1/65536 px and edges tested in
+exact integers with the top-left rule: two triangles that share an edge cover every centre along it exactly
+once. Triangles more than 32,768 px wide or high are tested in float64. Equal depths go to the lower triangle
+id, so a drawing is the same every time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.geometry.normals import floating, triangle_ids
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Fragments:
+    """What was drawn at each pixel of an (H, W) grid."""
+
+    triangle: NDArray[np.int32]
+    """(H, W) triangle id, -1 where nothing was drawn."""
+    barycentric: Float32
+    """(H, W, 3) weights of the triangle's vertices in its own order, each in [0, 1], summing to 1; 0 where
+    empty.
+    """
+    depth: Float32
+    """(H, W) mm along camera z, larger is nearer, NaN where empty."""
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """(H, W) where something was drawn."""
+        return self.triangle >= 0
+
+
+def rasterize(
+    uvz: ArrayLike, triangles: ArrayLike, height: int, width: int, *, cull_backfaces: bool = False
+) -> Fragments:
+    """Draw triangles into a (height, width) grid.
+
+    uvz (N, 3) of (u px, v px, z mm) as `WeakPerspective.project` gives them, float32 or float64; triangles
+    (T, 3) vertex ids, counter-clockwise seen from outside. With `cull_backfaces` only triangles that face the
+    viewer are drawn. Triangles without area, outside the grid, or with a vertex that is not finite draw
+    nothing. Raises ValueError for shapes or ids that do not fit.
+    """
+    from facerelief.rendering import _kernels
+
+    points = np.ascontiguousarray(floating(uvz))
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise ValueError(f"uvz has shape {points.shape}, expected (N, 3)")
+    if height < 0 or width < 0:
+        raise ValueError(f"picture size {height} x {width} is negative")
+    ids = triangle_ids(triangles, len(points))
+    triangle = np.empty((height, width), np.int32)
+    barycentric = np.empty((height, width, 3), np.float32)
+    depth = np.empty((height, width), np.float32)
+    _kernels.rasterize(points, ids, cull_backfaces, triangle, barycentric, depth)
+    return Fragments(triangle, barycentric, depth)
+
+
+def interpolate(fragments: Fragments, triangles: ArrayLike, attributes: ArrayLike) -> Float32:
+    """Mix values at the corners over the drawn pixels.
+
+    triangles (T, 3): the ids that were drawn, or another index of the same triangles (`uv_triangles` with
+    `uv`); attributes (N, C) or (N,). Returns (H, W, C) or (H, W) float32, 0 where nothing was drawn.
+    Raises ValueError for shapes or ids that do not fit.
+    """
+    from facerelief.rendering import _kernels
+
+    values = np.ascontiguousarray(attributes, np.float32)
+    flat = values.reshape(len(values), -1)
+    ids = triangle_ids(triangles, len(flat))
+    if values.ndim not in (1, 2):
+        raise ValueError(f"attributes have shape {values.shape}, expected (N,) or (N, C)")
+    if fragments.triangle.size and int(fragments.triangle.max()) >= len(ids):
+        raise ValueError(
+            f"fragments name triangle {fragments.triangle.max()}, only {len(ids)} triangles given"
+        )
+    height, width = fragments.triangle.shape
+    out = np.empty((height, width, flat.shape[1]), np.float32)
+    _kernels.interpolate(fragments.triangle, fragments.barycentric, ids, flat, out)
+    return out if values.ndim == 2 else out[:, :, 0]
+
+
+def visible_vertices(
+    uvz: ArrayLike,
+    triangles: ArrayLike,
+    fragments: Fragments,
+    normals: ArrayLike | None = None,
+    tolerance_mm: float = 1.0,
+) -> NDArray[np.bool_]:
+    """Which vertices are seen: inside the picture and not behind what was drawn there.
+
+    uvz (N, 3) and triangles (T, 3) as drawn by `rasterize` into `fragments`; a vertex counts as seen if at
+    one of the four pixel centres around it its own triangle was drawn, or a surface at most `tolerance_mm`
+    nearer. With `normals` (N, 3) in camera space, vertices that face away (n_z <= 0) are not seen. Returns
+    (N,) bool.
+    """
+    from facerelief.rendering import _kernels
+
+    points = np.ascontiguousarray(uvz, np.float64)
+    ids = triangle_ids(triangles, len(points))
+    facing = np.zeros(0) if normals is None else np.ascontiguousarray(np.asarray(normals)[:, 2], np.float64)
+    if normals is not None and len(facing) != len(points):
+        raise ValueError(f"{len(facing)} normals for {len(points)} vertices")
+    out = np.empty(len(points), np.bool_)
+    _kernels.visible_vertices(
+        points, facing, ids, fragments.triangle, fragments.depth, float(tolerance_mm), out
+    )
+    return out
