@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.closest import ClosestPoint, Nearest
+from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.rotation import nearest_rotation
 
 Float = NDArray[np.floating]
@@ -176,6 +179,129 @@ def _refine_pose(
 def _pose_error(cp: Float64, cq: Float64, w: Float64, rotation: Float64, scale: float) -> float:
     residual = cq - scale * (cp @ rotation[:2].T)
     return float(w @ (residual * residual).sum(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """What `rigid_icp` found: `transform` brings the source onto the target."""
+
+    transform: Similarity
+    distance: Float64
+    """(N,) distance of each moved source point to the target's surface, target units (mm)."""
+    used: NDArray[np.bool_]
+    """(N,) points that took part in the last step (not trimmed, not at the target's border)."""
+    rms: float
+    """Root mean square distance of the used points."""
+    iterations: int
+
+
+def rigid_icp(
+    source_points: ArrayLike,
+    target: Mesh | ClosestPoint,
+    *,
+    initial: Similarity | None = None,
+    with_scale: bool = False,
+    trim: float = 0.0,
+    ignore_border: bool = True,
+    max_distance: float = math.inf,
+    iterations: int = 60,
+    tolerance: float = 1e-5,
+) -> Registration:
+    """Rigid (or similarity) registration of points to a surface by iterated closest points.
+
+    source_points (N, 3) mm; target a mesh or a prepared `ClosestPoint` in mm; `initial` brings the source
+    near (from landmarks; the method finds the nearest optimum only, and with scale needs a fair start). Each
+    round drops the fraction `trim` of farthest points, those beyond `max_distance` mm, and with
+    `ignore_border` those whose nearest point lies on the open edge of the target; the rest take one
+    point-to-plane step or, where that would not bring them nearer, a point-to-point step. Ends when the rms
+    changes by less than `tolerance` mm. Raises ValueError for bad shapes or when fewer than six points are
+    left.
+    """
+    points = _points(source_points, "source_points", 3)
+    surface = target if isinstance(target, ClosestPoint) else ClosestPoint(target.vertices, target.triangles)
+    border = _border_vertices(surface.triangles, len(surface.vertices)) if ignore_border else None
+    transform = initial or Similarity.identity()
+
+    def match(moved: Float64) -> tuple[Nearest, NDArray[np.bool_], float]:
+        nearest = surface.query(moved)
+        use = nearest.distance <= max_distance
+        if border is not None:
+            corner = border[surface.triangles[nearest.triangle]] | (nearest.barycentric < 1e-9)
+            use &= ~corner.all(axis=1)
+        if trim > 0 and use.any():
+            use &= nearest.distance <= np.quantile(nearest.distance[use], 1.0 - trim)
+        if use.sum() < 6:
+            raise ValueError(
+                f"only {use.sum()} of {len(points)} points are near the surface: start from a better `initial`, "
+                "or raise max_distance"
+            )
+        return nearest, use, float(np.sqrt(np.mean(nearest.distance[use] ** 2)))
+
+    moved = transform.apply(points).astype(np.float64)
+    nearest, use, rms = match(moved)
+    done = 0
+    for done in range(1, iterations + 1):  # noqa: B007
+        step = _plane_step(
+            moved[use], nearest.point[use], _plane_normals(surface, moved, nearest)[use], with_scale
+        )
+        trial = step.apply(moved).astype(np.float64)
+        found = match(trial)
+        if not found[2] < rms:
+            step = procrustes(moved[use], nearest.point[use], with_scale=with_scale)
+            trial = step.apply(moved).astype(np.float64)
+            found = match(trial)
+        change = rms - found[2]
+        if change <= 0:
+            break
+        transform, moved = step.after(transform), trial
+        nearest, use, rms = found
+        if change < tolerance:
+            break
+    return Registration(transform, nearest.distance, use, rms, done)
+
+
+def _plane_normals(surface: ClosestPoint, moved: Float64, nearest: Nearest) -> Float64:
+    """Directions of the residuals: from surface to point, or the triangle's normal where the point lies on
+    it.
+    """
+    offset = moved - nearest.point
+    corners = surface.vertices[surface.triangles[nearest.triangle]]
+    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    far = nearest.distance[:, None] > 1e-6 * np.sqrt(length)
+    direction = np.where(far, offset, flat)
+    length = np.linalg.norm(direction, axis=1, keepdims=True)
+    return direction / np.where(length > 0, length, 1.0)
+
+
+def _plane_step(points: Float64, targets: Float64, normals: Float64, with_scale: bool) -> Similarity:
+    """The small similarity that makes n . (p - q) least in squares, linearised about the points' centre."""
+    center = points.mean(axis=0)
+    p = points - center
+    columns: list[Float64] = [np.cross(p, normals), normals]
+    if with_scale:
+        columns.append((p * normals).sum(axis=1, keepdims=True))
+    jacobian = np.hstack(columns)
+    residual = ((targets - points) * normals).sum(axis=1)
+    hessian = jacobian.T @ jacobian
+    hessian[np.diag_indices(len(hessian))] += 1e-9 * np.diag(hessian) + 1e-12
+    x: Float64 = np.linalg.solve(hessian, jacobian.T @ residual)
+    rotation = rotation_from_vector(x[:3])
+    scale = math.exp(float(np.clip(x[6], -0.2, 0.2))) if with_scale else 1.0
+    return Similarity(scale, rotation, center + x[3:6] - scale * (rotation @ center))
+
+
+def _border_vertices(triangles: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    """(count,) vertices on an edge that only one triangle has."""
+    edges = np.sort(
+        np.vstack([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).astype(np.int64)
+    )
+    key, uses = np.unique(edges[:, 0] * count + edges[:, 1], return_counts=True)
+    out = np.zeros(count, np.bool_)
+    single = key[uses == 1]
+    out[single // count] = True
+    out[single % count] = True
+    return out
 
 
 def rotation_from_vector(vector: ArrayLike) -> Float64:

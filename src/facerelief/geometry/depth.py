@@ -1,0 +1,84 @@
+"""Depth on the picture's pixel grid: to a mesh, and to normals."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.mesh import Mesh
+
+Float32 = NDArray[np.float32]
+
+
+def depth_to_mesh(
+    depth: ArrayLike,
+    camera: WeakPerspective,
+    left: int = 0,
+    top: int = 0,
+    colors: ArrayLike | None = None,
+    max_jump_mm: float | None = None,
+) -> Mesh:
+    """The surface of a depth patch as a mesh in model space, where it overlays the model's own mesh.
+
+    depth (h, w) mm along camera z, larger is nearer, NaN off the face; its pixel (i, j) is the picture's
+    pixel (top + i, left + j), seen by `camera` (px of the whole picture). One vertex per finite pixel, at the
+    pixel's centre, in row order; triangles counter-clockwise seen from the viewer, none across NaN or where
+    depths of one triangle differ by more than `max_jump_mm` (default: eight pixel widths, a slope of 83
+    degrees). colors (h, w, 3): uint8, or float in [0, 1], carried to the vertices.
+    Raises ValueError for shapes that do not fit.
+    """
+    z = np.asarray(depth, dtype=np.float64)
+    if z.ndim != 2:
+        raise ValueError(f"depth has shape {z.shape}, expected (h, w)")
+    height, width = z.shape
+    jump = 8.0 / camera.scale if max_jump_mm is None else max_jump_mm
+    valid = np.isfinite(z)
+    rows, columns = np.nonzero(valid)
+    uvz = np.column_stack([columns + (left + 0.5), rows + (top + 0.5), z[valid]])
+    vertices = camera.unproject(uvz).astype(np.float32)
+
+    ids = np.full((height, width), -1, np.int64)
+    ids[valid] = np.arange(len(rows))
+    a, b, c, d = (x.ravel() for x in (ids[:-1, :-1], ids[:-1, 1:], ids[1:, :-1], ids[1:, 1:]))
+    za, zb, zc, zd = (x.ravel() for x in (z[:-1, :-1], z[:-1, 1:], z[1:, :-1], z[1:, 1:]))
+    # each square splits along the diagonal with the smaller step; a missing corner forces the other one
+    with np.errstate(invalid="ignore"):
+        along_bc = ~(np.abs(za - zd) < np.abs(zb - zc))
+    along_bc = np.where((b < 0) | (c < 0), False, np.where((a < 0) | (d < 0), True, along_bc))
+    one = np.where(along_bc[:, None], np.column_stack([a, c, b]), np.column_stack([a, c, d]))
+    two = np.where(along_bc[:, None], np.column_stack([b, c, d]), np.column_stack([a, d, b]))
+    triangles = np.stack([one, two], axis=1).reshape(-1, 3)
+    triangles = triangles[(triangles >= 0).all(axis=1)]
+    corner_depth = z[valid][triangles]
+    triangles = triangles[np.ptp(corner_depth, axis=1) <= jump] if len(triangles) else triangles
+
+    vertex_colors = None
+    if colors is not None:
+        given = np.asarray(colors)
+        if given.shape != (height, width, 3):
+            raise ValueError(f"colors have shape {given.shape}, expected {(height, width, 3)}")
+        vertex_colors = given[valid].astype(np.float32)
+        if np.issubdtype(given.dtype, np.uint8):
+            vertex_colors /= 255.0
+    return Mesh(vertices, triangles.astype(np.int32), vertex_colors)
+
+
+def normals_from_depth(depth: ArrayLike, scale: float) -> Float32:
+    """Unit normals in camera space of a depth grid.
+
+    depth (h, w) mm along camera z, larger is nearer, NaN off the face; scale in px/mm. Returns (h, w, 3)
+    float32, n ~ (-dz/dx, -dz/dy, 1) with y up: central differences, one-sided beside NaN and at the border,
+    no slope along a direction without a neighbour; NaN where the depth is NaN. Raises ValueError for other
+    shapes or scale <= 0.
+    """
+    from facerelief.geometry import _kernels
+
+    z = np.ascontiguousarray(depth, np.float32)
+    if z.ndim != 2:
+        raise ValueError(f"depth has shape {z.shape}, expected (h, w)")
+    if not scale > 0:
+        raise ValueError(f"scale is {scale} px/mm, expected a positive number")
+    out = np.empty((*z.shape, 3), np.float32)
+    _kernels.normals_from_depth(z, float(scale), out)
+    return out
