@@ -1,0 +1,145 @@
+"""Results appear whole or not at all: write under a temporary name, then rename.
+
+Everything in `facerelief.export` puts bytes on disk through this file, so every failure (read-only folder,
+full disk, name taken) ends in one `OutputError` line. The guarantee is against errors, interrupts and killed
+processes, not against power loss: nothing is synced to the platter.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from facerelief.errors import OutputError
+
+TEMPORARY_PREFIX = ".tmp-"
+"""How the name of unfinished files and folders begins."""
+
+_ADVICE = {
+    errno.EACCES: "permission denied; choose another output folder or change its permissions",
+    errno.EPERM: "permission denied; choose another output folder or change its permissions",
+    errno.EROFS: "the file system is read-only; choose another output folder",
+    errno.ENOSPC: "the disk is full; free some space or choose another output folder",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another output folder",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter output folder",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; choose another output folder",
+    errno.EEXIST: "a part of this path is a file, not a folder; choose another output folder",
+    errno.ENOENT: "the folder is gone (is another program writing there?); try again",
+}
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """The one-line `OutputError` that tells what went wrong at `path` and what to do."""
+    reason = _ADVICE.get(error.errno or 0) or error.strerror or type(error).__name__
+    return OutputError(f"{path}: cannot write: {reason}")
+
+
+def write_bytes(path: str | Path, data: bytes | bytearray | memoryview) -> None:
+    """Write one file whole or not at all; an older file of that name is replaced. Raises OutputError."""
+    path = Path(path)
+    temporary = path.parent / _temporary_name(path.name)
+    try:
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+@contextmanager
+def atomic_folder(path: str | Path, overwrite: bool = False, marker: str | None = None) -> Iterator[Path]:
+    """A folder to fill, which takes the name `path` only when the block ends without an error.
+
+    Yields a temporary folder beside `path` (parents are made as needed). After an error inside the block, or
+    an interrupt, nothing is left; a killed process leaves a folder whose name begins with `.tmp-`, which the
+    next write of the same `path` clears away. When two programs write the same `path` at once, the later one
+    wins and the other fails; their files never mix.
+
+    Args:
+        path: the folder to make.
+        overwrite: replace an existing folder. The old one stays complete until the new one is, then they
+            change places.
+        marker: file that must lie in a folder for `overwrite` to replace it, so that a mistyped path does not
+            cost somebody else's files; an empty folder is always accepted.
+
+    Raises:
+        OutputError: `path` is taken, or cannot be written. OSErrors of the block become OutputErrors too.
+    """
+    target = Path(os.path.abspath(path))
+    try:
+        _clear_leftovers(target)
+        _check_free(target, overwrite, marker)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / _temporary_name(target.name)
+        temporary.mkdir()
+        try:
+            yield temporary
+            _check_free(target, overwrite, marker)
+            _swap_in(temporary, target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise output_error(target, error) from error
+
+
+def _temporary_name(name: str) -> str:
+    return f"{TEMPORARY_PREFIX}{name}.{secrets.token_hex(4)}"
+
+
+def _check_free(target: Path, overwrite: bool, marker: str | None) -> None:
+    """Raise OutputError unless `target` may be written."""
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir() or target.is_symlink():
+        raise OutputError(f"{target}: is not a folder; choose another output folder")
+    content = os.listdir(target)
+    if not content:
+        return
+    if not overwrite:
+        raise OutputError(f"{target}: already there; choose another output folder or allow overwriting")
+    if marker is not None and marker not in content:
+        raise OutputError(
+            f"{target}: not an earlier result (no {marker} in it), so it is not overwritten; "
+            "choose another output folder"
+        )
+
+
+def _swap_in(temporary: Path, target: Path) -> None:
+    """Give `temporary` the name `target`; an older folder steps aside first and comes back if that fails."""
+    if not target.exists():
+        temporary.rename(target)
+        return
+    aside = temporary.with_name(temporary.name + ".old")
+    target.rename(aside)
+    try:
+        temporary.rename(target)
+    except BaseException:
+        aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Remove what killed writes of `target` left; an old result caught between the renames is put back."""
+    pattern = re.compile(re.escape(TEMPORARY_PREFIX + target.name) + r"\.[0-9a-f]{8}(\.old)?")
+    if not target.parent.is_dir():
+        return
+    found = [entry for entry in target.parent.iterdir() if pattern.fullmatch(entry.name)]
+    for entry in found:
+        if entry.name.endswith(".old") and not target.exists():
+            entry.rename(target)
+        elif entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
