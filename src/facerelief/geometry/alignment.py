@@ -232,8 +232,8 @@ def rigid_icp(
             use &= nearest.distance <= np.quantile(nearest.distance[use], 1.0 - trim)
         if use.sum() < 6:
             raise ValueError(
-                f"only {use.sum()} of {len(points)} points are near the surface: start from a better `initial`, "
-                "or raise max_distance"
+                f"only {use.sum()} of {len(points)} points are near the surface: "
+                "start from a better `initial`, or raise max_distance"
             )
         return nearest, use, float(np.sqrt(np.mean(nearest.distance[use] ** 2)))
 
@@ -278,14 +278,15 @@ def _plane_step(points: Float64, targets: Float64, normals: Float64, with_scale:
     """The small similarity that makes n . (p - q) least in squares, linearised about the points' centre."""
     center = points.mean(axis=0)
     p = points - center
-    columns: list[Float64] = [np.cross(p, normals), normals]
+    jacobian: Float64 = np.empty((len(p), 7 if with_scale else 6))
+    jacobian[:, :3] = np.cross(p, normals)
+    jacobian[:, 3:6] = normals
     if with_scale:
-        columns.append((p * normals).sum(axis=1, keepdims=True))
-    jacobian = np.hstack(columns)
-    residual = ((targets - points) * normals).sum(axis=1)
-    hessian = jacobian.T @ jacobian
+        jacobian[:, 6] = (p * normals).sum(axis=1)
+    residual: Float64 = ((targets - points) * normals).sum(axis=1)
+    hessian: Float64 = jacobian.T @ jacobian
     hessian[np.diag_indices(len(hessian))] += 1e-9 * np.diag(hessian) + 1e-12
-    x: Float64 = np.linalg.solve(hessian, jacobian.T @ residual)
+    x = np.linalg.solve(hessian, jacobian.T @ residual)
     rotation = rotation_from_vector(x[:3])
     scale = math.exp(float(np.clip(x[6], -0.2, 0.2))) if with_scale else 1.0
     return Similarity(scale, rotation, center + x[3:6] - scale * (rotation @ center))
