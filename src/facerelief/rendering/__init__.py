@@ -3,22 +3,30 @@
 from facerelief.rendering.lighting import (
     ambient_light,
     directional_light,
+    fold_light,
     rotate_light,
     sh_basis,
     sh_basis_jacobian,
     shade,
 )
+from facerelief.rendering.preview import preview_sheet
 from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize, visible_vertices
+from facerelief.rendering.render import overlay, render_depth, shade_mesh
 
 __all__ = [
     "Fragments",
     "ambient_light",
     "directional_light",
+    "fold_light",
     "interpolate",
+    "overlay",
+    "preview_sheet",
     "rasterize",
+    "render_depth",
     "rotate_light",
     "sh_basis",
     "sh_basis_jacobian",
     "shade",
+    "shade_mesh",
     "visible_vertices",
 ]

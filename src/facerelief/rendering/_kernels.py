@@ -223,3 +223,103 @@ def shade(normals, light, out):
                 + light[7, k] * xz
                 + light[8, k] * d
             )
+
+
+@kernel
+def _encode(x):
+    """Linear light in [0, 1] to sRGB."""
+    if x <= 0.0:
+        return 0.0
+    if x >= 1.0:
+        return 1.0
+    return 12.92 * x if x <= 0.0031308 else 1.055 * x ** (1.0 / 2.4) - 0.055
+
+
+@kernel
+def shade_fragments(
+    triangle, barycentric, triangles, normals, colors, light, studio, samples, background, image, coverage
+):
+    """Shade a picture drawn `samples` times too large and average it down.
+
+    normals (N, 3) camera space; colors (N, 3) or (1, 3), sRGB for a harmonic light, linear for the studio;
+    light (9, 3) as for `shade` (constants folded) or studio (L, 4) of direction and strength; background (H,
+    W, 3) or (1, 1, 3) in [0, 1]; outputs image (H, W, 3) uint8 and coverage (H, W) float32.
+    """
+    height, width = coverage.shape
+    harmonic = studio.shape[0] == 0
+    plain = colors.shape[0] == 1
+    single = background.shape[0] == 1 and background.shape[1] == 1
+    basis = np.ones(9, np.float64)
+    for i in range(height):
+        for j in range(width):
+            total0, total1, total2 = 0.0, 0.0, 0.0
+            hits = 0
+            for k in range(samples * samples):
+                y, x = i * samples + k // samples, j * samples + k % samples
+                t = triangle[y, x]
+                if t < 0:
+                    continue
+                hits += 1
+                a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+                wa, wb, wc = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
+                nx = wa * normals[a, 0] + wb * normals[b, 0] + wc * normals[c, 0]
+                ny = wa * normals[a, 1] + wb * normals[b, 1] + wc * normals[c, 1]
+                nz = wa * normals[a, 2] + wb * normals[b, 2] + wc * normals[c, 2]
+                length = math.sqrt(nx * nx + ny * ny + nz * nz)
+                if length > 0.0:
+                    nx, ny, nz = nx / length, ny / length, nz / length
+                else:
+                    nz = 1.0
+                if plain:
+                    c0, c1, c2 = colors[0, 0], colors[0, 1], colors[0, 2]
+                else:
+                    c0 = wa * colors[a, 0] + wb * colors[b, 0] + wc * colors[c, 0]
+                    c1 = wa * colors[a, 1] + wb * colors[b, 1] + wc * colors[c, 1]
+                    c2 = wa * colors[a, 2] + wb * colors[b, 2] + wc * colors[c, 2]
+                inside = nz < -0.05  # the back of the surface, through an opening or at its edge
+                if inside:
+                    nx, ny, nz = -nx, -ny, -nz
+                gain = 0.3 if inside else 1.0
+                if harmonic:
+                    basis[1], basis[2], basis[3] = ny, nz, nx
+                    basis[4], basis[5], basis[6], basis[7] = nx * ny, ny * nz, nz * nz, nx * nz
+                    basis[8] = nx * nx - ny * ny
+                    s0, s1, s2 = 0.0, 0.0, 0.0
+                    for m in range(9):
+                        s0 += light[m, 0] * basis[m]
+                        s1 += light[m, 1] * basis[m]
+                        s2 += light[m, 2] * basis[m]
+                    total0 += min(max(c0 * s0 * gain, 0.0), 1.0)
+                    total1 += min(max(c1 * s1 * gain, 0.0), 1.0)
+                    total2 += min(max(c2 * s2 * gain, 0.0), 1.0)
+                else:
+                    shine = 0.0
+                    sum_ = 0.09 + 0.06 * ny  # sky above, floor below
+                    for m in range(studio.shape[0]):
+                        dx, dy, dz, strength = studio[m, 0], studio[m, 1], studio[m, 2], studio[m, 3]
+                        facing = nx * dx + ny * dy + nz * dz
+                        if facing <= 0.0:
+                            continue
+                        sum_ += strength * facing
+                        if not inside:
+                            half = math.sqrt(dx * dx + dy * dy + (dz + 1.0) * (dz + 1.0))
+                            gloss = (nx * dx + ny * dy + nz * (dz + 1.0)) / half
+                            gloss *= gloss
+                            gloss *= gloss
+                            gloss *= gloss
+                            gloss *= gloss
+                            shine += 0.05 * strength * gloss * gloss
+                    total0 += c0 * sum_ * gain + shine
+                    total1 += c1 * sum_ * gain + shine
+                    total2 += c2 * sum_ * gain + shine
+            share = hits / (samples * samples)
+            coverage[i, j] = share
+            bi, bj = (0, 0) if single else (i, j)
+            if hits > 0:
+                total0, total1, total2 = total0 / hits, total1 / hits, total2 / hits
+                if not harmonic:
+                    total0, total1, total2 = _encode(total0), _encode(total1), _encode(total2)
+            weight, rest = share * 255.0, (1.0 - share) * 255.0
+            image[i, j, 0] = np.uint8(total0 * weight + rest * background[bi, bj, 0] + 0.5)
+            image[i, j, 1] = np.uint8(total1 * weight + rest * background[bi, bj, 1] + 0.5)
+            image[i, j, 2] = np.uint8(total2 * weight + rest * background[bi, bj, 2] + 0.5)

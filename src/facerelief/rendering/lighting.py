@@ -85,17 +85,22 @@ def shade(normals: ArrayLike, light: ArrayLike) -> Float:
     from facerelief.rendering import _kernels
 
     n = floating(normals)
-    coefficients = _light(light)
+    folded = fold_light(light)
     if n.shape[-1] != 3:
         raise ValueError(f"normals have shape {n.shape}, expected (..., 3)")
-    # constants folded into the coefficients of 1, y, z, x, xy, yz, zz, xz, xx - yy
-    scale = np.array([K0, -K1, K1, -K1, K2, -K2, K2 * math.sqrt(3) / 2, -K2, K2 / 2])
-    folded = coefficients * scale[:, None]
-    folded[0] -= coefficients[6] * (K2 / (2 * math.sqrt(3)))
     flat = np.ascontiguousarray(n.reshape(-1, 3))
     out = np.empty_like(flat)
     _kernels.shade(flat, folded.astype(n.dtype), out)
     return out.reshape(n.shape)
+
+
+def fold_light(light: ArrayLike) -> Float64:
+    """(9, 3) light -> (9, 3) coefficients of the plain polynomials 1, y, z, x, xy, yz, zz, xz, xx - yy."""
+    coefficients = _light(light)
+    scale = np.array([K0, -K1, K1, -K1, K2, -K2, K2 * math.sqrt(3) / 2, -K2, K2 / 2])
+    folded = coefficients * scale[:, None]
+    folded[0] -= coefficients[6] * (K2 / (2 * math.sqrt(3)))
+    return folded
 
 
 def ambient_light(color: ArrayLike = (1.0, 1.0, 1.0)) -> Float64:
