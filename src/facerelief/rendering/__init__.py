@@ -12,10 +12,12 @@ from facerelief.rendering.lighting import (
 from facerelief.rendering.preview import preview_sheet
 from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize, visible_vertices
 from facerelief.rendering.render import overlay, render_depth, shade_mesh
+from facerelief.rendering.texture import complete_texture, sample_texture
 
 __all__ = [
     "Fragments",
     "ambient_light",
+    "complete_texture",
     "directional_light",
     "fold_light",
     "interpolate",
@@ -24,6 +26,7 @@ __all__ = [
     "rasterize",
     "render_depth",
     "rotate_light",
+    "sample_texture",
     "sh_basis",
     "sh_basis_jacobian",
     "shade",

@@ -56,7 +56,7 @@ def _cell(label: str, image: Image, height: int) -> Image:
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     scaled = np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=method), np.uint8)
     text_size = max(height / 700.0, 0.35)
-    line = int(round(34 * text_size)) + 6
+    line = round(34 * text_size) + 6
     bar = np.full((line, size[0], 3), _PAPER, np.uint8)
     font = cv2.FONT_HERSHEY_SIMPLEX
 

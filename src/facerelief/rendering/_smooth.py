@@ -1,0 +1,41 @@
+# pyright: basic
+"""Smooth functions on meshes: a sparse solve. scipy is imported on use."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+
+
+class SurfaceSmoother:
+    """Smooth functions on the vertices of a mesh, from values known on some of them."""
+
+    def __init__(self, triangles: NDArray[np.int32], count: int, smoothness: float = 8.0) -> None:
+        from scipy.sparse import coo_array, diags_array
+
+        edges = np.vstack([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+        rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
+        links = coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
+        links.data[:] = 1.0
+        degree = np.asarray(links.sum(axis=1)).ravel()
+        self._laplacian = diags_array(smoothness * degree) - links * smoothness
+
+    def fit(self, values: Float64, weight: Float64) -> Float64:
+        """(N, 3) values known to the extent of weight (N,) -> smooth (N, 3); parts that know nothing get the
+        mean.
+        """
+        from scipy.sparse import diags_array
+        from scipy.sparse.linalg import splu
+
+        total = float(weight.sum())
+        if total <= 0:
+            return np.zeros_like(values)
+        mean = weight @ values / total
+        anchor = 1e-4
+        matrix = (self._laplacian + diags_array(weight + anchor)).tocsc()
+        factors = splu(
+            matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0.0
+        )
+        return mean + np.asarray(factors.solve((values - mean) * weight[:, None]))

@@ -1,0 +1,325 @@
+"""Textures: taken from a photo where the surface is seen, completed by symmetry and a smooth fill elsewhere.
+
+Convention: a texture is (S, S, 3) float32 in [0, 1], sRGB-coded; uv has v up (OBJ), so the texel in row i,
+column j is centred at u = (j + 0.5) / S, v = 1 - (i + 0.5) / S. Meshes bring `uv` and `uv_triangles`, one uv
+triangle per triangle.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.mesh import Mesh
+from facerelief.geometry.normals import triangle_ids, vertex_normals
+from facerelief.rendering._smooth import SurfaceSmoother
+from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int32 = NDArray[np.int32]
+
+_LOW, _HIGH = 0.15, 0.6  # n_z where a texel's weight begins, and where it is 1
+_FLOOR = 0.02  # darkest colour that ratios are taken of
+
+
+def sample_texture(
+    image: ArrayLike,
+    mesh: Mesh,
+    camera: WeakPerspective,
+    size: int = 512,
+    *,
+    tolerance_mm: float = 1.5,
+    margin_mm: float = 2.5,
+) -> tuple[Float32, Float32]:
+    """The colours of the seen surface, as a texture.
+
+    image (H, W, 3), uint8 or float in [0, 1]; mesh in model space, mm, with uv; camera in the image's pixels.
+    Each texel's point is projected into the image and sampled bilinearly (from a smaller copy where the photo
+    is much finer than the texture). Returns texture (size, size, 3) and weight (size, size): 0 where unseen
+    (behind another part by more than `tolerance_mm`, outside the photo, n_z below 0.15, off the uv islands),
+    rising with n_z to 1 at 0.6; within `margin_mm` of the mesh's outline in the photo it is reduced, since
+    there a fit that is a little off would show the background. Raises ValueError for a mesh without uv or
+    other shapes.
+    """
+    from facerelief.rendering import _kernels
+
+    picture = np.asarray(image)
+    if picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(f"image has shape {picture.shape}, expected (H, W, 3)")
+    uv_fragments, uv, uv_triangles = _draw_islands(mesh, size)
+    texture = np.zeros((size, size, 3), np.float32)
+    weight = np.zeros((size, size), np.float32)
+    triangles = triangle_ids(mesh.triangles, len(mesh.vertices))
+    uvz: Float64 = camera.project(mesh.vertices.astype(np.float64)).astype(np.float64)
+
+    height, width = picture.shape[:2]
+    finite = uvz[np.isfinite(uvz).all(axis=1)]
+    if len(finite) == 0:
+        return texture, weight
+    left = int(np.clip(np.floor(finite[:, 0].min()) - 4, 0, width))
+    top = int(np.clip(np.floor(finite[:, 1].min()) - 4, 0, height))
+    right = int(np.clip(np.ceil(finite[:, 0].max()) + 4, 0, width))
+    bottom = int(np.clip(np.ceil(finite[:, 1].max()) + 4, 0, height))
+    footprint = _pixels_per_texel(uvz, triangles, uv, uv_triangles)
+    shrink = max(footprint, 1.0)
+    target = (round((right - left) / shrink), round((bottom - top) / shrink))
+    if min(target) < 2:
+        return texture, weight
+    crop = picture[top:bottom, left:right]
+    if shrink > 1.25:
+        import cv2
+
+        crop = np.asarray(cv2.resize(np.ascontiguousarray(crop), target, interpolation=cv2.INTER_AREA))
+    colors = crop.astype(np.float32)
+    if np.issubdtype(picture.dtype, np.uint8):
+        colors /= np.float32(255.0)
+    # the crop's own pixel grid; the two directions may be rounded differently
+    uvz[:, 0] = (uvz[:, 0] - left) * (colors.shape[1] / (right - left))
+    uvz[:, 1] = (uvz[:, 1] - top) * (colors.shape[0] / (bottom - top))
+    scale = camera.scale * colors.shape[1] / (right - left)
+
+    # who hides whom is decided on a grid about as fine as the texture
+    zoom = int(np.clip(round(shrink / footprint), 1, 4))
+    height, width = colors.shape[0] * zoom, colors.shape[1] * zoom
+    drawn = rasterize(uvz * np.array([zoom, zoom, 1.0]), triangles, height, width)
+    # beside an outline the photo may show what is behind or before it: a margin for fits that are a little
+    # off
+    rounds = int(np.clip(round(margin_mm * 0.5 * scale * zoom), 1, 6))
+    nearest = drawn.depth
+    for _ in range(rounds):
+        wider = np.empty_like(nearest)
+        _kernels.widen(nearest, wider)
+        nearest = wider
+    inner = _outline_margin(drawn.mask, margin_mm * scale * zoom)
+    normals = vertex_normals(camera.to_camera(mesh.vertices.astype(np.float64)), triangles)
+    _kernels.sample_texels(
+        uv_fragments.triangle,
+        uv_fragments.barycentric,
+        triangles,
+        np.ascontiguousarray(uvz, np.float64),
+        np.ascontiguousarray(normals[:, 2], np.float64),
+        np.ascontiguousarray(colors),
+        nearest,
+        inner,
+        float(zoom),
+        (rounds + 1.0) / (scale * zoom),
+        float(tolerance_mm),
+        _LOW,
+        _HIGH,
+        texture,
+        weight,
+    )
+    return texture, weight * _without_specks(weight > 0, uv_fragments.mask, 1.5)
+
+
+def complete_texture(
+    texture: ArrayLike,
+    weight: ArrayLike,
+    mesh: Mesh,
+    symmetry: ArrayLike | None = None,
+    fallback: ArrayLike | None = None,
+    *,
+    keep: float = 0.5,
+    feather: float = 8.0,
+) -> Float32:
+    """Fill what a photo did not show.
+
+    texture (S, S, 3) and weight (S, S) from `sample_texture`; mesh with uv; symmetry (N,) id of each vertex's
+    mirror image (-1 for none); fallback (N, 3) vertex colours for what neither side shows (a model's skin),
+    by default the median seen colour. Unseen texels come from the mirrored side, its brightness fitted
+    smoothly to the seen side, then from the fallback fitted likewise; texels beyond the uv islands repeat the
+    nearest one, so that filtering shows no seam. Texels of weight >= `keep` that lie `feather` texels or more
+    inside the seen part are returned unchanged; nearer to its edge they blend. Returns (S, S, 3) float32 in
+    [0, 1] without NaN. Raises ValueError for shapes that do not fit.
+    """
+    import cv2
+
+    colors = np.ascontiguousarray(np.nan_to_num(np.asarray(texture, dtype=np.float32)))
+    seen_weight = np.nan_to_num(np.asarray(weight, dtype=np.float32))
+    size = len(colors)
+    if colors.shape != (size, size, 3) or seen_weight.shape != (size, size):
+        raise ValueError(
+            f"texture {colors.shape} and weight {seen_weight.shape}, expected (S, S, 3) and (S, S)"
+        )
+    fragments, uv, uv_triangles = _draw_islands(mesh, size)
+    triangles = triangle_ids(mesh.triangles, len(mesh.vertices))
+    island = fragments.mask
+
+    # how much of the photo stays: by weight, and by distance to the edge of the seen part (not of the
+    # islands)
+    inside = ((seen_weight > 0) | ~island).astype(np.uint8)
+    edge = np.asarray(cv2.distanceTransform(np.pad(inside, 1, constant_values=1), cv2.DIST_L2, 5))[1:-1, 1:-1]
+    alpha = np.minimum(seen_weight / keep, edge / max(feather, 1e-6))
+    alpha = _smooth_step(np.where(island, alpha, 0.0))
+
+    corner_of_vertex = np.zeros(len(mesh.vertices), np.int64)
+    corner_of_vertex[triangles.ravel()] = uv_triangles.ravel()
+    at_vertex = uv[corner_of_vertex]
+    smoother = SurfaceSmoother(triangles, len(mesh.vertices))
+
+    known, known_weight = colors, alpha
+    if symmetry is not None:
+        corners = _mirrored_corners(triangles, uv_triangles, uv, np.asarray(symmetry))
+        mirrored, mirrored_weight = _mirror(fragments, corners, uv, colors, alpha)
+        both = np.minimum(alpha, mirrored_weight)
+        ratio = _ratio(_vertex_colors(colors, both, at_vertex), _vertex_colors(mirrored, both, at_vertex))
+        mirrored *= interpolate(fragments, triangles, np.exp(smoother.fit(*ratio)))
+        known_weight = (alpha + mirrored_weight * (1.0 - alpha)).astype(np.float32)
+        share = alpha / np.maximum(known_weight, np.float32(1e-6))
+        known = (mirrored + (colors - mirrored) * share[:, :, None]).astype(np.float32)
+
+    samples, sample_weight = _vertex_colors(known, known_weight, at_vertex)
+    if fallback is not None:
+        base = np.clip(np.asarray(fallback, dtype=np.float64), _FLOOR, 1.0)
+        if base.shape != mesh.vertices.shape:
+            raise ValueError(f"fallback has shape {base.shape}, expected {mesh.vertices.shape}")
+    else:
+        some = samples[sample_weight > 0.5]
+        base = (
+            np.full((len(mesh.vertices), 3), 0.5)
+            if len(some) == 0
+            else np.tile(np.median(some, axis=0), (len(samples), 1))
+        )
+    ratio = smoother.fit(*_ratio((samples, sample_weight), (base, np.ones(len(base)))))
+    fill = interpolate(fragments, triangles, base * np.exp(ratio))
+
+    out = np.where(alpha[:, :, None] >= 1.0, colors, fill + (known - fill) * known_weight[:, :, None])
+    out = np.clip(out, 0.0, 1.0).astype(np.float32)
+    return _extend(out, island)
+
+
+def _outline_margin(mask: NDArray[np.bool_], margin_px: float) -> Float32:
+    """(h, w) from 0 at the outline of what was drawn (and of its openings) to 1 at margin_px inside."""
+    import cv2
+
+    filled = np.pad(mask.astype(np.uint8), 1, constant_values=1)
+    distance = np.asarray(cv2.distanceTransform(filled, cv2.DIST_L2, 5))[1:-1, 1:-1].astype(np.float32)
+    return np.clip(distance / np.float32(max(margin_px, 1e-3)), 0.0, 1.0).astype(np.float32)
+
+
+def _without_specks(seen: NDArray[np.bool_], island: NDArray[np.bool_], sigma: float) -> Float32:
+    """(S, S) factor on the weight that wears away the jagged edge of the seen part, `sigma` texels a photo
+    pixel.
+    """
+    import cv2
+
+    near = np.asarray(cv2.GaussianBlur(seen.astype(np.float32), (0, 0), sigma))
+    all_ = np.asarray(cv2.GaussianBlur(island.astype(np.float32), (0, 0), sigma))
+    return np.clip((near / np.maximum(all_, 1e-6) - 0.5) / 0.4, 0.0, 1.0).astype(np.float32)
+
+
+def _draw_islands(mesh: Mesh, size: int) -> tuple[Fragments, Float64, Int32]:
+    """The mesh drawn in texture space, its uv in texels (row down), and the checked uv triangles."""
+    if mesh.uv is None or mesh.uv_triangles is None or len(mesh.uv_triangles) != len(mesh.triangles):
+        raise ValueError(
+            "the mesh has no uv for each triangle: a texture needs Mesh.uv and Mesh.uv_triangles"
+        )
+    up = mesh.uv.astype(np.float64)
+    uv = np.column_stack([up[:, 0], 1.0 - up[:, 1]]) * float(size)
+    uv_triangles = triangle_ids(mesh.uv_triangles, len(uv))
+    flat = np.column_stack([uv, np.zeros(len(uv))])
+    return rasterize(flat, uv_triangles, size, size), uv, uv_triangles
+
+
+def _pixels_per_texel(uvz: Float64, triangles: Int32, uv: Float64, uv_triangles: Int32) -> float:
+    """Median side of a texel's footprint in the picture, over the triangles that face the viewer."""
+    in_picture = _areas(uvz[:, :2], triangles)
+    in_texture = np.abs(_areas(uv, uv_triangles))
+    use = np.isfinite(in_picture) & (in_picture < 0) & (in_texture > 0)  # y is down: facing is negative
+    if not use.any():
+        return 1.0
+    return float(np.median(np.sqrt(-in_picture[use] / in_texture[use])))
+
+
+def _areas(points: Float64, triangles: Int32) -> Float64:
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+
+
+def _mirrored_corners(
+    triangles: Int32, uv_triangles: Int32, uv: Float64, symmetry: NDArray[np.integer]
+) -> Int32:
+    """(T, 3) uv ids of each triangle's mirror image, corner for corner; -1 where there is none."""
+    if symmetry.shape[0] <= int(triangles.max(initial=-1)):
+        raise ValueError(f"symmetry has {len(symmetry)} entries, the triangles name vertex {triangles.max()}")
+    count = int(max(triangles.max(initial=0), symmetry.max(initial=0))) + 1
+    image = symmetry[triangles].astype(np.int64)
+    exists = (image >= 0).all(axis=1)
+
+    def key(ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        s = np.sort(ids.astype(np.int64), axis=1)
+        return (s[:, 0] * count + s[:, 1]) * count + s[:, 2]
+
+    own = key(triangles)
+    order = np.argsort(own)
+    place = np.minimum(np.searchsorted(own, key(image), sorter=order), len(own) - 1)
+    partner = order[place]
+    matched = exists & (own[partner] == key(image))
+    # corners of a partner in this triangle's order
+    same = image[:, :, None] == triangles[partner][:, None, :]
+    through = np.take_along_axis(uv_triangles[partner], same.argmax(axis=2), axis=1)
+    # squares split along the other diagonal have no partner: any uv of the vertices, if that is no torn
+    # triangle
+    any_uv = np.zeros(count, np.int64)
+    any_uv[triangles.ravel()] = uv_triangles.ravel()
+    loose = any_uv[np.maximum(image, 0)]
+    own_size = np.ptp(uv[uv_triangles], axis=1).max(axis=1)
+    loose_size = np.ptp(uv[loose], axis=1).max(axis=1)
+    loose_good = exists & (loose_size <= 4.0 * own_size + 1e-9)
+    corners = np.where(matched[:, None], through, np.where(loose_good[:, None], loose, -1))
+    return np.ascontiguousarray(corners, np.int32)
+
+
+def _mirror(
+    fragments: Fragments, corners: Int32, uv: Float64, colors: Float32, alpha: Float32
+) -> tuple[Float32, Float32]:
+    from facerelief.rendering import _kernels
+
+    mirrored, weight = np.empty_like(colors), np.empty_like(alpha)
+    _kernels.mirror_texels(
+        fragments.triangle, fragments.barycentric, corners, uv, colors, alpha, mirrored, weight
+    )
+    return mirrored, weight
+
+
+def _vertex_colors(colors: Float32, weight: Float32, uv: Float64) -> tuple[Float64, Float64]:
+    """Blurred colours (N, 3) and weights (N,) at the vertices' texels."""
+    import cv2
+
+    sigma = len(colors) / 170.0
+    soft = np.asarray(cv2.GaussianBlur(weight, (0, 0), sigma))
+    mixed = np.asarray(cv2.GaussianBlur(np.ascontiguousarray(colors * weight[:, :, None]), (0, 0), sigma))
+    row = np.clip(uv[:, 1].astype(np.int64), 0, len(colors) - 1)
+    column = np.clip(uv[:, 0].astype(np.int64), 0, len(colors) - 1)
+    w = soft[row, column].astype(np.float64)
+    good = w > 0.02
+    return mixed[row, column] / np.where(good, w, 1.0)[:, None], np.where(good, w, 0.0)
+
+
+def _ratio(
+    numerator: tuple[Float64, Float64], denominator: tuple[Float64, Float64]
+) -> tuple[Float64, Float64]:
+    """Log ratio (N, 3) of two sets of colours, and the weights (N,) of both together."""
+    a, b = (np.log(np.maximum(colors, _FLOOR)) for colors, _ in (numerator, denominator))
+    return np.clip(a - b, -1.5, 1.5), np.minimum(numerator[1], denominator[1])
+
+
+def _smooth_step(x: Float32) -> Float32:
+    x = np.clip(x, 0.0, 1.0)
+    return (x * x * (3.0 - 2.0 * x)).astype(np.float32)
+
+
+def _extend(texture: Float32, island: NDArray[np.bool_]) -> Float32:
+    """Texels beyond the islands take the colour of the nearest texel on one."""
+    import cv2
+
+    if island.all() or not island.any():
+        return texture
+    outside = (~island).astype(np.uint8)
+    _, labels = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    labels = np.asarray(labels).astype(np.int64)
+    source = np.zeros(int(labels.max()) + 1, np.int64)
+    source[labels[island]] = np.flatnonzero(island)
+    return texture.reshape(-1, 3)[source[labels]]
