@@ -122,7 +122,7 @@ def complete_texture(
     fallback: ArrayLike | None = None,
     *,
     keep: float = 0.5,
-    feather: float = 8.0,
+    feather: float | None = None,
 ) -> Float32:
     """Fill what a photo did not show.
 
@@ -130,9 +130,9 @@ def complete_texture(
     mirror image (-1 for none); fallback (N, 3) vertex colours for what neither side shows (a model's skin),
     by default the median seen colour. Unseen texels come from the mirrored side, its brightness fitted
     smoothly to the seen side, then from the fallback fitted likewise; texels beyond the uv islands repeat the
-    nearest one, so that filtering shows no seam. Texels of weight >= `keep` that lie `feather` texels or more
-    inside the seen part are returned unchanged; nearer to its edge they blend. Returns (S, S, 3) float32 in
-    [0, 1] without NaN. Raises ValueError for shapes that do not fit.
+    nearest one, so that filtering shows no seam. Texels of weight >= `keep` that lie `feather` texels
+    (default S / 64) or more inside the seen part are returned unchanged; nearer to its edge they blend.
+    Returns (S, S, 3) float32 in [0, 1] without NaN. Raises ValueError for shapes that do not fit.
     """
     import cv2
 
@@ -151,7 +151,8 @@ def complete_texture(
     # islands)
     inside = ((seen_weight > 0) | ~island).astype(np.uint8)
     edge = np.asarray(cv2.distanceTransform(np.pad(inside, 1, constant_values=1), cv2.DIST_L2, 5))[1:-1, 1:-1]
-    alpha = np.minimum(seen_weight / keep, edge / max(feather, 1e-6))
+    width = size / 64.0 if feather is None else max(feather, 1e-6)
+    alpha = np.minimum(seen_weight / keep, edge / width)
     alpha = _smooth_step(np.where(island, alpha, 0.0))
 
     corner_of_vertex = np.zeros(len(mesh.vertices), np.int64)
@@ -288,11 +289,15 @@ def _vertex_colors(colors: Float32, weight: Float32, uv: Float64) -> tuple[Float
     """Blurred colours (N, 3) and weights (N,) at the vertices' texels."""
     import cv2
 
-    sigma = len(colors) / 170.0
-    soft = np.asarray(cv2.GaussianBlur(weight, (0, 0), sigma))
-    mixed = np.asarray(cv2.GaussianBlur(np.ascontiguousarray(colors * weight[:, :, None]), (0, 0), sigma))
-    row = np.clip(uv[:, 1].astype(np.int64), 0, len(colors) - 1)
-    column = np.clip(uv[:, 0].astype(np.int64), 0, len(colors) - 1)
+    size = len(colors)
+    small = max(size // 4, 1)
+    sigma = small / 170.0
+    shrunk = np.asarray(cv2.resize(weight, (small, small), interpolation=cv2.INTER_AREA))
+    soft = np.asarray(cv2.GaussianBlur(shrunk, (0, 0), sigma))
+    shrunk = cv2.resize(colors * weight[:, :, None], (small, small), interpolation=cv2.INTER_AREA)
+    mixed = np.asarray(cv2.GaussianBlur(np.asarray(shrunk), (0, 0), sigma))
+    row = np.clip((uv[:, 1] * (small / size)).astype(np.int64), 0, small - 1)
+    column = np.clip((uv[:, 0] * (small / size)).astype(np.int64), 0, small - 1)
     w = soft[row, column].astype(np.float64)
     good = w > 0.02
     return mixed[row, column] / np.where(good, w, 1.0)[:, None], np.where(good, w, 0.0)
