@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.mesh import Mesh
 from facerelief.morphable.arkit import ARKIT_NAMES, mirrored
 from facerelief.morphable.model import FaceModel, SurfacePoints
+from facerelief.pipeline.result import DepthPatch, Reconstruction
+from facerelief.rendering.lighting import directional_light
+from facerelief.rendering.render import render_depth, shade_mesh
 
 ROWS, COLUMNS = 40, 56
 
@@ -18,10 +22,50 @@ def toy_model() -> FaceModel:
     return make_toy_model()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy_camera() -> WeakPerspective:
     """A pose that shows the toy head turned a little, 120 x 160 px fits it."""
     return WeakPerspective(pitch=0.1, yaw=0.3, roll=-0.1, translation_u=60, translation_v=80, scale=0.6)
+
+
+@pytest.fixture(scope="session")
+def toy_reconstruction(toy_model, toy_camera) -> Reconstruction:
+    """The toy head in a 160 x 120 px drawing of itself, smiling, with a relief of ripples."""
+    return make_toy_reconstruction(toy_model, toy_camera)
+
+
+def make_toy_reconstruction(model: FaceModel, camera: WeakPerspective) -> Reconstruction:
+    rng = np.random.default_rng(3)
+    identity = rng.normal(size=model.n_identity).astype(np.float32)
+    expression = np.zeros(model.n_expression, np.float32)
+    expression[:4] = (0.2, 0.8, 0.0, 0.5)
+    albedo = rng.normal(size=model.n_albedo).astype(np.float32)
+    light = directional_light((-0.4, 0.5, 1.0), color=0.6, ambient=0.5).astype(np.float32)
+    vertices = model.shape(identity, expression)
+    mesh = Mesh(vertices, model.triangles, model.skin(albedo))
+    image, _ = shade_mesh(mesh, camera, 160, 120, light=light, background=(0.3, 0.4, 0.3))
+    whole = render_depth(vertices, model.triangles, camera, 160, 120)
+    rows, columns = (np.flatnonzero(np.isfinite(whole).any(axis=axis)) for axis in (1, 0))
+    top, left = int(rows[0]), int(columns[0])
+    coarse = whole[top : rows[-1] + 1, left : columns[-1] + 1]
+    ripples = 0.3 * np.sin(np.arange(coarse.shape[1]) / 2, dtype=np.float32)
+    return Reconstruction(
+        image=image,
+        model=model,
+        camera=camera,
+        identity=identity,
+        expression=expression,
+        albedo=albedo,
+        light=light,
+        box=(left, top, left + coarse.shape[1], top + coarse.shape[0]),
+        confidence=0.9,
+        method="fit",
+        coarse=DepthPatch(coarse, left, top),
+        fine=DepthPatch(coarse + ripples, left, top),
+        warnings=("a toy",),
+        timings_ms={"fit": 1.25},
+        source="photos/toy.png",
+    )
 
 
 def make_toy_model(rows: int = ROWS, columns: int = COLUMNS) -> FaceModel:

@@ -147,7 +147,7 @@ def encode_glb(
         "NORMAL": builder.vertices(normals[split.source]),
     }
     if split.uv is not None:
-        attributes["TEXCOORD_0"] = builder.vertices(split.uv * np.float32([1, -1]) + np.float32([0, 1]))
+        attributes["TEXCOORD_0"] = builder.vertices(np.column_stack([split.uv[:, 0], 1 - split.uv[:, 1]]))
     textured = material.texture is not None or any(part.material.texture is not None for part in parts)
     if mesh.colors is not None and not textured:
         attributes["COLOR_0"] = builder.vertices(_linear(mesh.colors)[split.source])

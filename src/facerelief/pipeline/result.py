@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,8 @@ Float32 = NDArray[np.float32]
 class DepthPatch:
     """Depth on the photo's pixel grid inside a rectangle.
 
-    depth (h, w) float32, mm along camera z, larger is nearer, NaN off the face; its pixel (i, j) is the photo's pixel
-    (top + i, left + j).
+    depth (h, w) float32, mm along camera z, larger is nearer, NaN off the face; its pixel (i, j) is the
+    photo's pixel (top + i, left + j).
     """
 
     depth: Float32
@@ -76,3 +77,13 @@ class Reconstruction:
     def landmarks68_px(self) -> Float32:
         """(68, 2) the same landmarks in the picture."""
         return self.camera.project(self.landmarks68_mm)[:, :2].astype(np.float32)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write face.json, meshes, maps and preview into a folder, whole or not at all; see `pipeline.save`.
+
+        An existing folder is replaced only with `overwrite`, and only if it holds a face.json. Returns the
+        folder. Raises OutputError.
+        """
+        from facerelief.pipeline.save import save
+
+        return save(self, folder, overwrite=overwrite)
