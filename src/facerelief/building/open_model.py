@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import splu
 
 from facerelief.building.head import SliderHead, load_slider_head
 from facerelief.building.makehuman import AnnyFiles
 from facerelief.building.population import IdentityStatistics, PopulationConfig, identity_statistics
 from facerelief.building.registration import HeadSurface, ScanHeads, drape
-from facerelief.building.surface import contours, eyelid_gap, landmarks, regions, skin_colors
+from facerelief.building.surface import contours, eyelid_rims, landmarks, regions, skin_colors
 from facerelief.errors import ModelError
 from facerelief.morphable.arkit import ARKIT_NAMES
 from facerelief.morphable.model import FaceModel
@@ -131,27 +133,35 @@ def _expressions(surface: HeadSurface, mean: Float) -> Float32:
 
 
 def _closing(surface: HeadSurface, mean: Float, unit: Float32, side: int) -> Float32:
-    """Scale the blink along the eye so that the lids just meet on this mean face (0.15 mm overlap), and ride over the eyeball."""
-    factor = np.ones(len(mean))
-    for _ in range(3):
-        at, open_gap = eyelid_gap(surface, mean, side)
-        _, closed_gap = eyelid_gap(surface, mean + unit * factor[:, None], side)
-        sure = open_gap > 0.35 * open_gap.max()
-        # how much further (or less) the lids have to travel; a parabola along the eye keeps the lid smooth
-        ratio = (open_gap[sure] + 0.15) / (open_gap - closed_gap)[sure]
-        shape = np.polynomial.Polynomial.fit(at[sure], np.clip(ratio, 0.6, 1.6), 2)
-        factor *= shape(np.clip(mean[:, 0], at[sure].min(), at[sure].max()))
-    moved = unit.astype(float) * factor[:, None]
+    """Correct a blink so that the lids of this mean face meet (0.1 mm overlap) and ride over the eyeball.
+
+    The rims are sent to a common curve a little above the lower lid; the correction fades out biharmonically over 12 mm.
+    """
+    upper, lower = eyelid_rims(surface, side)
     ball = surface.head.eyeballs & (np.sign(surface.rest[:, 0]) == (-1, 1)[side])
     centre = (mean[ball].min(axis=0) + mean[ball].max(axis=0)) / 2
     radius = float(np.linalg.norm(mean[ball] - centre, axis=1).max())
-    # lid vertices must not sink into the eye when they travel straight
-    lid = surface.skin & (np.linalg.norm(unit, axis=1) > 0.3)
-    start, end = mean[lid] - centre, mean[lid] + moved[lid] - centre
-    clear = np.minimum(np.linalg.norm(start, axis=1), radius + 0.7)
-    short = np.maximum(clear - np.linalg.norm(end, axis=1), 0.0)
-    moved[lid] += end / np.linalg.norm(end, axis=1, keepdims=True) * short[:, None]
-    return moved.astype(np.float32)
+    target = np.zeros((len(mean), 3))
+    for rim, overlap in ((upper, -0.1), (lower, 0.0)):
+        curves = [np.stack([np.interp(mean[rim, 0], mean[r, 0], mean[r, i]) for i in range(3)], axis=1) for r in (upper, lower)]
+        curve = 0.12 * curves[0] + 0.88 * curves[1] + [0.0, overlap, 0.0]
+        # in front of the eye, not through it
+        away = curve - centre
+        distance = np.linalg.norm(away, axis=1, keepdims=True)
+        target[rim] = centre + away / distance * np.maximum(distance, np.minimum(radius + 0.6, distance + 4.0))
+    rims = np.concatenate([upper, lower])
+    wanted = target[rims] - mean[rims] - unit[rims]
+    far = np.min(np.linalg.norm(mean[:, None] - mean[rims][None], axis=2), axis=1) > 12.0
+    fixed = far & surface.skin
+    anchors = np.concatenate([rims, np.flatnonzero(fixed)])
+    values = np.concatenate([wanted, np.zeros((int(fixed.sum()), 3))])
+    bend = surface.laplacian.T @ surface.laplacian
+    pull = sparse.csr_matrix((np.full(len(anchors), 1e3), (anchors, anchors)), bend.shape)
+    loose = sparse.diags((~surface.skin).astype(float))
+    right = np.zeros((len(mean), 3))
+    right[anchors] = 1e3 * values
+    correction = splu((bend + pull + loose).tocsc()).solve(right)
+    return (unit + correction).astype(np.float32)
 
 
 def _turn(points: Float, pitch: float, yaw: float) -> Float:

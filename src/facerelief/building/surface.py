@@ -8,7 +8,6 @@ from scipy import sparse
 
 from facerelief.building.registration import HeadSurface, ScanHeads
 from facerelief.geometry.closest import ClosestPoint
-from facerelief.geometry.normals import vertex_normals
 from facerelief.morphable.model import Contour, FaceModel, SurfacePoints
 
 Float = NDArray[np.float64]
@@ -248,19 +247,23 @@ def _smooth(surface: HeadSurface, values: Float, rounds: int = 2) -> Float:
     return values
 
 
-def eyelid_gap(surface: HeadSurface, vertices: Float, side: int) -> tuple[Float, Float]:
-    """Opening of one eye (0 right, 1 left): x of each upper-rim vertex and the mm from it to the lower rim below."""
+def eyelid_rims(surface: HeadSurface, side: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Vertices of the upper and lower lid rim of one eye (0 right, 1 left), corners in both, by increasing x."""
     rim = surface.eye_rims[side]
     rest = surface.rest[rim]
-    corners = rim[[np.argmin(rest[:, 0]), np.argmax(rest[:, 0])]]
-    a, b = surface.rest[corners]
+    corners = [int(np.argmin(rest[:, 0])), int(np.argmax(rest[:, 0]))]
+    a, b = rest[corners]
     chord = a[1] + (rest[:, 0] - a[0]) / (b[0] - a[0]) * (b[1] - a[1])
-    upper, lower = vertices[rim[rest[:, 1] > chord + 0.2]], vertices[rim[rest[:, 1] < chord - 0.2]]
+    above = rest[:, 1] >= chord
+    above[corners] = True
+    below = ~above
+    below[corners] = True
+    upper, lower = rim[above], rim[below]
+    return upper[np.argsort(surface.rest[upper, 0])], lower[np.argsort(surface.rest[lower, 0])]
+
+
+def eyelid_gap(surface: HeadSurface, vertices: Float, side: int) -> Float:
+    """(U,) opening of one eye (0 right, 1 left): mm from each upper-rim vertex to the lower rim below it."""
+    upper, lower = (vertices[ids] for ids in eyelid_rims(surface, side))
     order = np.argsort(lower[:, 0])
-    below = np.interp(upper[:, 0], lower[order, 0], lower[order, 1])
-    return upper[:, 0], upper[:, 1] - below
-
-
-def outward_normals(surface: HeadSurface, vertices: Float) -> Float:
-    """(N, 3) unit normals of the whole head."""
-    return np.asarray(vertex_normals(vertices, surface.triangles), float)
+    return upper[:, 1] - np.interp(upper[:, 0], lower[order, 0], lower[order, 1])
