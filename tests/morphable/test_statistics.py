@@ -98,10 +98,10 @@ def test_all_components_span_the_drawn_faces_with_unit_deviation(toy_model: Face
     basis = pca.expression.reshape(-1, 52).astype(np.float64)[::7]
     drawn = sample_expressions(ARKIT_NAMES, 600, seed=2).astype(np.float64)
     motion = toy_model.expression.reshape(-1, 52).astype(np.float64)[::7] @ drawn.T
-    used = np.linalg.norm(basis, axis=0) > 1e-2 * np.linalg.norm(basis[:, 0])
+    used = np.linalg.norm(basis, axis=0) > 1e-3 * np.linalg.norm(basis[:, 0])
     coefficients, *_ = np.linalg.lstsq(basis[:, used], motion, rcond=None)
     np.testing.assert_allclose(basis[:, used] @ coefficients, motion, atol=0.05)
-    np.testing.assert_allclose((coefficients**2).mean(axis=1), 1.0, rtol=0.02)
+    np.testing.assert_allclose((coefficients**2).mean(axis=1), 1.0, rtol=0.05)
 
 
 def test_few_components_hold_most_of_the_motion(toy_model: FaceModel) -> None:
