@@ -250,16 +250,15 @@ class _Builder:
         return len(self.views) - 1
 
     def accessor(
-        self, values: NDArray[np.generic], kind: str, view: int | None, bounds: bool = False, **more: Any
+        self, values: NDArray[np.generic], kind: str, target: int | None = None, bounds: bool = False
     ) -> int:
+        """Accessor of plain values (count, ...), little-endian float32, uint16 or uint32."""
         entry: dict[str, Any] = {
+            "bufferView": self.view(values.tobytes(), target),
             "componentType": _COMPONENT[values.dtype.name],
             "count": len(values),
             "type": kind,
-            **more,
         }
-        if view is not None:
-            entry["bufferView"] = view
         if bounds:
             entry["min"] = _row(values.min(axis=0))
             entry["max"] = _row(values.max(axis=0))
@@ -269,13 +268,12 @@ class _Builder:
     def vertices(self, values: NDArray[np.floating], bounds: bool = False) -> int:
         """Accessor of an attribute (V, 2 or 3)."""
         values = np.ascontiguousarray(values, dtype="<f4")
-        return self.accessor(
-            values, f"VEC{values.shape[1]}", self.view(values.tobytes(), _ARRAY_BUFFER), bounds
-        )
+        return self.accessor(values, f"VEC{values.shape[1]}", _ARRAY_BUFFER, bounds)
 
     def morph(self, values: Float32, epsilon: float, bounds: bool = False) -> int:
         """Accessor of displacements (V, 3), sparse where that is smaller."""
-        rows = np.flatnonzero((np.abs(values) > epsilon).any(axis=1))
+        moved = np.abs(values) > epsilon
+        rows = np.flatnonzero(moved[:, 0] | moved[:, 1] | moved[:, 2])
         if not len(rows):
             rows = np.zeros(1, np.intp)  # a sparse accessor has at least one element
             values = np.zeros_like(values)
@@ -292,20 +290,28 @@ class _Builder:
             },
             "values": {"bufferView": self.view(kept.tobytes())},
         }
-        shown = np.zeros_like(values)
-        shown[rows] = kept
-        return self.accessor(shown, "VEC3", None, bounds, sparse=sparse)
+        entry = {
+            "componentType": _COMPONENT["float32"],
+            "count": len(values),
+            "type": "VEC3",
+            "sparse": sparse,
+        }
+        if bounds:  # the vertices left out are zeros
+            entry["min"] = _row(np.minimum(kept.min(axis=0), 0))
+            entry["max"] = _row(np.maximum(kept.max(axis=0), 0))
+        self.accessors.append(entry)
+        return len(self.accessors) - 1
 
     def indices(self, triangles: NDArray[np.int64]) -> int:
         """Accessor of triangle corners."""
         flat = triangles.ravel()
         flat = flat.astype("<u2" if flat.max() <= _MAX_UINT16_INDEX else "<u4")
-        return self.accessor(flat, "SCALAR", self.view(flat.tobytes(), _ELEMENT_ARRAY_BUFFER))
+        return self.accessor(flat, "SCALAR", _ELEMENT_ARRAY_BUFFER)
 
     def track(self, values: NDArray[np.floating], kind: str, bounds: bool = False) -> int:
         """Accessor of animation input or output."""
         values = np.ascontiguousarray(values, dtype="<f4")
-        return self.accessor(values, kind, self.view(values.tobytes()), bounds)
+        return self.accessor(values, kind, bounds=bounds)
 
     def material(self, material: Material) -> int:
         if material not in self._material_of:
