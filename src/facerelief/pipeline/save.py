@@ -1,4 +1,4 @@
-"""Fills one face's folder: the files of the output contract (docs/outputs.md), all of them or none."""
+"""Fills one face's folder with every file of the output contract, all of them or none."""
 
 from __future__ import annotations
 
