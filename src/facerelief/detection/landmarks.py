@@ -1,0 +1,183 @@
+"""The 478 points of one face: a 468-point net on a rotated square crop, and an iris net on each eye.
+
+The recipe is MediaPipe's: the crop is turned so that the line between the eyes is level, is 1.5 times as wide
+as the face, and is shown to the net at 192 x 192 px; the crop is then laid anew around the points found and
+the net run again. Points 0..467 are the face mesh; 468..472 the iris of the person's right eye (the one at
+the image's left in an upright, unmirrored photo: corners 33 and 133) and 473..477 that of the left eye
+(corners 362 and 263). Of five iris points the first is the pupil's centre; the others lie on the iris's edge
+at the image's right, above, left and below for an upright face.
+
+Points are px, origin at the picture's top-left corner, x right, y down, a pixel's centre at +0.5. Depth is in
+the same px, relative to the head's middle, and larger is nearer to the viewer (MediaPipe's own sign is the
+opposite).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.runtime import load_network
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+NETWORKS = Path(__file__).resolve().parents[1] / "data" / "mediapipe"
+FACE_SIZE = 192
+EYE_SIZE = 64
+FACE_MARGIN = 1.5
+"""Side of the face crop over the side of the face box."""
+EYE_MARGIN = 2.3
+"""Side of the eye crop over the distance of the eye's corners."""
+
+RIGHT_EYE_CORNERS = (33, 133)
+LEFT_EYE_CORNERS = (362, 263)
+RIGHT_EYE_OUTLINE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173)
+LEFT_EYE_OUTLINE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398)
+RIGHT_IRIS = tuple(range(468, 473))
+LEFT_IRIS = tuple(range(473, 478))
+
+
+def sigmoid(x: NDArray[np.floating]) -> Float64:
+    """Logistic function, without overflow."""
+    return 1.0 / (1.0 + np.exp(-np.clip(x.astype(np.float64), -80.0, 80.0)))
+
+
+@dataclass(frozen=True)
+class Square:
+    """A turned square of the picture: centre and side in px, `angle` in radians from the image's x axis to
+    the square's own x axis, positive clockwise as seen (the image's y points down)."""
+
+    x: float
+    y: float
+    side: float
+    angle: float
+
+    def matrix(self, size: int, *, mirrored: bool = False) -> Float64:
+        """(2, 3) from the coordinates of the square's crop at `size` px to the picture's."""
+        scale = self.side / size
+        c, s = scale * math.cos(self.angle), scale * math.sin(self.angle)
+        turn = np.array([[-c if mirrored else c, -s], [-s if mirrored else s, c]])
+        return np.c_[turn, np.array([self.x, self.y]) - turn @ np.array([size / 2, size / 2])]
+
+
+def sample(image: Image, matrix: Float64, size: int) -> Image:
+    """The (size, size, 3) crop whose coordinates `matrix` (2, 3) takes to the picture's; black outside the
+    picture.
+
+    A crop that shrinks the picture to less than half is taken from an averaged copy, so that nothing aliases.
+    """
+    import cv2
+
+    matrix = matrix.copy()
+    source = image
+    shrink = int(math.hypot(matrix[0, 0], matrix[1, 0]))
+    if shrink >= 2:
+        corners = matrix @ np.array([[0, size, 0, size], [0, 0, size, size], [1, 1, 1, 1]], dtype=float)
+        height, width = image.shape[:2]
+        left, top = (max(0, int(v) - shrink) for v in np.floor(corners.min(axis=1)))
+        right, bottom = (int(v) + shrink for v in np.ceil(corners.max(axis=1)))
+        columns, rows = (min(width, right) - left) // shrink, (min(height, bottom) - top) // shrink
+        if columns >= 1 and rows >= 1:
+            part = image[top : top + rows * shrink, left : left + columns * shrink]
+            source = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+            matrix[:, 2] -= (left, top)
+            matrix /= shrink
+    # pixel centres lie at +0.5 here and at whole numbers in OpenCV
+    matrix[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(source, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)  # pyright: ignore[reportReturnType]
+
+
+def planes(crop: Image, scale: float = 1.0 / 255.0, offset: float = 0.0) -> Float32:
+    """(n, n, 3) uint8 -> (3, n, n) float32 of crop * scale + offset."""
+    result = np.multiply(crop.transpose(2, 0, 1), np.float32(scale), dtype=np.float32, order="C")
+    if offset:
+        result += np.float32(offset)
+    return result
+
+
+def run_landmarks(crops: Float32) -> tuple[Float32, Float32]:
+    """(1, 3, 192, 192) in [0, 1] -> points (1, 468, 3) in crop px with MediaPipe's depth, face presence (1,
+    1) before the logistic function."""
+    points, presence = load_network(NETWORKS / "face_landmarks.onnx")(crops)
+    return points, presence
+
+
+def run_iris(crops: Float32) -> Float32:
+    """(2, 3, 64, 64) in [0, 1], right eye then mirrored left eye -> iris points (2, 5, 3) in crop px."""
+    shapes = {"image": (2, 3, EYE_SIZE, EYE_SIZE)}
+    (iris,) = load_network(NETWORKS / "iris.onnx", shapes=shapes, outputs=("iris",))(crops)
+    return iris
+
+
+def face_points(image: Image, square: Square) -> tuple[Float64, float]:
+    """Mesh of the face in `square`: (468, 3) px and depth (larger is nearer), and the net's log-odds that it
+    is one."""
+    matrix = square.matrix(FACE_SIZE)
+    points, presence = run_landmarks(planes(sample(image, matrix, FACE_SIZE))[None])
+    found = points[0].astype(np.float64)
+    result = np.empty_like(found)
+    result[:, :2] = found[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    result[:, 2] = -found[:, 2] * (square.side / FACE_SIZE)
+    return result, float(presence.item())
+
+
+def iris_points(image: Image, mesh: Float64) -> Float64:
+    """(10, 3) points 468..477 for the mesh (468, 3) px."""
+    squares = [eye_square(mesh, corners) for corners in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)]
+    matrices = [square.matrix(EYE_SIZE, mirrored=bool(i)) for i, square in enumerate(squares)]
+    found = run_iris(np.stack([planes(sample(image, matrix, EYE_SIZE)) for matrix in matrices])).astype(
+        np.float64
+    )
+    result = np.empty((2, 5, 3))
+    for i, (matrix, outline) in enumerate(zip(matrices, (RIGHT_EYE_OUTLINE, LEFT_EYE_OUTLINE))):
+        result[i, :, :2] = found[i, :, :2] @ matrix[:, :2].T + matrix[:, 2]
+        result[i, :, 2] = mesh[list(outline), 2].mean()
+    # the left eye was seen mirrored: its points at the image's right and left change places
+    result[1] = result[1][[0, 3, 2, 1, 4]]
+    return result.reshape(10, 3)
+
+
+def face_square(mesh: Float64) -> Square:
+    """Where to look for the face of which `mesh` (468, 2+) px was the last guess."""
+    across = mesh[LEFT_EYE_CORNERS[1], :2] - mesh[RIGHT_EYE_CORNERS[0], :2]
+    angle = math.atan2(across[1], across[0])
+    axes = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    own = mesh[:, :2] @ axes
+    low, high = own.min(axis=0), own.max(axis=0)
+    x, y = axes @ ((low + high) / 2)
+    return Square(float(x), float(y), FACE_MARGIN * float((high - low).max()), angle)
+
+
+def settled_points(image: Image, square: Square, least: float, rounds: int = 4) -> tuple[Float64, float]:
+    """`face_points`, laying the square anew around what was found until it stays: twice as a rule, `rounds`
+    at most.
+
+    Stops when the log-odds fall below `least`, with what was found before that.
+    """
+    mesh, odds = face_points(image, square)
+    for _ in range(rounds - 1 if odds >= least else 0):
+        last, square = square, face_square(mesh)
+        new_mesh, new_odds = face_points(image, square)
+        if new_odds < least:
+            break
+        mesh, odds = new_mesh, new_odds
+        turned = abs(math.remainder(square.angle - last.angle, math.tau))
+        moved = math.hypot(square.x - last.x, square.y - last.y) / last.side
+        if turned < 0.15 and moved < 0.08 and 0.8 < square.side / last.side < 1.25:
+            break
+    return mesh, odds
+
+
+def eye_square(mesh: Float64, corners: tuple[int, int]) -> Square:
+    """The square around one eye, from its two corners (image left, image right of an upright face)."""
+    a, b = mesh[corners[0], :2], mesh[corners[1], :2]
+    x, y = (a + b) / 2
+    dx, dy = b - a
+    return Square(float(x), float(y), EYE_MARGIN * math.hypot(dx, dy), math.atan2(dy, dx))

@@ -1,0 +1,10 @@
+"""Pictures that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def astronaut_path() -> Path:
+    """A 512 x 512 px portrait of astronaut Eileen Collins (NASA, public domain), a JPEG file."""
+    return Path(__file__).resolve().parent / "data" / "examples" / "astronaut.jpg"
