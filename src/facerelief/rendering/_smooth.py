@@ -12,7 +12,7 @@ Float64 = NDArray[np.float64]
 class SurfaceSmoother:
     """Smooth functions on the vertices of a mesh, from values known on some of them."""
 
-    def __init__(self, triangles: NDArray[np.int32], count: int, smoothness: float = 8.0) -> None:
+    def __init__(self, triangles: NDArray[np.int32], count: int, smoothness: float = 1.0) -> None:
         from scipy.sparse import coo_array, diags_array
 
         edges = np.vstack([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])

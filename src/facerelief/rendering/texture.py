@@ -31,7 +31,7 @@ def sample_texture(
     size: int = 512,
     *,
     tolerance_mm: float = 1.5,
-    margin_mm: float = 2.5,
+    margin_mm: float = 4.0,
 ) -> tuple[Float32, Float32]:
     """The colours of the seen surface, as a texture.
 
@@ -86,13 +86,13 @@ def sample_texture(
     drawn = rasterize(uvz * np.array([zoom, zoom, 1.0]), triangles, height, width)
     # beside an outline the photo may show what is behind or before it: a margin for fits that are a little
     # off
-    rounds = int(np.clip(round(margin_mm * 0.5 * scale * zoom), 1, 6))
+    rounds = int(np.clip(round(margin_mm * 0.5 * scale * zoom), zoom, 6))
     nearest = drawn.depth
     for _ in range(rounds):
         wider = np.empty_like(nearest)
         _kernels.widen(nearest, wider)
         nearest = wider
-    inner = _outline_margin(drawn.mask, margin_mm * scale * zoom)
+    inner = _outline_margin(drawn.mask, zoom, margin_mm * scale * zoom)
     normals = vertex_normals(camera.to_camera(mesh.vertices.astype(np.float64)), triangles)
     _kernels.sample_texels(
         uv_fragments.triangle,
@@ -131,8 +131,9 @@ def complete_texture(
     by default the median seen colour. Unseen texels come from the mirrored side, its brightness fitted
     smoothly to the seen side, then from the fallback fitted likewise; texels beyond the uv islands repeat the
     nearest one, so that filtering shows no seam. Texels of weight >= `keep` that lie `feather` texels
-    (default S / 64) or more inside the seen part are returned unchanged; nearer to its edge they blend.
-    Returns (S, S, 3) float32 in [0, 1] without NaN. Raises ValueError for shapes that do not fit.
+    (default S / 64) or more inside the seen part are returned unchanged; nearer to its edge they blend,
+    and so do texels that their mirror image shows better and in quite another colour (the wall behind a
+    cheek). Returns (S, S, 3) float32 in [0, 1] without NaN. Raises ValueError for shapes that do not fit.
     """
     import cv2
 
@@ -164,9 +165,10 @@ def complete_texture(
     if symmetry is not None:
         corners = _mirrored_corners(triangles, uv_triangles, uv, np.asarray(symmetry))
         mirrored, mirrored_weight = _mirror(fragments, corners, uv, colors, alpha)
-        both = np.minimum(alpha, mirrored_weight)
+        both = np.minimum(3.0 * np.minimum(alpha, mirrored_weight), 1.0).astype(np.float32)
         ratio = _ratio(_vertex_colors(colors, both, at_vertex), _vertex_colors(mirrored, both, at_vertex))
         mirrored *= interpolate(fragments, triangles, np.exp(smoother.fit(*ratio)))
+        alpha = alpha * _trust(fragments, corners, uv, colors, mirrored, seen_weight)
         known_weight = (alpha + mirrored_weight * (1.0 - alpha)).astype(np.float32)
         share = alpha / np.maximum(known_weight, np.float32(1e-6))
         known = (mirrored + (colors - mirrored) * share[:, :, None]).astype(np.float32)
@@ -191,13 +193,15 @@ def complete_texture(
     return _extend(out, island)
 
 
-def _outline_margin(mask: NDArray[np.bool_], margin_px: float) -> Float32:
-    """(h, w) from 0 at the outline of what was drawn (and of its openings) to 1 at margin_px inside."""
+def _outline_margin(mask: NDArray[np.bool_], begin_px: float, margin_px: float) -> Float32:
+    """(h, w) 0 within begin_px of the outline of what was drawn and of its openings, 1 from margin_px further
+    in.
+    """
     import cv2
 
     filled = np.pad(mask.astype(np.uint8), 1, constant_values=1)
     distance = np.asarray(cv2.distanceTransform(filled, cv2.DIST_L2, 5))[1:-1, 1:-1].astype(np.float32)
-    return np.clip(distance / np.float32(max(margin_px, 1e-3)), 0.0, 1.0).astype(np.float32)
+    return np.clip((distance - begin_px) / max(margin_px, 1e-3), 0.0, 1.0).astype(np.float32)
 
 
 def _without_specks(seen: NDArray[np.bool_], island: NDArray[np.bool_], sigma: float) -> Float32:
@@ -283,6 +287,26 @@ def _mirror(
         fragments.triangle, fragments.barycentric, corners, uv, colors, alpha, mirrored, weight
     )
     return mirrored, weight
+
+
+def _trust(
+    fragments: Fragments, corners: Int32, uv: Float64, colors: Float32, mirrored: Float32, weight: Float32
+) -> Float32:
+    """(S, S) 1, falling to 0 where a texel is seen worse than its mirror image and has quite another colour.
+
+    Such texels mostly lie on a turned head's far side, where a fit that is a little off shows the wall
+    behind.
+    """
+    import cv2
+
+    _, other = _mirror(fragments, corners, uv, colors, weight)
+    worse = np.clip((other - weight - 0.1) / 0.3, 0.0, 1.0).astype(np.float32)
+    doubt = np.zeros_like(worse)
+    at = (worse > 0) & (weight > 0)
+    apart = np.abs(np.log((colors[at] + 0.05) / (mirrored[at] + 0.05))).max(axis=1)
+    doubt[at] = worse[at] * np.clip((apart - 0.25) / 0.35, 0.0, 1.0)
+    wider = cv2.dilate(doubt, np.ones((3, 3), np.uint8))
+    return 1.0 - np.asarray(cv2.GaussianBlur(wider, (0, 0), len(weight) / 256.0)) * at
 
 
 def _vertex_colors(colors: Float32, weight: Float32, uv: Float64) -> tuple[Float64, Float64]:
