@@ -191,6 +191,7 @@ class _Search:
         self.odds = _odds(min_confidence)
         self.faces: list[DetectedFace] = []
         self._reduced: dict[int, tuple[Image, Float64]] = {}
+        self._halves: list[Image] = []
 
     @property
     def sure(self) -> bool:
@@ -208,28 +209,31 @@ class _Search:
         import cv2
 
         if long not in self._reduced:
-            image = self.image
-            scale = np.ones(2)
             factor = long / self.long
-            if factor < 1 / 32:  # of a huge picture every n-th pixel is enough to average from
-                step = int(1 / (16 * factor))
-                image = np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step])
-                scale /= step
-                factor *= step
+            image, scale, level = self.image, 1.0, 0
             while factor < 0.5:
-                even = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
-                image = cv2.resize(
-                    even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA
-                )
-                scale /= 2
+                image, scale, level = self._halved(level), scale / 2, level + 1
                 factor *= 2
+            scales = np.array([scale, scale])
             if factor < 1:
                 height, width = image.shape[:2]
                 size = max(1, round(width * factor)), max(1, round(height * factor))
                 image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-                scale *= (size[0] / width, size[1] / height)
-            self._reduced[long] = (image, scale)  # pyright: ignore[reportArgumentType]
+                scales *= (size[0] / width, size[1] / height)
+            self._reduced[long] = (image, scales)  # pyright: ignore[reportArgumentType]
         return self._reduced[long]
+
+    def _halved(self, level: int) -> Image:
+        """The picture halved `level` + 1 times; an odd last row or column is left out."""
+        import cv2
+
+        if level == len(self._halves):
+            image = self._halves[-1] if level else self.image
+            height, width = max(1, image.shape[0] // 2), max(1, image.shape[1] // 2)
+            even = image[: 2 * height, : 2 * width]
+            small = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+            self._halves.append(small)  # pyright: ignore[reportArgumentType]
+        return self._halves[level]
 
     def look(self, long: int, frames: list[_Frame]) -> None:
         """Add the faces seen in these frames of the picture reduced to `long`."""
