@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facerelief.geometry.normals import floating, triangle_ids
+from facerelief.geometry.normals import triangle_ids
 
 Float32 = NDArray[np.float32]
 
@@ -50,7 +50,7 @@ def rasterize(
     """
     from facerelief.rendering import _kernels
 
-    points = np.ascontiguousarray(floating(uvz))
+    points = np.ascontiguousarray(uvz, np.float64)
     if points.ndim != 2 or points.shape[1] != 3:
         raise ValueError(f"uvz has shape {points.shape}, expected (N, 3)")
     if height < 0 or width < 0:
