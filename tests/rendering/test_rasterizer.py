@@ -59,9 +59,7 @@ def reference(uvz: np.ndarray, triangles: np.ndarray, height: int, width: int) -
 def planar_mesh(
     rng: np.random.Generator, low: float, high: float, snap: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles that cover [low, high]^2 without overlap, wound at random; snapped corners hit pixel
-    centres.
-    """
+    """Triangles that cover [low, high]^2 once, wound at random; snapped corners hit pixel centres."""
     corners = np.array([[low, low], [low, high], [high, low], [high, high]])
     inner = rng.uniform(low, high, (60, 2))
     points = np.unique(np.r_[corners, np.round(inner / snap) * snap if snap else inner], axis=0)

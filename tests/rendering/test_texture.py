@@ -70,7 +70,7 @@ class TestSample:
         assert (weight > 0.5).mean() > 0.15
         error = np.abs(found - texture).max(axis=2)[weight > 0.3]
         assert np.median(error) < 2e-3
-        assert error.max() < 0.03
+        assert error.max() < 0.04
 
     def test_bytes_and_floats_agree(self, head: Mesh) -> None:
         image = photograph(head, CAMERA, painted())

@@ -19,9 +19,7 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """The map p -> scale rotation p + translation; rotation (3, 3) is proper, translation (3,) in target
-    units.
-    """
+    """The map p -> scale rotation p + translation: proper rotation (3, 3), translation (3,) in target units."""
 
     scale: float
     rotation: Float64
@@ -134,9 +132,7 @@ def _complete(affine: Float64) -> tuple[Float64, float]:
 
 
 def _flat_poses(cp: Float64, cq: Float64, w: Float64, axes: Float64) -> list[tuple[Float64, float]]:
-    """The two poses of a planar set: its in-plane map B (2, 2) gets the third column that makes B B^T + c c^T
-    round.
-    """
+    """The two poses of a planar set: its in-plane map B (2, 2) gets the column c that makes B B^T + c c^T round."""
     plane = cp @ axes[:2].T
     root = np.sqrt(w)[:, None]
     b = np.linalg.lstsq(root * plane, root * cq, rcond=None)[0].T
@@ -261,9 +257,7 @@ def rigid_icp(
 
 
 def _plane_normals(surface: ClosestPoint, moved: Float64, nearest: Nearest) -> Float64:
-    """Directions of the residuals: from surface to point, or the triangle's normal where the point lies on
-    it.
-    """
+    """Directions of the residuals: surface to point, or the triangle's normal where the point lies on it."""
     offset = moved - nearest.point
     corners = surface.vertices[surface.triangles[nearest.triangle]]
     flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

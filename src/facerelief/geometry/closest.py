@@ -13,9 +13,7 @@ Float64 = NDArray[np.float64]
 
 
 class Nearest(NamedTuple):
-    """Nearest surface point of each of Q queries; rows of a query that is not finite hold NaN and triangle
-    -1.
-    """
+    """Nearest surface points of Q queries; a query that is not finite gets NaN and triangle -1."""
 
     distance: Float64
     """(Q,) in the units of the mesh."""
@@ -55,9 +53,7 @@ class ClosestPoint:
         self._bounds, self._split = bounds[:nodes].copy(), split[:nodes].copy()
 
     def query(self, points: ArrayLike) -> Nearest:
-        """(Q, 3) points, same frame and units as the mesh -> `Nearest`; raises ValueError for other
-        shapes.
-        """
+        """(Q, 3) points, in the mesh's frame and units -> `Nearest`; ValueError for other shapes."""
         from facerelief.geometry import _kernels
 
         p = np.ascontiguousarray(points, np.float64)

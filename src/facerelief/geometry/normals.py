@@ -25,9 +25,7 @@ def vertex_normals(vertices: ArrayLike, triangles: ArrayLike) -> Float:
 
 
 def face_normals(vertices: ArrayLike, triangles: ArrayLike) -> Float:
-    """(T, 3) unit normals of the triangles, (0, 0, 0) for those without area; arguments as
-    `vertex_normals`.
-    """
+    """(T, 3) unit normals of triangles, (0, 0, 0) for those without area; arguments as `vertex_normals`."""
     v, t = mesh_arrays(vertices, triangles)
     a, b, c = (v[t[:, k]].astype(np.float64) for k in range(3))
     normal = np.cross(b - a, c - a)

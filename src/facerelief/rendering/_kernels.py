@@ -9,8 +9,7 @@ import numpy as np
 
 from facerelief.geometry._jit import kernel
 
-# Vertices are snapped to 1/65536 px. Edge functions are then exact in int64 for triangles up to 32768 px wide
-# and high.
+# Vertices are snapped to 1/65536 px. Edge functions are then exact in int64 up to 32768 px of width or height.
 BITS = 16
 ONE = 1 << BITS
 HALF = ONE >> 1
@@ -20,9 +19,7 @@ FAR = 2.0**40  # px
 
 @kernel
 def _edge_far(ax, ay, bx, by, px, py):
-    """Edge function in float64, for triangles too wide for int64; an edge's two triangles get the same
-    number.
-    """
+    """Edge function in float64, for triangles too wide for int64; the same number from both sides of an edge."""
     if ax < bx or (ax == bx and ay < by):
         return (float(bx) - ax) * (float(py) - ay) - (float(by) - ay) * (float(px) - ax)
     return -((float(ax) - bx) * (float(py) - by) - (float(ay) - by) * (float(px) - bx))
@@ -166,9 +163,7 @@ def interpolate(triangle, barycentric, triangles, attributes, out):
 
 @kernel
 def visible_vertices(uvz, normal_z, triangles, triangle, depth, tolerance, out):
-    """out (N,) bool: the vertex is at most tolerance mm behind what is drawn at one of the centres around
-    it.
-    """
+    """out (N,) bool: the vertex is at most tolerance mm behind what was drawn at a centre beside it."""
     height, width = triangle.shape
     for n in range(uvz.shape[0]):
         out[n] = False
@@ -342,12 +337,15 @@ def sample_texels(
     high,
     texture,
     weight,
+    free,
 ):
     """Fetch each texel's colour from a picture, with its weight; see texture.sample_texture.
 
     triangle, barycentric: the mesh drawn in texture space; uvz (N, 3) its vertices in the picture; facing
-    (N,) n_z; image (h, w, 3); nearest (h, w) depth of the nearest surface within one pixel, NaN where none;
-    low, high: n_z where the weight begins and where it is 1.
+    (N,) n_z; image (h, w, 3); nearest (h zoom, w zoom) depth of the nearest surface as far as `reach` mm
+    around each pixel, NaN where none; inner, of the same size, a factor on the weight; low, high: n_z where
+    the weight begins and where it is 1. Outputs texture, weight, and free (S, S) 1 where nothing lies before
+    a texel, else 0.
     """
     size_v, size_u = triangle.shape
     height, width = image.shape[0], image.shape[1]
@@ -355,7 +353,7 @@ def sample_texels(
         for j in range(size_u):
             for k in range(3):
                 texture[i, j, k] = 0.0
-            weight[i, j] = 0.0
+            weight[i, j], free[i, j] = 0.0, 0.0
             t = triangle[i, j]
             if t < 0:
                 continue
@@ -371,8 +369,7 @@ def sample_texels(
                 continue
             row, column = min(int(v * zoom), inner.shape[0] - 1), min(int(u * zoom), inner.shape[1] - 1)
             slope = math.sqrt(max(1.0 - n * n, 0.0)) / n
-            if z < nearest[row, column] - tolerance - reach * slope:
-                continue
+            free[i, j] = 0.0 if z < nearest[row, column] - tolerance - reach * slope else 1.0
             x, y = u - 0.5, v - 0.5
             x0, y0 = min(int(x), width - 2), min(int(y), height - 2)
             fx, fy = x - x0, y - y0

@@ -23,9 +23,7 @@ class SurfaceSmoother:
         self._laplacian = diags_array(smoothness * degree) - links * smoothness
 
     def fit(self, values: Float64, weight: Float64) -> Float64:
-        """(N, 3) values known to the extent of weight (N,) -> smooth (N, 3); parts that know nothing get the
-        mean.
-        """
+        """(N, 3) values known to the extent of weight (N,) -> smooth (N, 3); unknown parts get the mean."""
         from scipy.sparse import diags_array
         from scipy.sparse.linalg import splu
 

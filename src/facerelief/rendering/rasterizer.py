@@ -26,9 +26,7 @@ class Fragments:
     triangle: NDArray[np.int32]
     """(H, W) triangle id, -1 where nothing was drawn."""
     barycentric: Float32
-    """(H, W, 3) weights of the triangle's vertices in its own order, each in [0, 1], summing to 1; 0 where
-    empty.
-    """
+    """(H, W, 3) weights of the triangle's vertices in its own order, in [0, 1], sum 1; 0 where empty."""
     depth: Float32
     """(H, W) mm along camera z, larger is nearer, NaN where empty."""
 

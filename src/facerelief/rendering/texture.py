@@ -51,6 +51,7 @@ def sample_texture(
     uv_fragments, uv, uv_triangles = _draw_islands(mesh, size)
     texture = np.zeros((size, size, 3), np.float32)
     weight = np.zeros((size, size), np.float32)
+    free = np.zeros((size, size), np.float32)
     triangles = triangle_ids(mesh.triangles, len(mesh.vertices))
     uvz: Float64 = camera.project(mesh.vertices.astype(np.float64)).astype(np.float64)
 
@@ -84,8 +85,7 @@ def sample_texture(
     zoom = int(np.clip(round(shrink / footprint), 1, 4))
     height, width = colors.shape[0] * zoom, colors.shape[1] * zoom
     drawn = rasterize(uvz * np.array([zoom, zoom, 1.0]), triangles, height, width)
-    # beside an outline the photo may show what is behind or before it: a margin for fits that are a little
-    # off
+    # beside an outline the photo may show what is behind or before it: leave a margin for a fit a little off
     rounds = int(np.clip(round(margin_mm * 0.5 * scale * zoom), zoom, 6))
     nearest = drawn.depth
     for _ in range(rounds):
@@ -110,8 +110,11 @@ def sample_texture(
         _HIGH,
         texture,
         weight,
+        free,
     )
-    return texture, weight * _without_specks(weight > 0, uv_fragments.mask, 1.5)
+    weight *= _smooth_share(free, weight > 0)
+    texture[weight == 0] = 0.0
+    return texture, weight
 
 
 def complete_texture(
@@ -148,8 +151,7 @@ def complete_texture(
     triangles = triangle_ids(mesh.triangles, len(mesh.vertices))
     island = fragments.mask
 
-    # how much of the photo stays: by weight, and by distance to the edge of the seen part (not of the
-    # islands)
+    # how much of the photo stays: by weight, and by distance to the seen part's edge (not the islands')
     inside = ((seen_weight > 0) | ~island).astype(np.uint8)
     edge = np.asarray(cv2.distanceTransform(np.pad(inside, 1, constant_values=1), cv2.DIST_L2, 5))[1:-1, 1:-1]
     width = size / 64.0 if feather is None else max(feather, 1e-6)
@@ -194,9 +196,7 @@ def complete_texture(
 
 
 def _outline_margin(mask: NDArray[np.bool_], begin_px: float, margin_px: float) -> Float32:
-    """(h, w) 0 within begin_px of the outline of what was drawn and of its openings, 1 from margin_px further
-    in.
-    """
+    """(h, w) 0 within begin_px of the outline of what was drawn and its openings, 1 margin_px further in."""
     import cv2
 
     filled = np.pad(mask.astype(np.uint8), 1, constant_values=1)
@@ -204,14 +204,12 @@ def _outline_margin(mask: NDArray[np.bool_], begin_px: float, margin_px: float) 
     return np.clip((distance - begin_px) / max(margin_px, 1e-3), 0.0, 1.0).astype(np.float32)
 
 
-def _without_specks(seen: NDArray[np.bool_], island: NDArray[np.bool_], sigma: float) -> Float32:
-    """(S, S) factor on the weight that wears away the jagged edge of the seen part, `sigma` texels a photo
-    pixel.
-    """
+def _smooth_share(free: Float32, candidate: NDArray[np.bool_]) -> Float32:
+    """(S, S) `free` among the candidates, without lone texels that differ from their neighbours."""
     import cv2
 
-    near = np.asarray(cv2.GaussianBlur(seen.astype(np.float32), (0, 0), sigma))
-    all_ = np.asarray(cv2.GaussianBlur(island.astype(np.float32), (0, 0), sigma))
+    near = np.asarray(cv2.GaussianBlur(free * candidate, (0, 0), 2.0))
+    all_ = np.asarray(cv2.GaussianBlur(candidate.astype(np.float32), (0, 0), 2.0))
     return np.clip((near / np.maximum(all_, 1e-6) - 0.5) / 0.4, 0.0, 1.0).astype(np.float32)
 
 
@@ -265,8 +263,7 @@ def _mirrored_corners(
     # corners of a partner in this triangle's order
     same = image[:, :, None] == triangles[partner][:, None, :]
     through = np.take_along_axis(uv_triangles[partner], same.argmax(axis=2), axis=1)
-    # squares split along the other diagonal have no partner: any uv of the vertices, if that is no torn
-    # triangle
+    # squares split along the other diagonal have no partner: any uv of the vertices, unless that tears it
     any_uv = np.zeros(count, np.int64)
     any_uv[triangles.ravel()] = uv_triangles.ravel()
     loose = any_uv[np.maximum(image, 0)]
