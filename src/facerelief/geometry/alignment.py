@@ -19,7 +19,7 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """The map p -> scale rotation p + translation: proper rotation (3, 3), translation (3,) in target units."""
+    """The map p -> scale rotation p + translation: proper rotation (3, 3), translation (3,) in mm."""
 
     scale: float
     rotation: Float64

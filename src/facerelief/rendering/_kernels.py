@@ -9,7 +9,7 @@ import numpy as np
 
 from facerelief.geometry._jit import kernel
 
-# Vertices are snapped to 1/65536 px. Edge functions are then exact in int64 up to 32768 px of width or height.
+# Vertices are snapped to 1/65536 px: edge functions are exact in int64 up to 32768 px of width or height.
 BITS = 16
 ONE = 1 << BITS
 HALF = ONE >> 1
@@ -19,7 +19,7 @@ FAR = 2.0**40  # px
 
 @kernel
 def _edge_far(ax, ay, bx, by, px, py):
-    """Edge function in float64, for triangles too wide for int64; the same number from both sides of an edge."""
+    """Edge function in float64, for triangles too wide for int64; the same from both sides of an edge."""
     if ax < bx or (ax == bx and ay < by):
         return (float(bx) - ax) * (float(py) - ay) - (float(by) - ay) * (float(px) - ax)
     return -((float(ax) - bx) * (float(py) - by) - (float(ay) - by) * (float(px) - bx))
