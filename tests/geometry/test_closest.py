@@ -13,7 +13,7 @@ from facerelief.morphable.model import FaceModel
 
 
 def brute_force(point: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """(T,) distances of a point to triangles (T, 3, 3): to the face if the foot lies inside, else to the sides."""
+    """(T,) distances of a point to triangles (T, 3, 3): face if the foot lies inside, else sides."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     best = np.full(len(corners), np.inf)
     for p, q in ((a, b), (b, c), (c, a)):

@@ -132,7 +132,7 @@ def _complete(affine: Float64) -> tuple[Float64, float]:
 
 
 def _flat_poses(cp: Float64, cq: Float64, w: Float64, axes: Float64) -> list[tuple[Float64, float]]:
-    """The two poses of a planar set: its in-plane map B (2, 2) gets the column c that makes B B^T + c c^T round."""
+    """The two poses of a planar set: B (2, 2) gets the third column c that makes B B^T + c c^T round."""
     plane = cp @ axes[:2].T
     root = np.sqrt(w)[:, None]
     b = np.linalg.lstsq(root * plane, root * cq, rcond=None)[0].T
