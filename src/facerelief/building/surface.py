@@ -8,17 +8,15 @@ from scipy import sparse
 
 from facerelief.building.registration import HeadSurface, ScanHeads
 from facerelief.geometry.closest import ClosestPoint
+from facerelief.morphable.landmark_sets import OUTLINES
 from facerelief.morphable.model import Contour, FaceModel, SurfacePoints
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
-# MediaPipe's face oval, starting at the top and going round by the person's left side
-FACE_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
+UPPER_BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+LOWER_BROWS = (46, 53, 52, 65, 55, 285, 295, 282, 283, 276)
 JAW_ROWS = 14
 """Candidates per outline landmark."""
 SKIN = np.array([0.78, 0.60, 0.52])
@@ -55,6 +53,19 @@ def landmarks(surface: HeadSurface, scans: ScanHeads, scan_model: FaceModel, dra
     return out
 
 
+def with_detected_brows(found: dict[str, SurfacePoints]) -> dict[str, SurfacePoints]:
+    """The iBUG brow points put on MediaPipe's upper brow line.
+
+    ICT-FaceKit's own brow points lie some 7 mm above the hair of real brows as detectors see them.
+    """
+    if "mediapipe478" not in found:
+        return found
+    brows, dense = found["ibug68"], found["mediapipe478"]
+    vertices, weights = brows.vertices.copy(), brows.weights.copy()
+    vertices[17:27], weights[17:27] = dense.vertices[list(UPPER_BROWS)], dense.weights[list(UPPER_BROWS)]
+    return {**found, "ibug68": SurfacePoints(vertices, weights)}
+
+
 def iris_points(surface: HeadSurface, draped: Float, radius_mm: float = 5.9) -> Float:
     """(10, 3) pupil centre, then the iris border toward x+, y+, x-, y-: right eye (x < 0) first, as MediaPipe's."""
     out: list[Float] = []
@@ -82,7 +93,7 @@ def mediapipe_mirror(points: Float) -> NDArray[np.int64]:
     from scipy.optimize import linear_sum_assignment
 
     out[:468] = linear_sum_assignment(distance)[1]
-    out[468:] = [473, 474, 475, 476, 477, 468, 469, 470, 471, 472]
+    out[468:] = [473, 476, 475, 474, 477, 468, 471, 470, 469, 472]
     return out
 
 
@@ -113,9 +124,10 @@ def contours(surface: HeadSurface, draped: Float, found: dict[str, SurfacePoints
     polar = draped[ids, :2] - centre
     angle = np.arctan2(polar[:, 1], polar[:, 0])
     out: dict[str, Contour] = {}
-    for name, outline in (("ibug68", [i for i in range(17) if i != 8]), ("mediapipe478", list(FACE_OVAL))):
+    for name, chain in OUTLINES.items():
         if name not in found:
             continue
+        outline = list(chain)
         at = found[name].of(draped)[outline]
         kept: list[int] = []
         rows: list[NDArray[np.int64]] = []
@@ -158,10 +170,13 @@ def regions(surface: HeadSurface, scans: ScanHeads, draped: Float, found: dict[s
     for first in (36, 42):
         eyes |= front & inside(flat, _grow(p[first : first + 6], 1.55, 1.9))
     brows = np.zeros(len(draped), bool)
-    for first in (17, 22):
-        line = p[first : first + 5]
-        band = np.concatenate([line + [0, 4.0], line[::-1] - [0, 4.5]])
-        brows |= front & inside(flat, band)
+    if "mediapipe478" in found:
+        dense = found["mediapipe478"].of(draped)[:, :2]
+        lines = [(dense[list(UPPER_BROWS[i : i + 5])], dense[list(LOWER_BROWS[i : i + 5])]) for i in (0, 5)]
+    else:
+        lines = [(p[i : i + 5] + [0, 4.0], p[i : i + 5] - [0, 4.5]) for i in (17, 22)]
+    for upper, lower in lines:
+        brows |= front & inside(flat, np.concatenate([upper + [0, 0.5], lower[::-1] - [0, 0.5]]))
     nose = front & inside(flat, np.concatenate([p[[27]] + [-8, 2], p[[31]] + [-7, 2], p[[33]] + [0, -2], p[[35]] + [7, 2], p[[27]] + [8, 2]]))
     lips = front & inside(flat, _grow(p[48:60], 1.04, 1.08))
     scalp = surface.skin & ~face & ~surface.ears & ~surface.head.neck

@@ -25,10 +25,15 @@ ExpressionKind = Literal["blendshape", "pca"]
 
 @dataclass(frozen=True, eq=False)
 class SurfacePoints:
-    """Points fixed to the surface: vertex triples (L, 3) int32 and barycentric weights (L, 3) float32 summing to 1."""
+    """Points fixed to the surface: vertex triples (L, 3) int32 and barycentric weights (L, 3) float32 summing to 1.
+
+    spread (L,) float32, or None where it is not known: how far, in mm on the face, a detector's points usually lie from
+    these (robust standard deviation per axis); fitters weigh landmarks by it.
+    """
 
     vertices: Int32
     weights: Float32
+    spread: Float32 | None = None
 
     def __len__(self) -> int:
         return len(self.vertices)
@@ -191,7 +196,7 @@ def _apply(basis: Float32, coefficients: ArrayLike, label: str) -> Float32:
     k = basis.shape[2]
     if len(c) > k:
         raise ModelError(f"{len(c)} {label} coefficients given, the model has {k}")
-    flat = basis.reshape(-1, k)
+    flat = basis.reshape(basis.shape[0] * 3, k)
     return flat @ c if len(c) == k else flat[:, : len(c)] @ c
 
 

@@ -56,6 +56,8 @@ def save_model(model: FaceModel, path: str | Path, *, tolerance_mm: float = 0.01
     for key, points in model.landmarks.items():
         arrays[f"landmarks_{key}_vertices"] = points.vertices
         arrays[f"landmarks_{key}_weights"] = points.weights
+        if points.spread is not None:
+            arrays[f"landmarks_{key}_spread"] = points.spread
     for key, contour in model.contours.items():
         arrays[f"contour_{key}_landmarks"] = contour.landmarks
         arrays[f"contour_{key}_candidates"] = contour.candidates
@@ -113,7 +115,11 @@ def _assemble(arrays: Arrays) -> FaceModel:
         uv=arrays["uv"],
         uv_triangles=arrays["uv_triangles"],
         landmarks={
-            k: SurfacePoints(arrays[f"landmarks_{k}_vertices"], arrays[f"landmarks_{k}_weights"])
+            k: SurfacePoints(
+                arrays[f"landmarks_{k}_vertices"],
+                arrays[f"landmarks_{k}_weights"],
+                arrays.get(f"landmarks_{k}_spread"),
+            )
             for k in meta["landmarks"]
         },
         contours={

@@ -1,0 +1,275 @@
+"""Stage 1 of inverse rendering: pose, identity and expression from detected landmarks.
+
+Damped Gauss-Newton on the landmark term of Guo et al.'s energy (E_lan + E_reg), with robust weights, a spread per landmark,
+expression bounds by an active set, and outline landmarks that slide along their contour rows as the head turns.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.errors import ModelError
+from facerelief.geometry.alignment import rotation_from_vector, solve_weak_perspective
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.inverse.solver import bounded_step, single_thread
+from facerelief.morphable.landmark_sets import CLOSED_OUTLINES, OUTLINES
+from facerelief.morphable.model import FaceModel
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LandmarkFitConfig:
+    """How landmarks are weighed against the model's statistics."""
+
+    iterations: int = 9
+    """Gauss-Newton steps."""
+    default_spread_mm: float = 1.8
+    """Error of a landmark whose spread the model does not know."""
+    evidence: float = 0.05
+    """Neighbouring landmarks err together: each counts as this many independent ones."""
+    robust: float = 2.5
+    """Residuals beyond this many spreads lose influence (Geman-McClure)."""
+    identity: float = 1.0
+    """Standard deviation allowed to identity coefficients; less keeps closer to the mean face."""
+    expression: float = 0.30
+    """Typical expression weight (blendshapes), or standard deviation allowed (statistical bases)."""
+    along_outline: float = 0.2
+    """Weight of an outline landmark's error along the outline, beside 1 across it."""
+    slide_from: float = 0.15
+    """Yaw in radians from which far outline landmarks slide to the silhouette."""
+
+
+@dataclass(frozen=True, eq=False)
+class FaceState:
+    """What a fit has found: pose and coefficients, in the units of FaceModel and WeakPerspective."""
+
+    camera: WeakPerspective
+    identity: Float32
+    expression: Float32
+
+    @property
+    def coefficients(self) -> Float32:
+        return np.concatenate([self.identity, self.expression])
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkFit:
+    """A state, and how far its landmarks lie from the detected ones."""
+
+    state: FaceState
+    residual_px: Float32
+    """(L,) distance of each landmark."""
+    rms_px: float
+    """Root of the robustly weighted mean square distance, px."""
+
+
+class LandmarkTerm:
+    """Residuals and derivatives of a model's landmarks in a picture.
+
+    Prepared once per model and landmark set (`landmark_term` caches it). Unknowns, in this order: a rotation vector applied
+    after the present rotation (3, radians), log scale (1), translation (2, px), identity (K), expression (E).
+    """
+
+    def __init__(self, model: FaceModel, name: str, config: LandmarkFitConfig) -> None:
+        if name not in model.landmarks:
+            known = ", ".join(model.landmarks) or "none"
+            raise ModelError(f"model {model.name!r} has no landmarks {name!r} (it has {known}): it cannot be fitted")
+        points = model.landmarks[name]
+        self.config = config
+        self.n_identity, self.n_expression = model.n_identity, model.n_expression
+        self.bounds = model.expression_bounds
+        self.mean: Float32 = points.of(model.mean).astype(np.float32)
+        self.basis: Float32 = np.concatenate(
+            [points.of(model.identity), points.of(model.expression)], axis=2, dtype=np.float32
+        )
+        spread = points.spread if points.spread is not None else np.full(len(points), config.default_spread_mm)
+        self.spread: Float64 = np.asarray(spread, dtype=np.float64)
+        contour = model.contours.get(name)
+        if contour is None or not len(contour.landmarks):
+            self.sliding = np.zeros(0, np.int64)
+            self.row_mean = np.zeros((0, 1, 3), np.float32)
+            self.row_basis = np.zeros((0, 1, 3, self.basis.shape[2]), np.float32)
+        else:
+            self.sliding = contour.landmarks.astype(np.int64)
+            self.row_mean = model.mean[contour.candidates]
+            self.row_basis = np.concatenate(
+                [model.identity[contour.candidates], model.expression[contour.candidates]], axis=3, dtype=np.float32
+            )
+        chain = np.array(OUTLINES.get(name, ()), np.int64)
+        chain = chain[chain < len(points)]
+        self.outline = chain
+        self.outline_before, self.outline_after = np.roll(chain, 1), np.roll(chain, -1)
+        if len(chain) and name not in CLOSED_OUTLINES:
+            self.outline_before[0], self.outline_after[-1] = chain[0], chain[-1]
+        precision = np.concatenate(
+            [
+                np.full(self.n_identity, 1.0 / config.identity**2),
+                np.full(self.n_expression, 1.0 / self._expression_deviation(model) ** 2),
+            ]
+        )
+        self.prior: Float64 = np.concatenate([np.zeros(6), precision])
+
+    def _expression_deviation(self, model: FaceModel) -> float:
+        return self.config.expression if model.expression_kind == "blendshape" else 1.0
+
+    def start(self, observed: Float64) -> FaceState:
+        """The mean face in its best weak-perspective pose; the sides of the outline count little."""
+        weight = 1.0 / self.spread**2
+        weight[self.sliding] *= 0.05
+        camera = solve_weak_perspective(self.mean, observed, weight)
+        return FaceState(camera, np.zeros(self.n_identity, np.float32), np.zeros(self.n_expression, np.float32))
+
+    def surface(self, state: FaceState) -> tuple[Float32, Float32]:
+        """(L, 3) landmark positions in model space and their (L, 3, K+E) basis, outline landmarks slid."""
+        coefficients = state.coefficients
+        points = self.mean + self.basis @ coefficients
+        yaw = state.camera.yaw
+        if not len(self.sliding) or abs(yaw) < self.config.slide_from:
+            return points, self.basis
+        # yaw > 0 hides the person's left, x > 0
+        hidden = np.sign(points[self.sliding, 0]) == np.sign(yaw)
+        rows = self.row_mean[hidden] + self.row_basis[hidden] @ coefficients
+        outward = np.sign(yaw) * (rows @ state.camera.rotation[0].astype(np.float32))
+        best = outward.argmax(axis=1)
+        pick = np.arange(len(best))
+        basis = self.basis.copy()
+        at = self.sliding[hidden]
+        points[at] = rows[pick, best]
+        basis[at] = self.row_basis[hidden][pick, best]
+        return points, basis
+
+    def project(self, state: FaceState) -> Float32:
+        """(L, 2) landmarks in the picture."""
+        return state.camera.project(self.surface(state)[0])[:, :2].astype(np.float32)
+
+    def linearise(self, state: FaceState, observed: Float64) -> tuple[Float64, Float32]:
+        """Residuals (L, 2) px = projected - observed, and their Jacobian (L, 2, 6 + K + E)."""
+        points, basis = self.surface(state)
+        camera = state.camera
+        rotation = camera.rotation.astype(np.float32)
+        q = points @ rotation.T
+        s = camera.scale
+        x, y, z = q.T
+        zero = np.zeros_like(x)
+        jacobian = np.empty((len(points), 2, 6 + basis.shape[2]), np.float32)
+        jacobian[:, 0, :6] = np.stack([zero, s * z, -s * y, s * x, zero + 1, zero], axis=1)
+        jacobian[:, 1, :6] = np.stack([s * z, zero, -s * x, -s * y, zero, zero + 1], axis=1)
+        in_plane = rotation[:2] * np.array([[s], [-s]], np.float32)
+        np.matmul(in_plane, basis, out=jacobian[:, :, 6:])
+        u, v = s * x + camera.translation_u, camera.translation_v - s * y
+        return np.stack([u, v], axis=1) - observed, jacobian
+
+    def whitened(
+        self, residual: Float64, jacobian: Float32, observed: Float64, weight: Float64
+    ) -> tuple[Float64, Float32]:
+        """Weighted rows (2 L,) and (2 L, unknowns) of the least squares.
+
+        weight (L,) per px^2. Outline landmarks count less along the outline than across it.
+        """
+        root = np.sqrt(weight)
+        metric = np.zeros((len(weight), 2, 2))
+        metric[:, 0, 0] = metric[:, 1, 1] = root
+        tangent = observed[self.outline_after] - observed[self.outline_before]
+        tangent = tangent / np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
+        less = (np.sqrt(self.config.along_outline) - 1.0) * root[self.outline]
+        metric[self.outline] += less[:, None, None] * tangent[:, :, None] * tangent[:, None, :]
+        rows = np.einsum("lij,ljk->lik", metric.astype(np.float32), jacobian)
+        return np.einsum("lij,lj->li", metric, residual).reshape(-1), rows.reshape(-1, jacobian.shape[2])
+
+    def robust_weights(self, residual: Float64, scale: float) -> Float64:
+        """(L,) weights per px^2: spread, shared evidence, and Geman-McClure for outliers."""
+        relative = np.linalg.norm(residual, axis=1) / (self.spread * scale)
+        robust = 1.0 / (1.0 + (relative / self.config.robust) ** 2) ** 2
+        return self.config.evidence * robust / (self.spread * scale) ** 2
+
+    def moved(self, state: FaceState, step: Float64) -> FaceState:
+        """The state after a step in the unknowns."""
+        camera = state.camera
+        rotation = rotation_from_vector(step[:3]) @ camera.rotation
+        scale = camera.scale * float(np.exp(np.clip(step[3], -0.5, 0.5)))
+        translation = np.array([camera.translation_u, camera.translation_v]) + step[4:6]
+        coefficients = state.coefficients + step[6:]
+        k = self.n_identity
+        return FaceState(
+            WeakPerspective.from_matrix(rotation, translation, scale),
+            coefficients[:k].astype(np.float32),
+            np.clip(coefficients[k:], *self.bounds).astype(np.float32),
+        )
+
+    def coefficient_bounds(self) -> tuple[Float64, Float64]:
+        """Lower and upper limits of all unknowns' values (pose free)."""
+        free = np.full(6 + self.n_identity, np.inf)
+        low = np.concatenate([-free, np.full(self.n_expression, self.bounds[0])])
+        high = np.concatenate([free, np.full(self.n_expression, self.bounds[1])])
+        return low, high
+
+
+@functools.lru_cache(maxsize=8)
+def landmark_term(model: FaceModel, name: str, config: LandmarkFitConfig) -> LandmarkTerm:
+    """The prepared term of a model; models are compared by identity."""
+    return LandmarkTerm(model, name, config)
+
+
+def fit_landmarks(
+    model: FaceModel,
+    observed: NDArray[np.floating],
+    *,
+    name: str = "mediapipe478",
+    config: LandmarkFitConfig | None = None,
+    start: FaceState | None = None,
+) -> LandmarkFit:
+    """Fit pose, identity and expression to landmarks.
+
+    observed (L, 2) px in the set `name` of the model; points that are not finite are left out. Raises ModelError when the
+    model lacks that set, ValueError for other shapes or fewer than 6 usable points.
+    """
+    config = config or LandmarkFitConfig()
+    term = landmark_term(model, name, config)
+    points = np.asarray(observed, dtype=np.float64)
+    if points.shape != (len(term.mean), 2):
+        raise ValueError(f"landmarks have shape {points.shape}, expected {(len(term.mean), 2)}")
+    usable = np.isfinite(points).all(axis=1)
+    if usable.sum() < 6:
+        raise ValueError(f"only {int(usable.sum())} usable landmarks, at least 6 are needed")
+    with single_thread():
+        return _descend(term, points, usable, config, start)
+
+
+def _descend(
+    term: LandmarkTerm, points: Float64, usable: NDArray[np.bool_], config: LandmarkFitConfig, start: FaceState | None
+) -> LandmarkFit:
+    filled = np.where(usable[:, None], points, 0.0)
+    if start is None:
+        start = term.start(filled) if usable.all() else _start_from(term, points, usable)
+    state = start
+    low, high = term.coefficient_bounds()
+    for round_ in range(config.iterations):
+        residual, jacobian = term.linearise(state, filled)
+        weight = term.robust_weights(residual, state.camera.scale) * usable
+        b, a = term.whitened(residual, jacobian, filled, weight)
+        hessian = (a.T @ a).astype(np.float64)
+        values = np.concatenate([np.zeros(6), state.coefficients])
+        gradient = a.T.astype(np.float64) @ b + term.prior * values
+        hessian[np.diag_indices_from(hessian)] += term.prior
+        # the first steps are short in shape, so that pose settles first
+        damping = 10.0 ** (1 - round_) if round_ < 3 else 0.0
+        hessian[np.arange(6, len(values)), np.arange(6, len(values))] += damping
+        step = bounded_step(hessian, gradient, values, low, high)
+        state = term.moved(state, step)
+    residual, _ = term.linearise(state, filled)
+    distance = np.where(usable, np.linalg.norm(residual, axis=1), np.nan)
+    weight = term.robust_weights(residual, state.camera.scale) * usable
+    rms = float(np.sqrt((weight * np.nan_to_num(distance) ** 2).sum() / max(weight.sum(), 1e-12)))
+    return LandmarkFit(state, distance.astype(np.float32), rms)
+
+
+def _start_from(term: LandmarkTerm, points: Float64, usable: NDArray[np.bool_]) -> FaceState:
+    camera = solve_weak_perspective(term.mean[usable], points[usable], 1.0 / term.spread[usable] ** 2)
+    zero = FaceState(camera, np.zeros(term.n_identity, np.float32), np.zeros(term.n_expression, np.float32))
+    return replace(zero, camera=camera)

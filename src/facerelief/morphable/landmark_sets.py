@@ -1,0 +1,16 @@
+"""What the indices of the landmark sets mean, where code has to know."""
+
+from __future__ import annotations
+
+OUTLINES: dict[str, tuple[int, ...]] = {
+    "ibug68": tuple(range(17)),
+    # MediaPipe's face oval, from the middle of the forehead round by the person's left side
+    "mediapipe478": (
+        10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+        152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+    ),
+}  # fmt: skip
+"""Landmarks along the face's outline, in order: where along it each lies is a matter of taste."""
+
+CLOSED_OUTLINES = frozenset({"mediapipe478"})
+"""Outlines that run all the way round."""
