@@ -1,1 +1,71 @@
-"""facerelief."""
+"""facerelief: dense 3D faces from photos on an ordinary CPU.
+
+    import facerelief
+    face = facerelief.reconstruct("photo.jpg")[0]
+    face.save("out/face0")
+
+Units and frames are in docs/conventions.md: millimetres, radians, x to the image's right, y up, z toward the viewer.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from facerelief._version import __version__
+from facerelief.errors import FacereliefError, ImageError, ModelError, NoFaceError, OutputError
+
+if TYPE_CHECKING:
+    from facerelief.detection import detect_faces, read_image
+    from facerelief.geometry import Mesh, WeakPerspective
+    from facerelief.morphable import FaceModel, load_model, open_model, save_model
+    from facerelief.pipeline import Reconstruction, Reconstructor, ReconstructorConfig, reconstruct
+
+__all__ = [
+    "FaceModel",
+    "FacereliefError",
+    "ImageError",
+    "Mesh",
+    "ModelError",
+    "NoFaceError",
+    "OutputError",
+    "Reconstruction",
+    "Reconstructor",
+    "ReconstructorConfig",
+    "WeakPerspective",
+    "__version__",
+    "detect_faces",
+    "load_model",
+    "open_model",
+    "read_image",
+    "reconstruct",
+    "save_model",
+]
+
+# rooms are imported when first used: `import facerelief` stays quick
+_HOME = {
+    "FaceModel": "morphable",
+    "Mesh": "geometry",
+    "Reconstruction": "pipeline",
+    "Reconstructor": "pipeline",
+    "ReconstructorConfig": "pipeline",
+    "WeakPerspective": "geometry",
+    "detect_faces": "detection",
+    "load_model": "morphable",
+    "open_model": "morphable",
+    "read_image": "detection",
+    "reconstruct": "pipeline",
+    "save_model": "morphable",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"facerelief.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'facerelief' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

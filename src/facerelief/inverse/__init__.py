@@ -1,0 +1,19 @@
+"""Inverse rendering: from a picture to pose, shape, expression, albedo and light."""
+
+from facerelief.inverse.fit import FitConfig, InverseFit, fit_face
+from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, fit_landmarks
+from facerelief.inverse.photometric import Appearance, PhotometricConfig, PhotometricFit, fit_photometric
+
+__all__ = [
+    "Appearance",
+    "FaceState",
+    "FitConfig",
+    "InverseFit",
+    "LandmarkFit",
+    "LandmarkFitConfig",
+    "PhotometricConfig",
+    "PhotometricFit",
+    "fit_face",
+    "fit_landmarks",
+    "fit_photometric",
+]

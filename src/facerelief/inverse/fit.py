@@ -1,0 +1,82 @@
+"""The whole coarse inverse rendering of one face: landmarks, then pixels."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, fit_landmarks
+from facerelief.inverse.photometric import Appearance, PhotometricConfig, PhotometricFit, fit_photometric
+from facerelief.morphable.model import FaceModel
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Configuration of both stages."""
+
+    landmarks: LandmarkFitConfig = field(default_factory=LandmarkFitConfig)
+    photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class InverseFit:
+    """Both stages' results."""
+
+    landmarks: LandmarkFit
+    photometric: PhotometricFit
+    timings_ms: dict[str, float]
+
+    @property
+    def state(self) -> FaceState:
+        return self.photometric.state
+
+    @property
+    def appearance(self) -> Appearance:
+        return self.photometric.appearance
+
+
+def landmark_set(model: FaceModel, count: int) -> str:
+    """Name of the model's landmark set that fits `count` detected points."""
+    return {478: "mediapipe478", 468: "mediapipe478", 68: "ibug68"}.get(count, f"{count} points")
+
+
+def fit_face(
+    model: FaceModel,
+    image: NDArray[np.uint8],
+    box: tuple[float, float, float, float],
+    landmarks: NDArray[np.floating],
+    config: FitConfig | None = None,
+) -> InverseFit:
+    """Fit a model to one face of a picture.
+
+    image (H, W, 3) uint8 RGB, box (left, top, right, bottom) px, landmarks (478, 2) MediaPipe or (68, 2) iBUG px. A model
+    without MediaPipe points is fitted to the 68 that lie among the 478. Raises ModelError where the model has neither.
+    """
+    config = config or FitConfig()
+    observed = np.asarray(landmarks, np.float64)
+    name = landmark_set(model, len(observed))
+    if name not in model.landmarks and name == "mediapipe478" and "ibug68" in model.landmarks:
+        observed, name = observed[list(IBUG68_AMONG_MEDIAPIPE)], "ibug68"
+    started = time.perf_counter()
+    first = fit_landmarks(model, observed, name=name, config=config.landmarks)
+    between = time.perf_counter()
+    second = fit_photometric(
+        model, image, box, observed, first, name=name, config=config.photometric, landmark_config=config.landmarks
+    )
+    ended = time.perf_counter()
+    timings = {"fit_landmarks": 1e3 * (between - started), "fit_photometric": 1e3 * (ended - between)}
+    return InverseFit(first, second, timings)
+
+
+IBUG68_AMONG_MEDIAPIPE = (
+    127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
+    168, 197, 5, 4, 75, 97, 2, 326, 305,
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
+    78, 82, 13, 312, 308, 317, 14, 87,
+)  # fmt: skip
+"""The MediaPipe point nearest to each iBUG landmark."""
