@@ -162,7 +162,9 @@ def regions(surface: HeadSurface, scans: ScanHeads, draped: Float, found: dict[s
     near = hit.distance < 4.0
     corners = scans.triangles[hit.triangle]
     narrow = near & scans.narrow[corners].all(axis=1) & surface.skin
-    face = near & (scans.narrow | scans.face)[corners].all(axis=1) & surface.skin & ~surface.ears
+    face = near & (scans.narrow | scans.face)[corners].all(axis=1) & surface.skin & ~surface.ears & ~surface.head.neck
+    # the scan model's face includes part of scalp and neck
+    face &= (draped[:, 1] < 80) & (draped[:, 1] > -95) & (draped[:, 2] > -75)
     p = found["ibug68"].of(draped)[:, :2]
     flat = draped[:, :2]
     front = surface.skin & (draped[:, 2] > -25)

@@ -137,7 +137,7 @@ class PhotometricTerm:
 
     def __init__(self, model: FaceModel) -> None:
         self.model = model
-        face = model.regions.get("face", np.ones(model.n_vertices, bool))
+        face = model.face_vertices
         self.all_triangles = model.triangles
         used = face[model.triangles].all(axis=1)
         self.eligible = used

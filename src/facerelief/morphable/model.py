@@ -141,6 +141,14 @@ class FaceModel:
         return len(self.mean)
 
     @property
+    def face_vertices(self) -> NDArray[np.bool_]:
+        """(N,) the skin that photos of a face show: hairline to chin, cheek to cheek; all vertices if not known."""
+        for name in ("narrow_face", "face"):
+            if name in self.regions:
+                return self.regions[name]
+        return np.ones(self.n_vertices, bool)
+
+    @property
     def n_identity(self) -> int:
         return self.identity.shape[2]
 

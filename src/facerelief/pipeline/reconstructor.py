@@ -107,8 +107,7 @@ def reconstruct(
 def coarse_depth(result: Reconstruction) -> DepthPatch:
     """Depth of the model's face region (skin and eyes, no scalp or neck) on the photo's pixels."""
     model = result.model
-    shown = model.regions.get("face", np.ones(model.n_vertices, bool))
-    shown = shown | model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
+    shown = model.face_vertices | model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
     height, width = result.image.shape[:2]
     vertices = result.vertices
     uv = result.camera.project(vertices[shown])[:, :2]

@@ -111,7 +111,7 @@ def preview(
     """
     r = reconstruction
     model, vertices = r.model, r.vertices
-    middle = vertices[model.regions.get("narrow_face", model.regions.get("face", slice(None)))]
+    middle = vertices[model.face_vertices]
     uv = r.camera.project(middle)[:, :2]
     low, high = uv.min(axis=0), uv.max(axis=0)
     side = max(int(np.ceil(1.4 * float((high - low).max()))), 8)
@@ -125,7 +125,7 @@ def preview(
     ) -> Image:
         return shade_mesh(mesh, view, height, height, light=light, background=behind)[0]
 
-    shown = _triangles_of(model, "face", "eyeballs")
+    shown = _face_triangles(model)
     face = Mesh(vertices, shown)
     skin = Mesh(vertices, shown, _skin(r))
     head = Mesh(vertices, model.triangles, colors)
@@ -217,13 +217,9 @@ def _overlap(patch: DepthPatch, height: int, width: int) -> tuple[tuple[slice, s
     return target, source
 
 
-def _triangles_of(model: FaceModel, *regions: str) -> NDArray[np.int32]:
-    """Triangles within the named regions; all where the model does not have the first."""
-    if regions[0] not in model.regions:
-        return model.triangles
-    mask = np.zeros(model.n_vertices, bool)
-    for name in regions:
-        mask |= model.regions.get(name, False)
+def _face_triangles(model: FaceModel) -> NDArray[np.int32]:
+    """Triangles of the face's skin and the eyes."""
+    mask = model.face_vertices | model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
     return model.triangles[mask[model.triangles].all(axis=1)]
 
 
