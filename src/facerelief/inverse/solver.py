@@ -13,7 +13,7 @@ Float64 = NDArray[np.float64]
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Linear algebra of this size is slower on several threads than on one, far slower beside a busy process."""
+    """Linear algebra of this size is slower on several threads than on one, far slower beside a busy one."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1, user_api="blas"):
@@ -21,27 +21,44 @@ def single_thread() -> Iterator[None]:
 
 
 def bounded_step(
-    hessian: Float64, gradient: Float64, values: Float64, low: Float64, high: Float64, rounds: int = 4
+    hessian: Float64, gradient: Float64, values: Float64, low: Float64, high: Float64, rounds: int = 60
 ) -> Float64:
-    """Minimiser of g . d + d . H d / 2 with low <= values + d <= high, by a few rounds of an active set.
+    """Minimiser d of g . d + d . H d / 2 with low <= values + d <= high.
 
-    H (n, n) positive definite, all others (n,). Unknowns that would leave their range are set to its end and the rest solved
-    again; the result is always within the range.
+    H (n, n) positive definite, all others (n,). Block principal pivoting (Judice and Pires 1994): all
+    unknowns that leave their range go to its end, all that are pushed inward from an end go free, and the
+    rest is solved again; two or three solves as a rule. The result is always within the range; after `rounds`
+    solves it is the last one, cut to the range.
     """
+    lowest, highest = low - values, high - values
+    at_low = (values <= low) & (gradient > 0)
+    at_high = (values >= high) & (gradient < 0)
+    fewest, patience = len(values) + 1, 3
+    # what counts as rounding
+    little = 1e-12 * float(np.abs(gradient).max(initial=0.0))
     step = np.zeros_like(values)
-    fixed = ((values <= low) & (gradient > 0)) | ((values >= high) & (gradient < 0))
     for _ in range(rounds):
+        fixed = at_low | at_high
         free = ~fixed
+        step[at_low], step[at_high] = lowest[at_low], highest[at_high]
         right = -gradient[free]
         if fixed.any():
             right = right - hessian[np.ix_(free, fixed)] @ step[fixed]
         step[free] = _solve(hessian[np.ix_(free, free)], right)
-        target = values + step
-        outside = free & ((target < low) | (target > high))
-        if not outside.any():
+        slope = gradient + hessian @ step
+        under, over = free & (step < lowest), free & (step > highest)
+        wrong = under | over | (at_low & (slope < -little)) | (at_high & (slope > little))
+        count = int(wrong.sum())
+        if count == 0:
             break
-        step[outside] = np.clip(target[outside], low[outside], high[outside]) - values[outside]
-        fixed = fixed | outside
+        # all at once while that helps, else one at a time, which cannot go round in circles
+        if count < fewest:
+            fewest, patience = count, 3
+        elif patience > 0:
+            patience -= 1
+        else:
+            wrong[: np.flatnonzero(wrong)[-1]] = False
+        at_low, at_high = (at_low & ~wrong) | (under & wrong), (at_high & ~wrong) | (over & wrong)
     return np.clip(values + step, low, high) - values
 
 
