@@ -7,7 +7,7 @@ expression bounds by an active set, and outline landmarks that slide along their
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from facerelief.errors import ModelError
 from facerelief.geometry.alignment import rotation_from_vector, solve_weak_perspective
 from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.rotation import matrix_from_euler
 from facerelief.inverse.solver import bounded_step, single_thread
 from facerelief.morphable.landmark_sets import CLOSED_OUTLINES, OUTLINES
 from facerelief.morphable.model import FaceModel
@@ -118,11 +119,11 @@ class LandmarkTerm:
     def _expression_deviation(self, model: FaceModel) -> float:
         return self.config.expression if model.expression_kind == "blendshape" else 1.0
 
-    def start(self, observed: Float64) -> FaceState:
+    def start(self, observed: Float64, usable: NDArray[np.bool_]) -> FaceState:
         """The mean face in its best weak-perspective pose; the sides of the outline count little."""
         weight = 1.0 / self.spread**2
         weight[self.sliding] *= 0.05
-        camera = solve_weak_perspective(self.mean, observed, weight)
+        camera = solve_weak_perspective(self.mean[usable], observed[usable], weight[usable])
         return FaceState(camera, np.zeros(self.n_identity, np.float32), np.zeros(self.n_expression, np.float32))
 
     def surface(self, state: FaceState) -> tuple[Float32, Float32]:
@@ -135,7 +136,9 @@ class LandmarkTerm:
         # yaw > 0 hides the person's left, x > 0
         hidden = np.sign(points[self.sliding, 0]) == np.sign(yaw)
         rows = self.row_mean[hidden] + self.row_basis[hidden] @ coefficients
-        outward = np.sign(yaw) * (rows @ state.camera.rotation[0].astype(np.float32))
+        # sideways as the face sees it, however the picture is rolled
+        sideways = matrix_from_euler(state.camera.pitch, yaw, 0.0)[0]
+        outward = np.sign(yaw) * (rows @ sideways.astype(np.float32))
         best = outward.argmax(axis=1)
         pick = np.arange(len(best))
         basis = self.basis.copy()
@@ -147,6 +150,11 @@ class LandmarkTerm:
     def project(self, state: FaceState) -> Float32:
         """(L, 2) landmarks in the picture."""
         return state.camera.project(self.surface(state)[0])[:, :2].astype(np.float32)
+
+    def filled(self, state: FaceState, observed: Float64, usable: NDArray[np.bool_]) -> Float64:
+        """(L, 2) the observed landmarks, missing ones where the state sees them (their neighbours on the
+        outline need them to tell along from across)."""
+        return np.where(usable[:, None], observed, self.project(state))
 
     def linearise(self, state: FaceState, observed: Float64) -> tuple[Float64, Float32]:
         """Residuals (L, 2) px = projected - observed, and their Jacobian (L, 2, 6 + K + E)."""
@@ -172,15 +180,22 @@ class LandmarkTerm:
 
         weight (L,) per px^2. Outline landmarks count less along the outline than across it.
         """
-        root = np.sqrt(weight)
-        metric = np.zeros((len(weight), 2, 2))
-        metric[:, 0, 0] = metric[:, 1, 1] = root
-        tangent = observed[self.outline_after] - observed[self.outline_before]
-        tangent = tangent / np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
-        less = (np.sqrt(self.config.along_outline) - 1.0) * root[self.outline]
-        metric[self.outline] += less[:, None, None] * tangent[:, :, None] * tangent[:, None, :]
+        metric = np.sqrt(weight)[:, None, None] * self._metric(observed)
         rows = np.einsum("lij,ljk->lik", metric.astype(np.float32), jacobian)
         return np.einsum("lij,lj->li", metric, residual).reshape(-1), rows.reshape(-1, jacobian.shape[2])
+
+    def squared_distance(self, residual: Float64, observed: Float64) -> Float64:
+        """(L,) px^2 between projected and observed landmarks, counting less along the outline than across."""
+        return (np.einsum("lij,lj->li", self._metric(observed), residual) ** 2).sum(axis=1)
+
+    def _metric(self, observed: Float64) -> Float64:
+        """(L, 2, 2) symmetric matrices: 1, but root of `along_outline` along the outline."""
+        metric = np.tile(np.eye(2), (len(observed), 1, 1))
+        tangent = observed[self.outline_after] - observed[self.outline_before]
+        tangent = tangent / np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
+        less = np.sqrt(self.config.along_outline) - 1.0
+        metric[self.outline] += less * tangent[:, :, None] * tangent[:, None, :]
+        return metric
 
     def robust_weights(self, residual: Float64, scale: float) -> Float64:
         """(L,) weights per px^2: spread, shared evidence, and Geman-McClure for outliers."""
@@ -244,10 +259,8 @@ def fit_landmarks(
 def _descend(
     term: LandmarkTerm, points: Float64, usable: NDArray[np.bool_], config: LandmarkFitConfig, start: FaceState | None
 ) -> LandmarkFit:
-    filled = np.where(usable[:, None], points, 0.0)
-    if start is None:
-        start = term.start(filled) if usable.all() else _start_from(term, points, usable)
-    state = start
+    state = start or term.start(points, usable)
+    filled = term.filled(state, points, usable)
     low, high = term.coefficient_bounds()
     for round_ in range(config.iterations):
         residual, jacobian = term.linearise(state, filled)
@@ -267,9 +280,3 @@ def _descend(
     weight = term.robust_weights(residual, state.camera.scale) * usable
     rms = float(np.sqrt((weight * np.nan_to_num(distance) ** 2).sum() / max(weight.sum(), 1e-12)))
     return LandmarkFit(state, distance.astype(np.float32), rms)
-
-
-def _start_from(term: LandmarkTerm, points: Float64, usable: NDArray[np.bool_]) -> FaceState:
-    camera = solve_weak_perspective(term.mean[usable], points[usable], 1.0 / term.spread[usable] ** 2)
-    zero = FaceState(camera, np.zeros(term.n_identity, np.float32), np.zeros(term.n_expression, np.float32))
-    return replace(zero, camera=camera)

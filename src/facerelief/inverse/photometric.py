@@ -67,7 +67,7 @@ class PhotometricFit:
     state: FaceState
     appearance: Appearance
     residual_before: float
-    """With stage 1's shape and pose and the best light and albedo for them."""
+    """With stage 1's shape and pose and the best light and albedo for them; 0 where no pixel can be seen."""
     residual_after: float
     landmark_rms_px: float
     terms: dict[str, float] = field(default_factory=dict[str, float])
@@ -87,17 +87,24 @@ class ImageLevel:
     left: float
     top: float
     zoom: float
+    inside: tuple[slice, slice]
+    """Rows and columns whose derivatives know only the photo, not its border or the level's."""
 
     def camera(self, camera: WeakPerspective) -> WeakPerspective:
         return camera.in_crop(self.left, self.top, self.zoom)
 
 
 def image_level(image: NDArray[np.uint8], box: tuple[float, float, float, float], face_px: int) -> ImageLevel:
-    """The surroundings of a face box resampled so that the box's longer side has `face_px` pixels."""
+    """The surroundings of a face box resampled so that the box's longer side has `face_px` pixels.
+
+    Faces smaller than that stay as they are. Raises ValueError for a box of no size or outside the picture.
+    """
     import cv2
 
     left, top, right, bottom = box
     side = max(right - left, bottom - top)
+    if not (right > max(left, 0) and bottom > max(top, 0) and left < image.shape[1] and top < image.shape[0]):
+        raise ValueError(f"face box {box} does not meet the picture of {image.shape[1]} x {image.shape[0]} px")
     zoom = min(face_px / side, 1.0)
     margin = 0.35 * side
     x0, y0 = left - margin, top - margin
@@ -117,7 +124,16 @@ def image_level(image: NDArray[np.uint8], box: tuple[float, float, float, float]
     kernel = np.array([[-0.5, 0.0, 0.5]], np.float32)
     du = cv2.filter2D(color, -1, kernel, borderType=cv2.BORDER_REPLICATE)
     dv = cv2.filter2D(color, -1, kernel.T, borderType=cv2.BORDER_REPLICATE)
-    return ImageLevel(color, du, dv, x0, y0, zoom)
+    rows = _within(y0, image.shape[0], zoom, height)
+    columns = _within(x0, image.shape[1], zoom, width)
+    return ImageLevel(color, du, dv, x0, y0, zoom, (rows, columns))
+
+
+def _within(start: float, length: int, zoom: float, size: int) -> slice:
+    """Pixels of a level that lie at least one of its pixels inside the photo and the level."""
+    first = max(int(np.ceil(-start * zoom)), 0) + 1
+    last = min(int(np.floor((length - start) * zoom)), size) - 1
+    return slice(first, max(last, first))
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +181,7 @@ class PhotometricTerm:
         seen = (ids >= 0) & self.eligible[np.maximum(ids, 0)]
         # pixels at the picture's frame would sample the border
         inside = np.zeros_like(seen)
-        top, left = int(np.ceil(-level.top * level.zoom)), int(np.ceil(-level.left * level.zoom))
-        inside[max(top, 0) + 1 : height - 1, max(left, 0) + 1 : width - 1] = True
+        inside[level.inside] = True
         rows, columns = np.nonzero(seen & inside)
         if len(rows) > limit:
             # a fixed low-discrepancy pattern: the same pixels each time
@@ -202,6 +217,8 @@ class PhotometricTerm:
         self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample
     ) -> Float32:
         """(P, 3) shaded albedo - photo at the frozen surface points."""
+        if not len(sample.triangle):
+            return np.zeros((0, 3), np.float32)
         geometry = _Geometry(self, state, level, sample)
         observed, _, _ = geometry.observed(level, gradient=False)
         albedo, _ = self._albedo(appearance, sample)
@@ -337,7 +354,7 @@ class _Solver:
         self.marks = landmark_term(model, name, landmark_config)
         points = np.asarray(observed, np.float64)
         self.usable = np.isfinite(points).all(axis=1)
-        self.observed = np.where(self.usable[:, None], points, 0.0)
+        self.observed = self.marks.filled(start.state, points, self.usable)
         self.side = max(box[2] - box[0], box[3] - box[1])
         sides = [s for s in config.levels if s <= 1.2 * self.side] or [config.levels[0]]
         self.levels = [image_level(image, box, s) for s in sides]
@@ -349,12 +366,15 @@ class _Solver:
         light[[0, 9, 18]] *= 0.02
         self.precision = config.regularisation * np.concatenate([np.zeros(6), coefficients, light])
         self.rest_light = ambient_light((0.9, 0.9, 0.9)).T.reshape(-1)
+        # grows while landmarks drift too far, so that shape and pixels can agree under the constraint
+        self.insistence = 1.0
         low, high = self.marks.coefficient_bounds()
         free = np.full(model.n_albedo + N_LIGHT, np.inf)
         self.low, self.high = np.concatenate([low, -free]), np.concatenate([high, free])
 
     def run(self) -> PhotometricFit:
         state = self.start.state
+        self.limit = self.config.drift * self.landmark_rms(state)
         finest = self.levels[-1]
         appearance = self.relight(state, Appearance(np.zeros(self.model.n_albedo, np.float32), self._light0()), finest)
         reference = self.term.sample(state, finest, self.config.points)
@@ -378,7 +398,7 @@ class _Solver:
         """Best light and albedo for a fixed shape, by a few linear solves."""
         sample = self.term.sample(state, level, self.config.points)
         a = self.model.n_albedo
-        for _ in range(rounds):
+        for _ in range(rounds if len(sample.triangle) else 0):
             residual, jacobian = self.term.linearise(state, appearance, level, sample, shape=False)
             hessian, gradient = self._normal_equations(residual, jacobian)
             precision = self.precision[-(a + N_LIGHT) :]
@@ -436,6 +456,8 @@ class _Solver:
                 damping *= 10
             else:
                 break
+            if self.landmark_rms(state) > self.limit:
+                self.insistence *= 2.0
         return state, appearance
 
     def _values(self, state: FaceState, appearance: Appearance) -> Float64:
@@ -448,16 +470,22 @@ class _Solver:
         rest[-N_LIGHT:] = self.rest_light
         return rest
 
-    def _landmark_weight(self, residual: Float64, scale: float) -> Float64:
-        """(L,) share of each landmark in E_lan, over the box side squared; sums to w_l for perfect landmarks."""
-        relative = np.linalg.norm(residual, axis=1) / (self.marks.spread * scale)
-        robust = 1.0 / (1.0 + (relative / self.marks.config.robust) ** 2) ** 2
+    def _landmark_cost(self, residual: Float64) -> tuple[Float64, Float64]:
+        """(L,) Geman-McClure cost of each landmark in E_lan, and (L,) its weight per px^2 of squared distance.
+
+        Over the box side squared; the weights sum to w_l for perfect landmarks. Distances count less along the
+        outline, as in `LandmarkTerm.whitened`. Spreads are in px at stage 1's scale, or growing would pay.
+        """
         trust = self.usable / self.marks.spread**2
-        return self.config.landmarks * robust * trust / trust.sum() / self.side**2
+        share = self.insistence * self.config.landmarks * trust / trust.sum() / self.side**2
+        beyond = (self.marks.spread * self.start.state.camera.scale * self.marks.config.robust) ** 2
+        squared = self.marks.squared_distance(residual, self.observed)
+        relative = squared / beyond
+        return share * squared / (1.0 + relative), share / (1.0 + relative) ** 2
 
     def _add_landmarks(self, state: FaceState, hessian: Float64, gradient: Float64) -> None:
         residual, jacobian = self.marks.linearise(state, self.observed)
-        weight = self._landmark_weight(residual, state.camera.scale)
+        _, weight = self._landmark_cost(residual)
         b, a = self.marks.whitened(residual, jacobian, self.observed, weight)
         size = self.term.size
         hessian[:size, :size] += a.T @ a
@@ -470,15 +498,9 @@ class _Solver:
         self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample
     ) -> dict[str, float]:
         residual = self.term.residual(state, appearance, level, sample)
-        squared = (residual * residual).mean(axis=1) / self.config.robust**2
-        # Geman-McClure's cost, whose weight is the one of `_robust`
-        color = self.config.photometric * 3 * self.config.robust**2 * float((squared / (1 + squared)).mean())
+        color = self.config.photometric * 3 * self.config.robust**2 * self._color_cost(residual)
         offset, _ = self.marks.linearise(state, self.observed)
-        spread = self.marks.spread * self.start.state.camera.scale
-        relative = (offset**2).sum(axis=1) / (spread * self.marks.config.robust) ** 2
-        trust = self.usable / self.marks.spread**2
-        share = self.config.landmarks * trust / trust.sum() / self.side**2
-        marks = float((share * (spread * self.marks.config.robust) ** 2 * relative / (1 + relative)).sum())
+        marks = float(self._landmark_cost(offset)[0].sum())
         away = self._values(state, appearance) - self._rest()
         return {"photometric": color, "landmarks": marks, "regularisation": float(self.precision @ away**2)}
 
@@ -493,13 +515,12 @@ class _Solver:
         self, state: FaceState, appearance: Appearance, level: ImageLevel
     ) -> tuple[FaceState, Appearance]:
         """Draw the result back toward stage 1 as far as the landmarks demand."""
-        limit = self.config.drift * self.landmark_rms(self.start.state)
-        if self.landmark_rms(state) <= limit:
+        if self.landmark_rms(state) <= self.limit:
             return state, appearance
         near, far = 0.0, 1.0
         for _ in range(6):
             middle = 0.5 * (near + far)
-            inside = self.landmark_rms(_between(self.start.state, state, middle)) <= limit
+            inside = self.landmark_rms(_between(self.start.state, state, middle)) <= self.limit
             near, far = (middle, far) if inside else (near, middle)
         held = _between(self.start.state, state, near)
         return held, self.relight(held, appearance, level, rounds=2)
@@ -507,8 +528,12 @@ class _Solver:
     def robust_rms(self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample) -> float:
         """Root of the mean Geman-McClure cost, in colour units."""
         residual = self.term.residual(state, appearance, level, sample)
+        return float(self.config.robust * np.sqrt(self._color_cost(residual)))
+
+    def _color_cost(self, residual: Float32) -> float:
+        """Mean Geman-McClure cost in units of `robust` squared; its weight is the one of `_robust`."""
         squared = (residual * residual).mean(axis=1) / self.config.robust**2
-        return float(self.config.robust * np.sqrt((squared / (1 + squared)).mean()))
+        return float((squared / (1 + squared)).mean()) if len(squared) else 0.0
 
 
 def _between(a: FaceState, b: FaceState, share: float) -> FaceState:
