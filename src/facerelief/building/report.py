@@ -100,7 +100,7 @@ def _specificity(build: Build, k: int, seed: int, samples: int = 100, persons: i
 
 
 def portrait(
-    model: FaceModel, vertices: NDArray[np.float32], yaw: float = 0.0, size: int = 240, scale: float = 1.0
+    model: FaceModel, vertices: NDArray[np.float32], yaw: float = 0.0, size: int = 240, scale: float = 0.9
 ) -> Image:
     """(size, size, 3) the head with the model's mean skin, upright, `yaw` radians turned."""
     camera = WeakPerspective(0.0, yaw, 0.0, size / 2, size / 2 - 12 * scale, scale)
@@ -130,7 +130,7 @@ def expression_sheet(model: FaceModel) -> Image:
     pictures: list[Image] = []
     for name in SHOWN_UNITS:
         shape = model.shape(None, model.expression_weights({name: 1.0}))
-        picture = np.ascontiguousarray(portrait(model, shape, 0.2, scale=1.25))
+        picture = np.ascontiguousarray(portrait(model, shape, 0.2, scale=1.15))
         cv2.putText(picture, name, (6, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (40, 40, 40), 1, cv2.LINE_AA)
         pictures.append(picture)
     return _grid(pictures, 8)
