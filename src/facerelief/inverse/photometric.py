@@ -436,12 +436,8 @@ class _Solver:
             sample = self.term.sample(state, level, self.config.points)
             if len(sample.triangle) < 100:
                 return state, appearance
-            residual, jacobian = self.term.linearise(state, appearance, level, sample)
-            hessian, gradient = self._normal_equations(residual, jacobian)
-            self._add_landmarks(state, hessian, gradient)
+            hessian, gradient = self.quadratic(state, appearance, level, sample)
             values = self._values(state, appearance)
-            gradient += self.precision * (values - self._rest())
-            hessian[np.diag_indices_from(hessian)] += self.precision
             energy = self.energy(state, appearance, level, sample)
             for _ in range(4):
                 damped = hessian.copy()
@@ -459,6 +455,17 @@ class _Solver:
             if self.landmark_rms(state) > self.limit:
                 self.insistence *= 2.0
         return state, appearance
+
+    def quadratic(
+        self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample
+    ) -> tuple[Float64, Float64]:
+        """Gauss-Newton matrix and gradient of half the `energy`, by all unknowns."""
+        residual, jacobian = self.term.linearise(state, appearance, level, sample)
+        hessian, gradient = self._normal_equations(residual, jacobian)
+        self._add_landmarks(state, hessian, gradient)
+        gradient += self.precision * (self._values(state, appearance) - self._rest())
+        hessian[np.diag_indices_from(hessian)] += self.precision
+        return hessian, gradient
 
     def _values(self, state: FaceState, appearance: Appearance) -> Float64:
         return np.concatenate(
