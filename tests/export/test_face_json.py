@@ -13,6 +13,7 @@ from facerelief.errors import OutputError
 from facerelief.export.face_json import (
     FaceFileError,
     FaceParameters,
+    FitResiduals,
     decode_face_json,
     encode_face_json,
     read_face_json,
@@ -20,6 +21,7 @@ from facerelief.export.face_json import (
 )
 from facerelief.morphable.arkit import ARKIT_NAMES
 
+OPTIONAL = ("source_sha256", "fit")
 SCHEMA = json.loads((files("facerelief") / "data" / "face.schema.json").read_text("utf-8"))
 
 
@@ -44,6 +46,8 @@ def face(toy_camera):
         timings_ms={"detect": 8.123456, "fit": 900},
         warnings=("the face is cut by the frame",),
         source="Käthe.jpg",
+        source_sha256="0123456789abcdef" * 4,
+        fit=FitResiduals(1.5, 0.75, 0.125, 0.0625),
     )
 
 
@@ -78,16 +82,25 @@ def test_matrix_and_angles_agree(face):
 
 def test_keys_are_those_of_the_schema_in_its_order(face):
     document = json.loads(encode_face_json(face))
-    assert list(document) == SCHEMA["required"] == list(SCHEMA["properties"])
-    for key in ("tool", "model", "image_size", "pose"):
+    assert list(document) == list(SCHEMA["properties"])
+    assert [key for key in document if key not in OPTIONAL] == SCHEMA["required"]
+    for key in ("tool", "model", "image_size", "pose", "fit"):
         assert list(document[key]) == SCHEMA["properties"][key]["required"]
+
+
+def test_optional_keys_are_absent_where_there_is_nothing_to_say(face):
+    text = encode_face_json(replace(face, source_sha256="", fit=None))
+    assert list(json.loads(text)) == SCHEMA["required"]
+    back = decode_face_json(text)
+    assert back.fit is None
+    assert back.source_sha256 == ""
 
 
 @pytest.mark.parametrize("landmarks", [True, False])
 def test_schema_accepts_it(face, landmarks):
     jsonschema = pytest.importorskip("jsonschema")
     if not landmarks:
-        face = replace(face, landmarks68_mm=None, landmarks68_px=None)
+        face = replace(face, landmarks68_mm=None, landmarks68_px=None, fit=None, source_sha256="")
     validator = jsonschema.Draft202012Validator
     validator.check_schema(SCHEMA)
     validator(SCHEMA).validate(json.loads(encode_face_json(face)))
@@ -140,7 +153,7 @@ def test_what_is_no_face_json(tmp_path, text, words):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("light", [[1, 2, 3]]), ("box_px", [1, 2]), ("identity", "many"), ("pose", None), ("expression", [0.5])],
+    [("light", [[1, 2, 3]]), ("box_px", [1, 2]), ("identity", "many"), ("pose", None), ("expression", [0.5]), ("fit", [1])],
 )
 def test_damaged_values(face, key, value):
     document = json.loads(encode_face_json(face))

@@ -6,7 +6,13 @@ Every writer raises `OutputError`, one line, when the disk will not have it.
 from __future__ import annotations
 
 from facerelief.export.atomic import atomic_folder, write_bytes
-from facerelief.export.face_json import FaceFileError, FaceParameters, read_face_json, write_face_json
+from facerelief.export.face_json import (
+    FaceFileError,
+    FaceParameters,
+    FitResiduals,
+    read_face_json,
+    write_face_json,
+)
 from facerelief.export.glb import Animation, Material, MorphTargets, Part, encode_glb, write_glb
 from facerelief.export.images import (
     decode_normals,
@@ -24,6 +30,7 @@ __all__ = [
     "Animation",
     "FaceFileError",
     "FaceParameters",
+    "FitResiduals",
     "Material",
     "MorphTargets",
     "ObjMaterial",

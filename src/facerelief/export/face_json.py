@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,21 @@ from facerelief.geometry.camera import WeakPerspective
 Float32 = NDArray[np.float32]
 
 SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class FitResiduals:
+    """How well the fitted model explains the photo: small is good, and what is good depends on the photo."""
+
+    landmark_rms_px: float
+    """Root mean square distance of detected and fitted landmarks, outliers counting less, px."""
+    landmark_rms_mm: float
+    """The same on the face, mm."""
+    photometric_rms_before: float
+    """Root mean square colour difference, outliers counting less, colours in [0, 1]: with the shape that the
+    landmarks alone give."""
+    photometric_rms_after: float
+    """The same with the final shape."""
 
 
 class FaceFileError(FacereliefError):
@@ -66,6 +81,10 @@ class FaceParameters:
     warnings: tuple[str, ...] = ()
     source: str = ""
     """File name of the photo, empty for arrays."""
+    source_sha256: str = ""
+    """Digest of the photo's file in hexadecimal, empty for arrays."""
+    fit: FitResiduals | None = None
+    """What the fit left over; None where the method does not fit."""
     tool_version: str = __version__
 
 
@@ -85,6 +104,7 @@ def encode_face_json(face: FaceParameters) -> str:
             "expression_kind": face.expression_kind,
         },
         "source": face.source,
+        **({"source_sha256": face.source_sha256} if face.source_sha256 else {}),
         "image_size": {"width": face.image_size[0], "height": face.image_size[1]},
         "method": face.method,
         "relief": face.relief,
@@ -104,6 +124,7 @@ def encode_face_json(face: FaceParameters) -> str:
         "light": _numbers(face.light, 6),
         "landmarks68_mm": None if face.landmarks68_mm is None else _numbers(face.landmarks68_mm, 4),
         "landmarks68_px": None if face.landmarks68_px is None else _numbers(face.landmarks68_px, 3),
+        **({} if face.fit is None else {"fit": {k: _numbers(v, 5) for k, v in asdict(face.fit).items()}}),
         "timings_ms": {name: _numbers(ms, 3) for name, ms in face.timings_ms.items()},
         "warnings": list(face.warnings),
     }
@@ -192,8 +213,14 @@ def _parameters(d: dict[str, Any]) -> FaceParameters:
         timings_ms={str(name): float(ms) for name, ms in d["timings_ms"].items()},
         warnings=tuple(str(w) for w in d["warnings"]),
         source=str(d["source"]),
+        source_sha256=str(d.get("source_sha256", "")),
+        fit=_residuals(d.get("fit")),
         tool_version=str(d["tool"]["version"]),
     )
+
+
+def _residuals(d: Any) -> FitResiduals | None:
+    return None if d is None else FitResiduals(**{f.name: float(d[f.name]) for f in fields(FitResiduals)})
 
 
 def _array(d: dict[str, Any], key: str, shape: tuple[int, ...]) -> Float32:

@@ -1,6 +1,13 @@
 """Pictures in, reconstructions out."""
 
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig, reconstruct
-from facerelief.pipeline.result import DepthPatch, Reconstruction
+from facerelief.pipeline.result import DepthPatch, FitResiduals, Reconstruction
 
-__all__ = ["DepthPatch", "Reconstruction", "Reconstructor", "ReconstructorConfig", "reconstruct"]
+__all__ = [
+    "DepthPatch",
+    "FitResiduals",
+    "Reconstruction",
+    "Reconstructor",
+    "ReconstructorConfig",
+    "reconstruct",
+]

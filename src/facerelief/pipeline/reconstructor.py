@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.detection import DetectedFace, as_image, detect_faces, read_image
-from facerelief.errors import NoFaceError
+from facerelief.errors import ImageError, NoFaceError
 from facerelief.inverse.fit import FitConfig, InverseFit, fit_face
 from facerelief.morphable import FaceModel, load_model, open_model
-from facerelief.pipeline.result import DepthPatch, Reconstruction
+from facerelief.pipeline.result import DepthPatch, FitResiduals, Reconstruction
 from facerelief.rendering.render import render_depth
 
 Method = Literal["fit"]
@@ -33,6 +35,15 @@ class ReconstructorConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     """Weights and schedule of the fit."""
 
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            known = ", ".join(repr(name) for name in get_args(Method))
+            raise ValueError(f"method is {self.method!r}: expected one of {known}")
+        if self.max_faces is not None and self.max_faces < 1:
+            raise ValueError(f"max_faces is {self.max_faces}: expected at least 1, or None for all")
+        if not 0.0 < self.min_confidence < 1.0:
+            raise ValueError(f"min_confidence is {self.min_confidence}: expected a number between 0 and 1")
+
 
 class Reconstructor:
     """Reconstructs faces with one model; make it once, call it on many pictures."""
@@ -40,22 +51,35 @@ class Reconstructor:
     def __init__(
         self, model: FaceModel | str | Path = "open", config: ReconstructorConfig | None = None
     ) -> None:
-        """model: a FaceModel, a file or folder of any format `load_model` reads, or "open" for the embedded one."""
+        """Load the model.
+
+        model: a FaceModel, a file or folder of any format `load_model` reads, or "open" for the embedded one.
+        Raises ModelError for a file that is no face model.
+        """
+        # the fit holds linear algebra to one thread, which works only on libraries loaded before
+        import scipy.linalg  # noqa: F401
+
         if isinstance(model, FaceModel):
             self.model = model
         else:
             self.model = open_model() if model == "open" else load_model(model)
         self.config = config or ReconstructorConfig()
 
-    def __call__(self, image: str | Path | ArrayLike) -> list[Reconstruction]:
+    def __call__(self, image: str | os.PathLike[str] | ArrayLike) -> list[Reconstruction]:
         """All faces of a picture, best first.
 
-        image: a file name, or an array (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in [0, 1], RGB. Raises
-        ImageError for what is no usable picture and NoFaceError where there is no face.
+        image: a file name, or an array (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in [0, 1], RGB.
+        Raises ImageError for what is no usable picture, NoFaceError where there is no face, and ModelError
+        where the model lacks what the method needs.
         """
         started = time.perf_counter()
-        source = str(image) if isinstance(image, str | Path) else ""
-        picture = read_image(source) if source else as_image(np.asarray(image))
+        source = digest = ""
+        if isinstance(image, str | os.PathLike):
+            source = os.fspath(image)
+            picture = read_image(source)
+            digest = file_digest(source)
+        else:
+            picture = as_image(image)
         read = time.perf_counter()
         faces = detect_faces(
             picture, max_faces=self.config.max_faces, min_confidence=self.config.min_confidence
@@ -63,10 +87,11 @@ class Reconstructor:
         if not faces:
             raise NoFaceError(f"{source or 'image'}: no face found; give a picture with a visible face")
         timings = {"read": 1e3 * (read - started), "detect": 1e3 * (time.perf_counter() - read)}
-        return [self._face(picture, face, source, timings) for face in faces]
+        found = (self._face(picture, face, timings) for face in faces)
+        return [replace(result, source=source, source_sha256=digest) for result in found]
 
     def _face(
-        self, picture: NDArray[np.uint8], face: DetectedFace, source: str, timings: dict[str, float]
+        self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
         fit = fit_face(self.model, picture, face.box, face.landmarks, self.config.fit)
         result = Reconstruction(
@@ -83,7 +108,7 @@ class Reconstructor:
             coarse=DepthPatch(np.zeros((0, 0), np.float32), 0, 0),
             warnings=warnings_about(face, fit),
             timings_ms={**timings, **fit.timings_ms},
-            source=source,
+            residuals=residuals(fit),
         )
         started = time.perf_counter()
         patch = coarse_depth(result)
@@ -92,7 +117,7 @@ class Reconstructor:
 
 
 def reconstruct(
-    image: str | Path | ArrayLike,
+    image: str | os.PathLike[str] | ArrayLike,
     *,
     model: FaceModel | str | Path = "open",
     config: ReconstructorConfig | None = None,
@@ -104,6 +129,26 @@ def reconstruct(
     return Reconstructor(model, config)(image)
 
 
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file in hexadecimal. Raises ImageError where it cannot be read."""
+    try:
+        with open(path, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(f"{os.fspath(path)}: cannot be read ({error.strerror}); check the file") from error
+
+
+def residuals(fit: InverseFit) -> FitResiduals:
+    """What the fit left over."""
+    last = fit.photometric
+    return FitResiduals(
+        landmark_rms_px=float(last.landmark_rms_px),
+        landmark_rms_mm=float(last.landmark_rms_px / fit.state.camera.scale),
+        photometric_rms_before=float(last.residual_before),
+        photometric_rms_after=float(last.residual_after),
+    )
+
+
 def coarse_depth(result: Reconstruction) -> DepthPatch:
     """Depth of the model's face region (skin and eyes, no scalp or neck) on the photo's pixels."""
     model = result.model
@@ -112,17 +157,22 @@ def coarse_depth(result: Reconstruction) -> DepthPatch:
     vertices = result.vertices
     uv = result.camera.project(vertices[shown])[:, :2]
     left, top = (int(x) for x in np.clip(np.floor(uv.min(axis=0)) - 1, 0, (width - 1, height - 1)))
-    right, bottom = (int(x) for x in np.clip(np.ceil(uv.max(axis=0)) + 1, (left + 1, top + 1), (width, height)))
+    right, bottom = (
+        int(x) for x in np.clip(np.ceil(uv.max(axis=0)) + 1, (left + 1, top + 1), (width, height))
+    )
     camera = result.camera.in_crop(left, top, 1.0)
     # the whole head hides what lies behind it, but only the face is kept
     whole = render_depth(vertices, model.triangles, camera, bottom - top, right - left)
-    face = render_depth(vertices, model.triangles[shown[model.triangles].all(axis=1)], camera, bottom - top, right - left)
+    face = render_depth(
+        vertices, model.triangles[shown[model.triangles].all(axis=1)], camera, bottom - top, right - left
+    )
     depth = np.where(face >= whole - 1e-3, face, np.float32(np.nan)).astype(np.float32)
     return DepthPatch(depth, left, top)
 
 
 def confidence(face: DetectedFace, fit: InverseFit) -> float:
-    """0..1: the detector's and the landmark net's opinions, less where landmarks and model disagree or the frame cuts."""
+    """0..1: the detector's and the landmark net's opinions, less where landmarks and model disagree or the
+    frame cuts the face."""
     spread_mm = fit.photometric.landmark_rms_px / fit.state.camera.scale
     agreement = 1.0 / (1.0 + (spread_mm / 4.0) ** 4)
     value = face.confidence * face.landmark_confidence * agreement * (1.0 - 0.5 * face.outside)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facerelief.export.face_json import FitResiduals
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.morphable.model import FaceModel
+
+__all__ = ["DepthPatch", "FitResiduals", "Reconstruction"]
 
 Float32 = NDArray[np.float32]
 
@@ -57,15 +61,19 @@ class Reconstruction:
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
     source: str = ""
     """Where the picture came from (file name), empty for arrays."""
+    source_sha256: str = ""
+    """Digest of that file in hexadecimal, empty for arrays: tells whose result a folder holds."""
+    residuals: FitResiduals | None = None
+    """What the fit left over; None where the method does not fit."""
 
-    @property
+    @cached_property
     def vertices(self) -> Float32:
-        """(N, 3) the shape with expression, model space, mm."""
+        """(N, 3) the shape with expression, model space, mm; computed once, copy it to change it."""
         return self.model.shape(self.identity, self.expression)
 
-    @property
+    @cached_property
     def neutral(self) -> Float32:
-        """(N, 3) the same person without expression, model space, mm."""
+        """(N, 3) the same person without expression, model space, mm; computed once, copy it to change it."""
         return self.model.shape(self.identity)
 
     @property
@@ -78,12 +86,12 @@ class Reconstruction:
         """(68, 2) the same landmarks in the picture."""
         return self.camera.project(self.landmarks68_mm)[:, :2].astype(np.float32)
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+    def save(self, folder: str | Path, *, overwrite: bool = False, texture_size: int = 1024) -> Path:
         """Write face.json, meshes, maps and preview into a folder, whole or not at all; see `pipeline.save`.
 
-        An existing folder is replaced only with `overwrite`, and only if it holds a face.json. Returns the
-        folder. Raises OutputError.
+        An existing folder is replaced only with `overwrite`, and only if it holds a face.json. texture_size:
+        side of the texture, px. Returns the folder. Raises OutputError.
         """
         from facerelief.pipeline.save import save
 
-        return save(self, folder, overwrite=overwrite)
+        return save(self, folder, overwrite=overwrite, texture_size=texture_size)

@@ -1,0 +1,324 @@
+"""Timings of every stage, told the same way by `facerelief bench` and the scripts in benchmarks/.
+
+A `Stage` is something worth timing with the time it is allowed; a `Stopwatch` collects milliseconds by stage;
+`timings` turns both into medians and 90th percentiles; `machine` says where they were taken.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from facerelief.morphable import FaceModel
+    from facerelief.pipeline import Reconstruction, Reconstructor
+
+PACKAGES = ("facerelief", "numpy", "scipy", "numba", "opencv-python-headless", "openvino")
+"""Packages whose versions decide about speed."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Something that is timed."""
+
+    name: str
+    what: str
+    bar_ms: float | None = None
+    """What its median may take; None where nothing was promised."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A stage's measurement, ms."""
+
+    name: str
+    what: str
+    calls: int
+    median_ms: float
+    p90_ms: float
+    bar_ms: float | None
+
+    @property
+    def within(self) -> bool | None:
+        """Whether the median keeps to the bar; None where there is none."""
+        return None if self.bar_ms is None else self.median_ms <= self.bar_ms
+
+
+STAGES = (
+    Stage("import", "import facerelief, in a new process", 500),
+    Stage("import all", "import of all that a reconstruction needs, in a new process"),
+    Stage("first face", "first reconstruction of a process: networks, kernels and model made ready"),
+    Stage("load model", "the open face model from its file", 100),
+    Stage("read", "picture file to pixels"),
+    Stage("detect", "all faces of a picture, with landmarks", 12),
+    Stage("fit landmarks", "pose, shape and expression from landmarks, per face", 40),
+    Stage("fit photometric", "light, skin and shape from pixels, per face"),
+    Stage("fit photometric 330", "the same for a face enlarged to 330 px", 1500),
+    Stage("depth", "depth on the photo's pixels, per face"),
+    Stage("texture", "texture from the photo, completed, per face"),
+    Stage("preview", "the preview sheet, per face"),
+    Stage("save", "all files of a face, texture and preview among them"),
+    Stage("picture to folder", "everything above for a picture, after the first"),
+    Stage("rasterise", "the open model drawn at 256 x 256 px", 2),
+)
+"""The stages of `bench_reconstruct`, in the order of the table."""
+
+
+class Stopwatch:
+    """Milliseconds collected by stage name."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, list[float]] = {}
+
+    def add(self, name: str, ms: float) -> None:
+        self.ms.setdefault(name, []).append(ms)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Times the block under this name; a block that raises does not count."""
+        started = time.perf_counter()
+        yield
+        self.add(name, 1e3 * (time.perf_counter() - started))
+
+
+def timings(stopwatch: Stopwatch, stages: Sequence[Stage]) -> list[Timing]:
+    """Medians and 90th percentiles of the stages that were timed, in the order of `stages`."""
+    return [
+        Timing(
+            stage.name,
+            stage.what,
+            len(ms),
+            float(np.median(ms)),
+            float(np.percentile(ms, 90)),
+            stage.bar_ms,
+        )
+        for stage in stages
+        if (ms := stopwatch.ms.get(stage.name))
+    ]
+
+
+def machine() -> dict[str, Any]:
+    """Where a measurement was taken: processor, cores this process may use, versions."""
+    versions: dict[str, str] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "processor": _processor(),
+        "cores": cores,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model"):
+                return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def report(measured: Sequence[Timing], **about: Any) -> dict[str, Any]:
+    """Timings as a JSON-serialisable document: {"machine", "stages", and what else is given}."""
+    rows = [
+        {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(timing).items()}
+        | {"within": timing.within}
+        for timing in measured
+    ]
+    return {"machine": machine(), **about, "stages": rows}
+
+
+def bench_reconstruct(
+    pictures: Sequence[str | Path],
+    *,
+    repeat: int = 5,
+    threads: int | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> list[Timing]:
+    """Time every stage from picture file to saved folder, with the open model.
+
+    pictures: files with a face; repeat: rounds over all of them, after one to warm up (new processes: at
+    most three); threads: of networks, linear algebra and OpenCV, None for what each takes by itself. Figures
+    of one face come from all faces of all pictures. Raises ImageError or NoFaceError for a picture of no use.
+    """
+    from facerelief.runtime import default_threads, set_threads
+
+    if repeat < 1:
+        raise ValueError(f"repeat is {repeat}: expected at least 1")
+    if not pictures:
+        raise ValueError("no pictures given: expected at least one")
+    stopwatch = Stopwatch()
+    progress("new processes")
+    for _ in range(min(repeat, 3)):
+        _new_process(stopwatch, Path(pictures[0]), threads)
+    networks = default_threads()
+    set_threads(threads or networks)
+    try:
+        with _held(threads):
+            _bench_stages(stopwatch, [Path(p) for p in pictures], repeat, progress)
+    finally:
+        set_threads(networks)
+    return timings(stopwatch, STAGES)
+
+
+_NEW_PROCESS = """
+import sys, time
+start = time.perf_counter()
+import facerelief
+first = time.perf_counter()
+from facerelief import pipeline
+import cv2, scipy.linalg, openvino
+from facerelief.pipeline import save
+all_ = time.perf_counter()
+facerelief.reconstruct(sys.argv[1])
+print(*(1e3 * (t - start) for t in (first, all_, time.perf_counter())))
+"""
+
+
+def _new_process(stopwatch: Stopwatch, picture: Path, threads: int | None) -> None:
+    count = (
+        {} if threads is None else {"FACERELIEF_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", _NEW_PROCESS, str(picture)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **count},
+        check=False,
+    )
+    if done.returncode:
+        # the picture is at fault, or the installation: the same call here says so in our own words
+        import facerelief
+
+        facerelief.reconstruct(picture)
+        raise RuntimeError(f"a new process failed: {done.stderr.strip().splitlines()[-1:]}")
+    first, all_, ready = (float(ms) for ms in done.stdout.split())
+    stopwatch.add("import", first)
+    stopwatch.add("import all", all_)
+    stopwatch.add("first face", ready)
+
+
+@contextmanager
+def _held(threads: int | None) -> Iterator[None]:
+    """Linear algebra and OpenCV on so many threads inside."""
+    import cv2
+    import scipy.linalg  # noqa: F401  # only libraries that are loaded can be held
+    from threadpoolctl import threadpool_limits
+
+    before = cv2.getNumThreads()
+    if threads is not None:
+        cv2.setNumThreads(threads)
+    try:
+        with nullcontext() if threads is None else threadpool_limits(limits=threads):
+            yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _bench_stages(
+    stopwatch: Stopwatch, pictures: Sequence[Path], repeat: int, progress: Callable[[str], None]
+) -> None:
+    from facerelief.morphable import OPEN_MODEL_PATH, load_model
+    from facerelief.pipeline import Reconstructor
+
+    model = load_model(OPEN_MODEL_PATH)
+    for _ in range(max(repeat, 3)):
+        with stopwatch("load model"):
+            load_model(OPEN_MODEL_PATH)
+    reconstructor = Reconstructor(model)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "face")
+        for round_ in range(repeat + 1):
+            progress(f"round {round_} of {repeat}" if round_ else "warming up")
+            for picture in pictures:
+                # the first round is for networks, kernels and caches
+                _picture_to_folder(stopwatch if round_ else Stopwatch(), reconstructor, picture, out)
+        for picture in pictures:
+            face = reconstructor(picture)[0]
+            _save_parts(Stopwatch(), face, out)
+            for _ in range(repeat):
+                _save_parts(stopwatch, face, out)
+        for round_ in range(repeat + 1):
+            _enlarged(stopwatch if round_ else Stopwatch(), reconstructor, pictures[0])
+        _rasterise(stopwatch, model, 20 * repeat)
+
+
+def _picture_to_folder(stopwatch: Stopwatch, reconstructor: Reconstructor, picture: Path, out: Path) -> None:
+    names = {"fit_landmarks": "fit landmarks", "fit_photometric": "fit photometric", "depth": "depth"}
+    with stopwatch("picture to folder"):
+        faces = reconstructor(picture)
+        for face in faces:
+            with stopwatch("save"):
+                face.save(out, overwrite=True)
+    for stage in ("read", "detect"):
+        stopwatch.add(stage, faces[0].timings_ms[stage])
+    for face in faces:
+        for stage, name in names.items():
+            stopwatch.add(name, face.timings_ms[stage])
+
+
+def _save_parts(stopwatch: Stopwatch, face: Reconstruction, out: Path) -> None:
+    """Those parts of saving that can be called alone."""
+    from facerelief.geometry.depth import depth_to_mesh
+    from facerelief.pipeline.save import appearance, preview
+
+    with stopwatch("texture"):
+        colors, _ = appearance(face)
+    patch = face.coarse
+    height, width = patch.depth.shape
+    photo = face.image[patch.top : patch.top + height, patch.left : patch.left + width]
+    detail = depth_to_mesh(patch.depth, face.camera, patch.left, patch.top, photo)
+    with stopwatch("preview"):
+        preview(face, detail, colors)
+
+
+def _enlarged(stopwatch: Stopwatch, reconstructor: Reconstructor, picture: Path) -> None:
+    """The fit of the picture's best face, scaled to the size that the bar is for."""
+    import cv2
+
+    from facerelief.detection import detect_faces, read_image
+    from facerelief.inverse.fit import fit_face
+
+    image = read_image(picture)
+    factor = 330.0 / detect_faces(image, max_faces=1)[0].size
+    large = np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), np.uint8)
+    face = detect_faces(large, max_faces=1)[0]
+    fit = fit_face(reconstructor.model, large, face.box, face.landmarks, reconstructor.config.fit)
+    stopwatch.add("fit photometric 330", fit.timings_ms["fit_photometric"])
+
+
+def _rasterise(stopwatch: Stopwatch, model: FaceModel, calls: int) -> None:
+    """The mean head, turned a little, filling 256 x 256 px."""
+    from facerelief.geometry import WeakPerspective
+    from facerelief.rendering import rasterize
+
+    size = 256
+    turned = WeakPerspective(0.1, 0.35, 0.05, 0.0, 0.0, 1.0).to_camera(model.mean)
+    low, high = turned.min(axis=0), turned.max(axis=0)
+    scale = 0.95 * size / float((high - low)[:2].max())
+    u, v = (size / 2 + sign * scale * float(low[i] + high[i]) / 2 for i, sign in ((0, -1), (1, 1)))
+    uvz = WeakPerspective(0.1, 0.35, 0.05, u, v, scale).project(model.mean)
+    rasterize(uvz, model.triangles, size, size)
+    for _ in range(calls):
+        with stopwatch("rasterise"):
+            rasterize(uvz, model.triangles, size, size)

@@ -1,0 +1,449 @@
+"""Many pictures into one output folder: resumable, in one process or several, one failure never the end.
+
+Each picture gets `OUT/<name>/face0`, `face1`, ... (see `save`), whole or not at all, so a batch that was
+stopped goes on where it ended. All work on a picture runs on one thread: results do not depend on the number
+of workers or processors.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+import traceback
+import unicodedata
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Literal
+
+from facerelief.errors import FacereliefError, OutputError
+from facerelief.export.atomic import TEMPORARY_PREFIX, atomic_folder, output_error, write_bytes
+from facerelief.export.face_json import FaceFileError, read_face_json
+from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig, file_digest
+from facerelief.pipeline.result import FitResiduals, Reconstruction
+from facerelief.pipeline.save import MARKER
+
+PICTURE_SUFFIXES = (
+    ".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm",
+    ".tif", ".tiff", ".webp",
+)  # fmt: skip
+"""How the names of picture files end, in lower case."""
+REPORT = "failed.json"
+"""The file in the output folder that lists the pictures that failed."""
+_THREAD_SETTINGS = ("FACERELIEF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """What is done with every picture of a batch."""
+
+    model: str | Path = "open"
+    """Face model: "open" for the embedded one, or a file or folder that `load_model` reads."""
+    reconstructor: ReconstructorConfig = field(default_factory=ReconstructorConfig)
+    """Method, faces per picture, least confidence."""
+    overwrite: bool = False
+    """Do pictures again that have a result, and replace it."""
+    texture_size: int = 1024
+    """Side of the texture, px."""
+    workers: int = 1
+    """Pictures worked on at once, each by a process of its own when more than one."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A picture and the folder that takes its faces."""
+
+    picture: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class FaceSummary:
+    """What a line about a saved face says. Angles in radians, box in px: left, top, right, bottom."""
+
+    folder: Path
+    box: tuple[float, float, float, float]
+    pitch: float
+    yaw: float
+    roll: float
+    confidence: float
+    residuals: FitResiduals | None
+    warnings: tuple[str, ...]
+    ms: float
+    """Time spent on this face alone: fitting and saving."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a picture."""
+
+    job: Job
+    status: Status
+    faces: tuple[FaceSummary, ...] = ()
+    """Of a picture that was done, best first."""
+    reason: str = ""
+    """One line: why it failed (begins with the picture's name) or was skipped."""
+    kind: str = ""
+    """Class of the error."""
+    trace: str = ""
+    """Traceback, for an error that is a bug."""
+
+
+def find_pictures(folder: str | Path, *, recursive: bool = False) -> list[Path]:
+    """Files of a folder whose names end like a picture's, sorted; hidden files and saved faces are left out.
+
+    recursive: subfolders too. Raises OSError where the folder cannot be listed.
+    """
+    found: list[Path] = []
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for here, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [] if MARKER in files or not recursive else [f for f in folders if not f.startswith(".")]
+        if MARKER in files:
+            continue
+        names = (name for name in files if name.lower().endswith(PICTURE_SUFFIXES) and name[0] != ".")
+        found += [Path(here, name) for name in names]
+    return sorted(found)
+
+
+def plan(pictures: Iterable[str | Path], out: str | Path) -> list[Job]:
+    """A folder for each picture, named after its file; a picture named twice is done once.
+
+    Where file stems agree (in any case: some file systems do not tell), as much of the extension or of the
+    parent folders' names is added as tells the pictures apart: a/x.jpg and b/x.jpg become a-x and b-x. The
+    names depend on which pictures there are, not on their order.
+    """
+    chosen: dict[str, Path] = {}
+    for picture in map(Path, pictures):
+        chosen.setdefault(os.path.realpath(picture), picture)
+    names = _names([Path(real) for real in chosen])
+    return [Job(picture, Path(out, name)) for picture, name in zip(chosen.values(), names)]
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """A different name for each of different absolute paths."""
+    level = [0] * len(files)
+    while True:
+        names = [_candidate(file, k) for file, k in zip(files, level)]
+        groups: dict[str, list[int]] = {}
+        for i, name in enumerate(names):
+            groups.setdefault(_folded(name), []).append(i)
+        alike = [i for group in groups.values() if len(group) > 1 for i in group]
+        if not alike:
+            return names
+        if min(level[i] for i in alike) >= 2 * max(len(file.parts) for file in files):
+            break  # paths that differ in nothing but case or separators
+        for i in alike:
+            level[i] += 1
+    used = set(groups)
+    for group in groups.values():
+        number = 2
+        for i in sorted(group, key=lambda i: str(files[i]))[1:]:
+            while _folded(f"{names[i]}-{number}") in used:
+                number += 1
+            names[i] += f"-{number}"
+            used.add(_folded(names[i]))
+    return names
+
+
+def _folded(name: str) -> str:
+    """Equal for names that some file system takes for the same."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _candidate(file: Path, level: int) -> str:
+    """stem, stem-jpg, folder-stem, folder-stem-jpg, folder-folder-stem, ..."""
+    parents = [part for part in file.parent.parts if part != file.anchor]
+    depth = level // 2
+    parts = parents[len(parents) - depth :] if 0 < depth <= len(parents) else parents if depth else []
+    ending = [file.suffix[1:]] if level % 2 and file.suffix[1:] else []
+    return "-".join([*parts, file.stem, *ending])
+
+
+def prepare_output(out: str | Path) -> None:
+    """Make the output folder and see that files can be written in it. Raises OutputError."""
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(out, error) from error
+    probe = out / f"{TEMPORARY_PREFIX}probe"
+    try:
+        write_bytes(probe, b"facerelief")
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(probe), str(out))) from error
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def process(job: Job, reconstructor: Reconstructor, config: BatchConfig) -> Outcome:
+    """Reconstruct and save one picture. Never raises for the picture's sake; the outcome tells."""
+    try:
+        if not config.overwrite:
+            earlier = _earlier_faces(job, reconstructor)
+            if earlier:
+                what = "1 face" if earlier == 1 else f"{earlier} faces"
+                return Outcome(job, "skipped", reason=f"{job.picture}: already done, {what} in {job.folder}")
+        faces = reconstructor(job.picture)
+        with atomic_folder(job.folder, overwrite=config.overwrite, marker="face0") as folder:
+            summaries = tuple(
+                _saved(face, folder / f"face{i}", job.folder / f"face{i}", config.texture_size)
+                for i, face in enumerate(faces)
+            )
+    except FacereliefError as error:
+        return _failed(job, str(error), error)
+    except MemoryError as error:
+        reason = "not enough memory; use fewer workers or a smaller picture"
+        return _failed(job, reason, error, traceback.format_exc())
+    except Exception as error:
+        first = (str(error).strip().splitlines() or ["no message"])[0]
+        reason = f"internal error ({type(error).__name__}: {first}); please report it with the traceback"
+        return _failed(job, reason, error, traceback.format_exc())
+    return Outcome(job, "done", summaries)
+
+
+def _failed(job: Job, reason: str, error: BaseException | None, trace: str = "") -> Outcome:
+    """A failure whose one line names the picture, and files by the names they would have got."""
+    line = " ".join(reason.split())
+    line = re.sub(re.escape(TEMPORARY_PREFIX) + r"([^/\\]+?)\.[0-9a-f]{8}", r"\1", line)
+    if not line.startswith(str(job.picture)):
+        line = f"{job.picture}: {line}"
+    kind = "" if error is None else type(error).__name__
+    return Outcome(job, "failed", reason=line, kind=kind, trace=trace)
+
+
+def _earlier_faces(job: Job, reconstructor: Reconstructor) -> int:
+    """Number of faces of this picture that an earlier run has saved with the same model and method.
+
+    Raises OutputError where something else stands there.
+    """
+    advice = "choose another output folder or allow overwriting (--overwrite)"
+    try:
+        if not job.folder.is_dir() or not any(job.folder.iterdir()):
+            return 0
+        count = sum((entry / MARKER).is_file() for entry in job.folder.iterdir())
+    except OSError as error:
+        raise output_error(job.folder, error) from error
+    try:
+        face = read_face_json(job.folder / "face0" / MARKER)
+    except FaceFileError as error:
+        raise OutputError(f"{job.folder}: already there and not a finished result; {advice}") from error
+    same = (
+        face.source_sha256 == file_digest(job.picture)
+        if face.source_sha256
+        else face.source == job.picture.name
+    )
+    if not same:
+        raise OutputError(f"{job.folder}: holds the result of another picture or of an older state; {advice}")
+    model, wanted = reconstructor.model, reconstructor.config.method
+    made, asked = (
+        (face.model_name, face.model_version, face.method),
+        (model.name, model.version, wanted),
+    )
+    if made != asked:
+        raise OutputError(
+            f"{job.folder}: holds this picture's result with model {made[0]} {made[1]}, method {made[2]}, "
+            f"not {asked[0]} {asked[1]}, {asked[2]}; {advice}"
+        )
+    return count
+
+
+def _saved(face: Reconstruction, folder: Path, final: Path, texture_size: int) -> FaceSummary:
+    """Save a face in `folder`, which will be called `final`."""
+    started = time.perf_counter()
+    face.save(folder, texture_size=texture_size)
+    spent = 1e3 * (time.perf_counter() - started)
+    shared = {"read", "detect"}
+    return FaceSummary(
+        folder=final,
+        box=face.box,
+        pitch=face.camera.pitch,
+        yaw=face.camera.yaw,
+        roll=face.camera.roll,
+        confidence=face.confidence,
+        residuals=face.residuals,
+        warnings=face.warnings,
+        ms=spent + sum(ms for stage, ms in face.timings_ms.items() if stage not in shared),
+    )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Networks, linear algebra and OpenCV keep to one thread inside."""
+    import cv2
+    import scipy.linalg  # noqa: F401  # only libraries that are loaded can be held
+    from threadpoolctl import threadpool_limits
+
+    from facerelief.runtime import default_threads, set_threads
+
+    networks, opencv = default_threads(), cv2.getNumThreads()
+    set_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        set_threads(networks)
+        cv2.setNumThreads(opencv)
+
+
+def run_batch(
+    jobs: Sequence[Job], config: BatchConfig | None = None, reconstructor: Reconstructor | None = None
+) -> Generator[Outcome, None, None]:
+    """Work on pictures and yield what became of each as it ends; in the given order with one worker.
+
+    reconstructor: one made from `config`, where it exists already; several workers make their own copies.
+    With several workers a main program must be importable (`if __name__ == "__main__":`). Closing the
+    iterator, or an exception such as KeyboardInterrupt, stops the workers; a picture then in work leaves
+    nothing behind. Raises ModelError for a model that cannot be read.
+    """
+    config = config or BatchConfig()
+    if config.workers < 1:
+        raise ValueError(f"workers is {config.workers}: expected at least 1")
+    workers = min(config.workers, len(jobs))
+    reconstructor = reconstructor or Reconstructor(config.model, config.reconstructor)
+    if workers > 1:
+        yield from _in_processes(jobs, config, workers)
+        return
+    with one_thread():
+        for job in jobs:
+            yield process(job, reconstructor, config)
+
+
+@contextmanager
+def _worker_settings() -> Iterator[None]:
+    """Processes started inside load libraries for one thread and do not heed the keyboard's interrupt."""
+    before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
+    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
+    main = threading.current_thread() is threading.main_thread()
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, interrupt or signal.default_int_handler)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class _Worker:
+    """A process that works on one job at a time."""
+
+    def __init__(self, config: BatchConfig) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, config), daemon=True)
+        with _worker_settings():
+            self.process.start()
+        theirs.close()
+        self.job: Job | None = None
+
+    def give(self, job: Job) -> None:
+        self.job = job
+        with suppress(OSError):  # a dead worker is noticed when its answer is awaited
+            self.connection.send(job)
+
+    def take(self) -> Outcome:
+        """The answer to the job given, or that the process died of it."""
+        job, self.job = self.job, None
+        assert job is not None
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join(5.0)
+            code = self.process.exitcode
+            how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+            clear_leftovers(job.folder)
+            reason = f"its worker process ended ({how}), perhaps for lack of memory; use fewer workers"
+            return _failed(job, reason, None)
+
+    def stop(self) -> None:
+        """End the process: at once where it waits, after clearing up where it works."""
+        self.connection.close()
+        if self.job is not None:
+            self.process.terminate()
+        self.process.join(10.0)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        if self.job is not None:
+            clear_leftovers(self.job.folder)
+
+
+def _in_processes(jobs: Sequence[Job], config: BatchConfig, count: int) -> Generator[Outcome, None, None]:
+    waiting = list(reversed(jobs))
+    workers: list[_Worker] = []
+    try:
+        while waiting or any(worker.job for worker in workers):
+            while waiting and len(workers) < count:
+                workers.append(_Worker(config))
+            for worker in workers:
+                if waiting and worker.job is None:
+                    worker.give(waiting.pop())
+            busy = {worker.connection: worker for worker in workers if worker.job}
+            for ready in wait(list(busy)):
+                worker = busy[ready]  # pyright: ignore[reportArgumentType]
+                outcome = worker.take()
+                if not worker.process.is_alive():
+                    worker.stop()
+                    workers.remove(worker)
+                yield outcome
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+def _work(connection: Connection[Any, Any], config: BatchConfig) -> None:
+    """The life of a worker process: jobs in, outcomes out, until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent heeds it and decides
+    signal.signal(signal.SIGTERM, _leave)
+    with one_thread(), suppress(EOFError, OSError):
+        reconstructor = Reconstructor(config.model, config.reconstructor)
+        while True:
+            job: Job = connection.recv()
+            connection.send(process(job, reconstructor, config))
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(143)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a killed process left unfinished of `folder`."""
+    pattern = re.compile(re.escape(TEMPORARY_PREFIX + folder.name) + r"\.[0-9a-f]{8}")
+    with suppress(OSError):
+        for entry in list(folder.parent.iterdir()):
+            if pattern.fullmatch(entry.name):
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def write_failures(out: str | Path, outcomes: Iterable[Outcome]) -> Path | None:
+    """Write failed.json about the pictures that failed; none, and an old one removed, where none did.
+
+    Returns the file written. Raises OutputError.
+    """
+    file = Path(out, REPORT)
+    failed = [o for o in outcomes if o.status == "failed"]
+    if not failed:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+        return None
+    rows = [{"file": str(o.job.picture), "error": o.kind, "reason": o.reason} for o in failed]
+    write_bytes(file, (json.dumps({"failed": rows}, indent=1, ensure_ascii=False) + "\n").encode())
+    return file
