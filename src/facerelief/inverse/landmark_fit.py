@@ -32,7 +32,7 @@ class LandmarkFitConfig:
     """Gauss-Newton steps."""
     default_spread_mm: float = 1.8
     """Error of a landmark whose spread the model does not know."""
-    evidence: float = 0.05
+    evidence: float = 0.01
     """Neighbouring landmarks err together: each counts as this many independent ones."""
     robust: float = 2.5
     """Residuals beyond this many spreads lose influence (Geman-McClure)."""
