@@ -52,12 +52,15 @@ def fit_face(
 ) -> InverseFit:
     """Fit a model to one face of a picture.
 
-    image (H, W, 3) uint8 RGB, box (left, top, right, bottom) px, landmarks (478, 2) MediaPipe or (68, 2) iBUG px. A model
-    without MediaPipe points is fitted to the 68 that lie among the 478. Raises ModelError where the model has neither.
+    image (H, W, 3) uint8 RGB, box (left, top, right, bottom) px, landmarks (478, 2) MediaPipe (468 without the
+    irises) or (68, 2) iBUG px. A model without MediaPipe points is fitted to the 68 that lie among the 478.
+    Raises ModelError where the model has neither.
     """
     config = config or FitConfig()
     observed = np.asarray(landmarks, np.float64)
     name = landmark_set(model, len(observed))
+    if len(observed) == 468:
+        observed = np.concatenate([observed, np.full((10, 2), np.nan)])
     if name not in model.landmarks and name == "mediapipe478" and "ibug68" in model.landmarks:
         observed, name = observed[list(IBUG68_AMONG_MEDIAPIPE)], "ibug68"
     started = time.perf_counter()

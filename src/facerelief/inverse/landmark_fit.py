@@ -38,7 +38,7 @@ class LandmarkFitConfig:
     """Residuals beyond this many spreads lose influence (Geman-McClure)."""
     identity: float = 1.0
     """Standard deviation allowed to identity coefficients; less keeps closer to the mean face."""
-    expression: float = 0.30
+    expression: float = 0.45
     """Typical expression weight (blendshapes), or standard deviation allowed (statistical bases)."""
     along_outline: float = 0.2
     """Weight of an outline landmark's error along the outline, beside 1 across it."""

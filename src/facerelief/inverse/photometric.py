@@ -37,7 +37,7 @@ class PhotometricConfig:
     landmarks weighed by their spread, and with `drift` to hold them, 1 gave the better shapes."""
     regularisation: float = 5e-5
     """w_r, weight of the sum of squared coefficients in standard deviations."""
-    expression_deviation: float = 0.50
+    expression_deviation: float = 0.40
     """What counts as one standard deviation of a blendshape weight."""
     light: float = 2e-3
     """Weight that keeps light near white and frontal, per coefficient squared."""
