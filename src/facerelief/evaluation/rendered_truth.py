@@ -84,7 +84,7 @@ def _case(model: FaceModel, rng: np.random.Generator, config: TruthConfig, color
     pitch = float(np.clip(angles[0], -1, 1)) * np.radians(config.pitch)
     roll = float(np.clip(angles[1], -1, 1)) * np.radians(config.roll)
     yaw = np.radians(rng.uniform(-config.yaw, config.yaw))
-    face = model.regions["narrow_face"]
+    face = model.face_vertices
     extent = np.ptp(vertices[face], axis=0)
     scale = config.face_px / float(max(extent[:2])) * rng.uniform(0.85, 1.15)
     camera = WeakPerspective(pitch, yaw, roll, 0.0, 0.0, scale)
