@@ -32,13 +32,13 @@ class LandmarkFitConfig:
     """Gauss-Newton steps."""
     default_spread_mm: float = 1.8
     """Error of a landmark whose spread the model does not know."""
-    evidence: float = 0.01
+    evidence: float = 0.05
     """Neighbouring landmarks err together: each counts as this many independent ones."""
-    robust: float = 2.5
+    robust: float = 4.0
     """Residuals beyond this many spreads lose influence (Geman-McClure)."""
-    identity: float = 1.0
+    identity: float = 0.45
     """Standard deviation allowed to identity coefficients; less keeps closer to the mean face."""
-    expression: float = 0.45
+    expression: float = 0.50
     """Typical expression weight (blendshapes), or standard deviation allowed (statistical bases)."""
     along_outline: float = 0.2
     """Weight of an outline landmark's error along the outline, beside 1 across it."""
@@ -197,10 +197,10 @@ class LandmarkTerm:
         metric[self.outline] += less * tangent[:, :, None] * tangent[:, None, :]
         return metric
 
-    def robust_weights(self, residual: Float64, scale: float) -> Float64:
+    def robust_weights(self, residual: Float64, scale: float, widen: float = 1.0) -> Float64:
         """(L,) weights per px^2: spread, shared evidence, and Geman-McClure for outliers."""
         relative = np.linalg.norm(residual, axis=1) / (self.spread * scale)
-        robust = 1.0 / (1.0 + (relative / self.config.robust) ** 2) ** 2
+        robust = 1.0 / (1.0 + (relative / (widen * self.config.robust)) ** 2) ** 2
         return self.config.evidence * robust / (self.spread * scale) ** 2
 
     def moved(self, state: FaceState, step: Float64) -> FaceState:
@@ -264,7 +264,9 @@ def _descend(
     low, high = term.coefficient_bounds()
     for round_ in range(config.iterations):
         residual, jacobian = term.linearise(state, filled)
-        weight = term.robust_weights(residual, state.camera.scale) * usable
+        # an open mouth is no outlier: first all landmarks count, then ever fewer
+        widen = max(1.0, 16.0 / 2.0**round_)
+        weight = term.robust_weights(residual, state.camera.scale, widen) * usable
         b, a = term.whitened(residual, jacobian, filled, weight)
         hessian = (a.T @ a).astype(np.float64)
         values = np.concatenate([np.zeros(6), state.coefficients])

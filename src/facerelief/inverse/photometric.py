@@ -32,12 +32,12 @@ class PhotometricConfig:
 
     photometric: float = 1.0
     """w_c, weight of the mean squared colour difference (colours in [0, 1])."""
-    landmarks: float = 1.0
+    landmarks: float = 3.0
     """w_l, weight of the mean squared landmark distance over the face box's side. The paper's is taken to be 10; with 478
     landmarks weighed by their spread, and with `drift` to hold them, 1 gave the better shapes."""
     regularisation: float = 5e-5
     """w_r, weight of the sum of squared coefficients in standard deviations."""
-    expression_deviation: float = 0.40
+    expression_deviation: float = 0.60
     """What counts as one standard deviation of a blendshape weight."""
     light: float = 2e-3
     """Weight that keeps light near white and frontal, per coefficient squared."""
