@@ -167,6 +167,10 @@ def regions(surface: HeadSurface, scans: ScanHeads, draped: Float, found: dict[s
     face &= (draped[:, 1] < 80) & (draped[:, 1] > -95) & (draped[:, 2] > -75)
     p = found["ibug68"].of(draped)[:, :2]
     flat = draped[:, :2]
+    # the scan model's regions run down the throat
+    above_throat = flat[:, 1] > p[8, 1] - 4.0
+    narrow &= above_throat
+    face &= above_throat
     front = surface.skin & (draped[:, 2] > -25)
     eyes = np.zeros(len(draped), bool)
     for first in (36, 42):
