@@ -153,7 +153,14 @@ def test_what_is_no_face_json(tmp_path, text, words):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("light", [[1, 2, 3]]), ("box_px", [1, 2]), ("identity", "many"), ("pose", None), ("expression", [0.5]), ("fit", [1])],
+    [
+        ("light", [[1, 2, 3]]),
+        ("box_px", [1, 2]),
+        ("identity", "many"),
+        ("pose", None),
+        ("expression", [0.5]),
+        ("fit", [1]),
+    ],
 )
 def test_damaged_values(face, key, value):
     document = json.loads(encode_face_json(face))
