@@ -254,3 +254,23 @@ def test_fit_that_went_wrong_is_not_written(tmp_path, toy_reconstruction):
     with pytest.raises(OutputError, match="light"):
         save(replace(toy_reconstruction, light=light), tmp_path / "face0")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_unseen_eyes_are_white_and_not_glaring(toy_model):
+    """Of a ball of which the photo shows the dark iris and a little grey, the rest takes the grey."""
+    from facerelief.geometry.mesh import Mesh
+
+    uv = np.float32([[0, 0], [1, 0], [1, 1], [0, 1]])
+    square = np.int32([[0, 1, 2], [0, 2, 3]])
+    eyes = Mesh(np.zeros((4, 3), np.float32), square, uv=uv, uv_triangles=square)
+    white = np.full((4, 3), 0.85, np.float32)
+    sampled = np.full((64, 64, 3), 0.4, np.float32)
+    weight = np.zeros((64, 64), np.float32)
+    weight[20:44, 20:44] = 1
+    sampled[28:36, 28:36] = 0.05
+    texture = np.full((64, 64, 3), 0.9, np.float32)
+    save_module._paint_eyes(texture, sampled, weight, eyes, white, np.float32([1.5, 1.5, 1.5]))
+    np.testing.assert_allclose(texture[30:34, 30:34], 0.05, atol=1e-6)
+    np.testing.assert_allclose(texture[:10], 0.85 * 0.75, atol=1e-6)  # half the skin's brightness at least
+    save_module._paint_eyes(texture, sampled, 0 * weight, eyes, white, np.float32([0.5, 0.4, 0.3]))
+    np.testing.assert_allclose(texture, np.broadcast_to([0.425, 0.34, 0.255], texture.shape), atol=1e-6)
