@@ -2,8 +2,8 @@
 
     python benchmarks/fit_photos.py FOLDER [FOLDER ...] [--count 100] [--seed 0] [--json FILE]
 
-Takes `count` photos at random (seeded) and prints the share whose photometric residual falls, the landmark residual's ratio
-after to before, and the stages' times on one thread.
+Takes `count` photos at random (seeded) and prints the share whose photometric residual falls, the landmark
+residual's ratio after to before, and the stages' times on one thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from facerelief.morphable import open_model
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)

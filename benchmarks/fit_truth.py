@@ -2,9 +2,10 @@
 
     python benchmarks/fit_truth.py [--cases 60] [--seed 0] [--json FILE]
 
-Shape errors are mm between corresponding narrow-face vertices after the best similarity, pose errors degrees of rotation;
-"neutral" compares the shapes without expression. The rows "mean face" are the mean shape with the pose that landmarks give:
-what a fit has to beat. "exact landmarks" shows what stage 1 could do if the detector made no errors.
+Shape errors are mm between corresponding narrow-face vertices after the best similarity, pose errors degrees
+of rotation; "neutral" compares the shapes without expression. The rows "mean face" are the mean shape with
+the pose that landmarks give: what a fit has to beat. "exact landmarks" shows what stage 1 could do if the
+detector made no errors.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from facerelief.detection import detect_faces
-from facerelief.evaluation.rendered_truth import TruthCase, TruthConfig, rotation_error, truth_cases, vertex_error
+from facerelief.evaluation.rendered_truth import (
+    TruthCase,
+    TruthConfig,
+    rotation_error,
+    truth_cases,
+    vertex_error,
+)
 from facerelief.inverse import FaceState, LandmarkFitConfig, fit_landmarks, fit_photometric
 from facerelief.inverse.landmark_fit import landmark_term
 from facerelief.morphable import FaceModel, open_model
@@ -54,7 +61,9 @@ def measure(model: FaceModel, case: TruthCase) -> dict[str, dict[str, float]] | 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", type=int, default=60, help="pictures")
     parser.add_argument("--seed", type=int, default=0, help="seed of the pictures")
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -81,7 +90,8 @@ def main() -> None:
             neutral = np.array([r[method]["neutral_mm"] for r in chosen])
             pose = np.array([r[method]["pose_deg"] for r in chosen])
             print(
-                f"| {low:.0f} to {high:.0f} | {len(chosen)} | {method} | {shape.mean():.2f} ± {shape.std():.2f} "
+                f"| {low:.0f} to {high:.0f} | {len(chosen)} | {method} "
+                f"| {shape.mean():.2f} ± {shape.std():.2f} "
                 f"| {neutral.mean():.2f} ± {neutral.std():.2f} | {np.median(pose):.1f} |"
             )
             report.append(

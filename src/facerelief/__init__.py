@@ -4,7 +4,8 @@
     face = facerelief.reconstruct("photo.jpg")[0]
     face.save("out/face0")
 
-Units and frames are in docs/conventions.md: millimetres, radians, x to the image's right, y up, z toward the viewer.
+Units and frames are in docs/conventions.md: millimetres, radians, x to the image's right, y up, z toward the
+viewer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where a detector really puts its landmarks on the model: placement and spread, learned from photos.
 
-A landmark set carried over from another mesh sits a little beside the points that the detector finds. Fitting many photos
-with a weak prior and averaging what remains shows by how much; the points are moved along the surface, both sides alike,
-and the scatter left over becomes their `spread`.
+A landmark set carried over from another mesh sits a little beside the points that the detector finds. Fitting
+many photos with a weak prior and averaging what remains shows by how much; the points are moved along the
+surface, both sides alike, and the scatter left over becomes their `spread`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ def calibrate_landmarks(
 ) -> FaceModel:
     """The model with the set `name` moved to where the detector sees it and with its spread.
 
-    observations, neutral: (L, 2) px landmarks of one face each; at least 30 neutral ones and 50 others. Placement is learned
-    on neutral faces with expressions switched off (else raised brows would pass for misplaced ones), spread on the others.
+    observations, neutral: (L, 2) px landmarks of one face each; at least 30 neutral ones and 50 others.
+    Placement is learned on neutral faces with expressions switched off (else raised brows would pass for
+    misplaced ones), spread on the others.
     """
     if len(observations) < 50 or len(neutral) < 30:
         raise ValueError(
-            f"{len(neutral)} neutral and {len(observations)} other faces are too few to calibrate landmarks on; "
-            "give at least 30 and 50"
+            f"{len(neutral)} neutral and {len(observations)} other faces are too few to calibrate "
+            "landmarks on; give at least 30 and 50"
         )
     stiff = LandmarkFitConfig(evidence=0.3, identity=0.7, expression=0.01)
     for _ in range(rounds):
@@ -66,7 +67,9 @@ def _offsets(
             continue
         term = landmark_term(model, name, config)
         residual, _ = term.linearise(state, np.asarray(observed, float))
-        camera = np.stack([-residual[:, 0], residual[:, 1], np.zeros(len(residual))], axis=1) / state.camera.scale
+        camera = (
+            np.stack([-residual[:, 0], residual[:, 1], np.zeros(len(residual))], axis=1) / state.camera.scale
+        )
         out.append(camera @ state.camera.rotation)
     return np.array(out)
 

@@ -1,4 +1,5 @@
-"""The head cut out of MakeHuman's base mesh: skin, ears, scalp, neck and eyeballs, refined once, with its sliders.
+"""The head cut out of MakeHuman's base mesh: skin, ears, scalp, neck and eyeballs, refined once, with its
+sliders.
 
 All of it CC0. The mouth bag and the eye sockets are left out, so the eye and mouth openings are holes.
 """
@@ -73,11 +74,20 @@ def load_slider_head(files: AnnyFiles) -> SliderHead:
     vertex_ids, quads = np.unique(mesh.quads[chosen], return_inverse=True)
     uv_ids, uv_quads = np.unique(mesh.uv_quads[chosen], return_inverse=True)
     topology = QuadTopology(
-        len(vertex_ids), quads.reshape(-1, 4).astype(np.int32), len(uv_ids), uv_quads.reshape(-1, 4).astype(np.int32)
+        len(vertex_ids),
+        quads.reshape(-1, 4).astype(np.int32),
+        len(uv_ids),
+        uv_quads.reshape(-1, 4).astype(np.int32),
     )
     step = catmull_clark(topology)
     eye_vertices = np.isin(vertex_ids, mesh.quads[eyes])
-    centre = np.mean([mesh.positions[np.unique(mesh.quads[mesh.groups == g])].mean(0) for g in ("helper-l-eye", "helper-r-eye")], axis=0)
+    centre = np.mean(
+        [
+            mesh.positions[np.unique(mesh.quads[mesh.groups == g])].mean(0)
+            for g in ("helper-l-eye", "helper-r-eye")
+        ],
+        axis=0,
+    )
     base = mesh.positions[vertex_ids] - centre
 
     n = len(mesh.positions)
@@ -105,7 +115,8 @@ def load_slider_head(files: AnnyFiles) -> SliderHead:
 
 
 def _head_quads(mesh: BaseMesh) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Quads of head skin + neck, and of the neck alone. The base mesh's uv islands separate skin from cavities."""
+    """Quads of head skin + neck, and of the neck alone. The base mesh's uv islands separate skin from
+    cavities."""
     island = _uv_islands(mesh)
     body = mesh.groups == "body"
     high = body & (mesh.positions[mesh.quads][:, :, 1].min(axis=1) > 640)
@@ -138,7 +149,14 @@ def _without_rigid_motion(move: NDArray[np.float32], base: NDArray[np.float64]) 
     one, zero = np.ones_like(x), np.zeros_like(x)
     columns = [
         np.stack(c, axis=1).reshape(-1)
-        for c in ((one, zero, zero), (zero, one, zero), (zero, zero, one), (zero, -z, y), (z, zero, -x), (-y, x, zero))
+        for c in (
+            (one, zero, zero),
+            (zero, one, zero),
+            (zero, zero, one),
+            (zero, -z, y),
+            (z, zero, -x),
+            (-y, x, zero),
+        )
     ]
     motion = np.stack(columns, axis=1)
     weight = np.repeat((base[:, 2] > -20.0).astype(float), 3)
@@ -146,7 +164,9 @@ def _without_rigid_motion(move: NDArray[np.float32], base: NDArray[np.float64]) 
     return (move.reshape(-1) - motion @ solution).reshape(-1, 3).astype(np.float32)
 
 
-def _layout_uv(uv: NDArray[np.float64], topology: QuadTopology, eyeball: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _layout_uv(
+    uv: NDArray[np.float64], topology: QuadTopology, eyeball: NDArray[np.bool_]
+) -> NDArray[np.float32]:
     """Turn the head island upright and large; neck and eyeballs get strips of their own."""
     islands = _component_of_uv(topology)
     sizes = np.bincount(islands)
@@ -172,7 +192,10 @@ def _layout_uv(uv: NDArray[np.float64], topology: QuadTopology, eyeball: NDArray
         scale = min((right - left) / (high[0] - low[0]), (top - bottom) / (high[1] - low[1]))
         middle = np.array([(left + right) / 2, (bottom + top) / 2])
         if i == order[0]:
-            out[part] = _enlarge_centre((source - low) / (high - low)) * (right - left, top - bottom) + (left, bottom)
+            out[part] = _enlarge_centre((source - low) / (high - low)) * (right - left, top - bottom) + (
+                left,
+                bottom,
+            )
         else:
             out[part] = (source - (low + high) / 2) * scale + middle
     return out.astype(np.float32)

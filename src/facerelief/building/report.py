@@ -37,19 +37,26 @@ def write_report(
 ) -> dict[str, object]:
     """Measure a freshly built model on persons it was not made from, and draw it.
 
-    Writes into `folder`: model_report.json and the pictures model_residual.png, model_samples.png, model_expressions.png.
-    Residual: distance from each narrow-face vertex of an unseen scan to the fitted surface, mm. Specificity: mean vertex
-    distance from a random sample to the nearest of 1,000 scan persons fitted by the model (narrow face, mm).
+    Writes into `folder`: model_report.json and the pictures model_residual.png, model_samples.png,
+    model_expressions.png. Residual: distance from each narrow-face vertex of an unseen scan to the fitted
+    surface, mm. Specificity: mean vertex distance from a random sample to the nearest of 1,000 scan persons
+    fitted by the model (narrow face, mm).
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model = build.model
-    draws = np.random.default_rng(seed).standard_normal((persons, build.scans.identity.shape[2])).astype(np.float32)
+    draws = (
+        np.random.default_rng(seed)
+        .standard_normal((persons, build.scans.identity.shape[2]))
+        .astype(np.float32)
+    )
     rows: list[dict[str, float]] = []
     for k in COMPONENTS:
         # the curve's other points need fewer persons than the bar does
         some = draws if k == COMPONENTS[-1] else draws[: max(persons // 4, 1)]
-        found = residuals(model.mean, model.identity[:, :, :k], build.surface.skin_triangles, build.scans, some)
+        found = residuals(
+            model.mean, model.identity[:, :, :k], build.surface.skin_triangles, build.scans, some
+        )
         rows.append(
             {
                 "components": k,

@@ -35,7 +35,8 @@ class SubdivisionStep:
 def catmull_clark(topology: QuadTopology) -> SubdivisionStep:
     """Refine quads 1 -> 4. New vertices are ordered: old vertices, edge points, face points.
 
-    Boundary edges get their midpoint and boundary vertices the (1, 6, 1) / 8 curve rule, so openings keep their outline.
+    Boundary edges get their midpoint and boundary vertices the (1, 6, 1) / 8 curve rule, so openings keep
+    their outline.
     """
     n, quads = topology.n_vertices, topology.quads
     edges, quad_edges, edge_faces = _edges(quads)
@@ -43,7 +44,9 @@ def catmull_clark(topology: QuadTopology) -> SubdivisionStep:
     n_edges, n_faces = len(edges), len(quads)
 
     face_rows = np.repeat(np.arange(n_faces), 4)
-    face_points = sparse.csr_matrix((np.full(4 * n_faces, 0.25), (face_rows, quads.reshape(-1))), (n_faces, n))
+    face_points = sparse.csr_matrix(
+        (np.full(4 * n_faces, 0.25), (face_rows, quads.reshape(-1))), (n_faces, n)
+    )
     midpoints = _pair_mean(edges, n)
     face_of_edge = sparse.csr_matrix(
         (np.ones(4 * n_faces), (quad_edges.reshape(-1), face_rows)), (n_edges, n_faces)
@@ -60,7 +63,9 @@ def catmull_clark(topology: QuadTopology) -> SubdivisionStep:
     uv_faces = sparse.csr_matrix(
         (np.full(4 * n_faces, 0.25), (face_rows, topology.uv_quads.reshape(-1))), (n_faces, topology.n_uv)
     )
-    uv_operator = sparse.vstack([sparse.identity(topology.n_uv), _pair_mean(uv_edges, topology.n_uv), uv_faces]).tocsr()
+    uv_operator = sparse.vstack(
+        [sparse.identity(topology.n_uv), _pair_mean(uv_edges, topology.n_uv), uv_faces]
+    ).tocsr()
     return SubdivisionStep(
         QuadTopology(
             operator.shape[0],
@@ -76,7 +81,9 @@ def catmull_clark(topology: QuadTopology) -> SubdivisionStep:
 def _edges(quads: Int) -> tuple[Int, Int, Int]:
     """Unique edges (E, 2), edge id per quad side (Q, 4), number of quads at each edge (E,)."""
     sides = np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2)
-    edges, inverse, counts = np.unique(np.sort(sides, axis=1), axis=0, return_inverse=True, return_counts=True)
+    edges, inverse, counts = np.unique(
+        np.sort(sides, axis=1), axis=0, return_inverse=True, return_counts=True
+    )
     return edges.astype(np.int32), inverse.reshape(-1, 4).astype(np.int32), counts.astype(np.int32)
 
 
@@ -125,7 +132,8 @@ def _vertex_rule(
 def _split(quads: Int, quad_edges: Int, n: int, n_edges: int) -> Int:
     center = n + n_edges + np.arange(len(quads))
     parts = [
-        np.stack([quads[:, i], n + quad_edges[:, i], center, n + quad_edges[:, i - 1]], axis=1) for i in range(4)
+        np.stack([quads[:, i], n + quad_edges[:, i], center, n + quad_edges[:, i - 1]], axis=1)
+        for i in range(4)
     ]
     return np.stack(parts, axis=1).reshape(-1, 4).astype(np.int32)
 

@@ -31,7 +31,9 @@ def surface_points(points: Float, vertices: Float, triangles: NDArray[np.int32])
     return SurfacePoints(triangles[hit.triangle].astype(np.int32), hit.barycentric.astype(np.float32))
 
 
-def landmarks(surface: HeadSurface, scans: ScanHeads, scan_model: FaceModel, draped: Float) -> dict[str, SurfacePoints]:
+def landmarks(
+    surface: HeadSurface, scans: ScanHeads, scan_model: FaceModel, draped: Float
+) -> dict[str, SurfacePoints]:
     """68 iBUG points and, where the scan model has them, MediaPipe's 478, carried over by the draped mesh."""
     targets = scans.mean[scans.landmarks68]
     points = surface_points(targets, draped, surface.skin_triangles)
@@ -67,11 +69,18 @@ def with_detected_brows(found: dict[str, SurfacePoints]) -> dict[str, SurfacePoi
 
 
 def iris_points(surface: HeadSurface, draped: Float, radius_mm: float = 5.9) -> Float:
-    """(10, 3) pupil centre, then the iris border toward x+, y+, x-, y-: right eye (x < 0) first, as MediaPipe's."""
+    """(10, 3) pupil centre, then the iris border toward x+, y+, x-, y-: right eye (x < 0) first, as
+    MediaPipe's."""
     out: list[Float] = []
     for side in (-1, 1):
         ball = draped[surface.head.eyeballs & (np.sign(surface.rest[:, 0]) == side)]
-        centre = np.array([(ball[:, 0].min() + ball[:, 0].max()) / 2, (ball[:, 1].min() + ball[:, 1].max()) / 2, ball[:, 2].max()])
+        centre = np.array(
+            [
+                (ball[:, 0].min() + ball[:, 0].max()) / 2,
+                (ball[:, 1].min() + ball[:, 1].max()) / 2,
+                ball[:, 2].max(),
+            ]
+        )
         ring = [(0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)]
         out += [centre + radius_mm * np.array([x, y, 0.0]) for x, y in ring]
     return np.array(out)
@@ -97,7 +106,9 @@ def mediapipe_mirror(points: Float) -> NDArray[np.int64]:
     return out
 
 
-def symmetric(points: SurfacePoints, surface: HeadSurface, draped: Float, mirror: NDArray[np.integer]) -> SurfacePoints:
+def symmetric(
+    points: SurfacePoints, surface: HeadSurface, draped: Float, mirror: NDArray[np.integer]
+) -> SurfacePoints:
     """Average every landmark with the mirror image of its partner."""
     at = points.of(draped)
     partner = at[mirror] * [-1, 1, 1]
@@ -115,8 +126,8 @@ def symmetric(points: SurfacePoints, surface: HeadSurface, draped: Float, mirror
 def contours(surface: HeadSurface, draped: Float, found: dict[str, SurfacePoints]) -> dict[str, Contour]:
     """Rows of outline candidates: from each outline landmark, radially from the ear side toward the cheek.
 
-    When the head turns, the landmark on the near side stays and that on the far side slides along its row to wherever the
-    silhouette is (methods: dynamic contour of the first author's tracker).
+    When the head turns, the landmark on the near side stays and that on the far side slides along its row to
+    wherever the silhouette is (methods: dynamic contour of the first author's tracker).
     """
     centre = np.array([0.0, -25.0])
     allowed = surface.skin & ~surface.ears & ~surface.head.neck & (surface.rest[:, 2] > -75)
@@ -140,7 +151,9 @@ def contours(surface: HeadSurface, draped: Float, found: dict[str, SurfacePoints
     return out
 
 
-def _row(point: Float, centre: Float, vertices: Float, ids: NDArray[np.int64], angle: Float) -> NDArray[np.int64] | None:
+def _row(
+    point: Float, centre: Float, vertices: Float, ids: NDArray[np.int64], angle: Float
+) -> NDArray[np.int64] | None:
     direction = np.arctan2(*(point[:2] - centre)[::-1])
     # only the sides of the face slide; chin and forehead outlines stay where they are
     if abs(np.sin(direction)) > 0.8:
@@ -156,13 +169,21 @@ def _row(point: Float, centre: Float, vertices: Float, ids: NDArray[np.int64], a
     return np.array(row)
 
 
-def regions(surface: HeadSurface, scans: ScanHeads, draped: Float, found: dict[str, SurfacePoints]) -> dict[str, Bool]:
+def regions(
+    surface: HeadSurface, scans: ScanHeads, draped: Float, found: dict[str, SurfacePoints]
+) -> dict[str, Bool]:
     """Vertex masks: face, narrow_face, eyes, lips, nose, brows, ears, neck, scalp, eyeballs."""
     hit = ClosestPoint(scans.mean, scans.triangles).query(draped)
     near = hit.distance < 4.0
     corners = scans.triangles[hit.triangle]
     narrow = near & scans.narrow[corners].all(axis=1) & surface.skin
-    face = near & (scans.narrow | scans.face)[corners].all(axis=1) & surface.skin & ~surface.ears & ~surface.head.neck
+    face = (
+        near
+        & (scans.narrow | scans.face)[corners].all(axis=1)
+        & surface.skin
+        & ~surface.ears
+        & ~surface.head.neck
+    )
     # the scan model's face includes part of scalp and neck
     face &= (draped[:, 1] < 80) & (draped[:, 1] > -95) & (draped[:, 2] > -75)
     p = found["ibug68"].of(draped)[:, :2]
@@ -183,7 +204,12 @@ def regions(surface: HeadSurface, scans: ScanHeads, draped: Float, found: dict[s
         lines = [(p[i : i + 5] + [0, 4.0], p[i : i + 5] - [0, 4.5]) for i in (17, 22)]
     for upper, lower in lines:
         brows |= front & inside(flat, np.concatenate([upper + [0, 0.5], lower[::-1] - [0, 0.5]]))
-    nose = front & inside(flat, np.concatenate([p[[27]] + [-8, 2], p[[31]] + [-7, 2], p[[33]] + [0, -2], p[[35]] + [7, 2], p[[27]] + [8, 2]]))
+    nose = front & inside(
+        flat,
+        np.concatenate(
+            [p[[27]] + [-8, 2], p[[31]] + [-7, 2], p[[33]] + [0, -2], p[[35]] + [7, 2], p[[27]] + [8, 2]]
+        ),
+    )
     lips = front & inside(flat, _grow(p[48:60], 1.04, 1.08))
     scalp = surface.skin & ~face & ~surface.ears & ~surface.head.neck
     return {
@@ -220,8 +246,9 @@ def _grow(polygon: Float, horizontal: float, vertical: float) -> Float:
 def skin_colors(surface: HeadSurface, draped: Float, masks: dict[str, Bool]) -> tuple[Float32, Float32]:
     """(N, 3) mean albedo and (N, 3, A) hand-made components, sRGB-coded, until a learned model replaces them.
 
-    Components, one standard deviation each: darker (melanin), redder (blood), yellower, lips, brows, beard, cheeks, scalp.
-    They give the light estimate something other than grey to work against; they are not learned from anybody.
+    Components, one standard deviation each: darker (melanin), redder (blood), yellower, lips, brows, beard,
+    cheeks, scalp. They give the light estimate something other than grey to work against; they are not
+    learned from anybody.
     """
     soft = {k: _smooth(surface, v.astype(float)) for k, v in masks.items()}
     n = len(draped)
@@ -269,7 +296,8 @@ def _smooth(surface: HeadSurface, values: Float, rounds: int = 2) -> Float:
 
 
 def eyelid_rims(surface: HeadSurface, side: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Vertices of the upper and lower lid rim of one eye (0 right, 1 left), corners in both, by increasing x."""
+    """Vertices of the upper and lower lid rim of one eye (0 right, 1 left), corners in both, by increasing
+    x."""
     rim = surface.eye_rims[side]
     rest = surface.rest[rim]
     corners = [int(np.argmin(rest[:, 0])), int(np.argmax(rest[:, 0]))]

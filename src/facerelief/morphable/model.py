@@ -2,9 +2,9 @@
 
     p = mean + identity a + expression e          albedo = albedo_mean + albedo b
 
-Units: positions in mm, `a` and `b` in standard deviations, `e` in ARKit weights ([0, 1]) for named blendshapes or in
-standard deviations for statistical bases. Model space is right-handed: x to the image's right, y up, z toward the viewer, for
-a face that looks at the viewer (so the person's left side has x > 0).
+Units: positions in mm, `a` and `b` in standard deviations, `e` in ARKit weights ([0, 1]) for named
+blendshapes or in standard deviations for statistical bases. Model space is right-handed: x to the image's
+right, y up, z toward the viewer, for a face that looks at the viewer (so the person's left side has x > 0).
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ ExpressionKind = Literal["blendshape", "pca"]
 
 @dataclass(frozen=True, eq=False)
 class SurfacePoints:
-    """Points fixed to the surface: vertex triples (L, 3) int32 and barycentric weights (L, 3) float32 summing to 1.
+    """Points fixed to the surface: vertex triples (L, 3) int32 and barycentric weights (L, 3) float32 summing
+    to 1.
 
-    spread (L,) float32, or None where it is not known: how far, in mm on the face, a detector's points usually lie from
-    these (robust standard deviation per axis); fitters weigh landmarks by it.
+    spread (L,) float32, or None where it is not known: how far, in mm on the face, a detector's points
+    usually lie from these (robust standard deviation per axis); fitters weigh landmarks by it.
     """
 
     vertices: Int32
@@ -56,8 +57,9 @@ class SurfacePoints:
 class Contour:
     """Where an outline landmark may lie when the head turns.
 
-    landmarks (C,) int32 index into the landmark set; candidates (C, R) int32 vertex ids along the surface from the ear side
-    inward. Under a pose the landmark is the candidate that projects outermost (methods: dynamic contour rows).
+    landmarks (C,) int32 index into the landmark set; candidates (C, R) int32 vertex ids along the surface
+    from the ear side inward. Under a pose the landmark is the candidate that projects outermost (methods:
+    dynamic contour rows).
     """
 
     landmarks: Int32
@@ -75,7 +77,8 @@ class FaceModel:
     identity: Float32
     """(N, 3, K) displacement of one standard deviation of each identity component, mm."""
     expression: Float32
-    """(N, 3, E) displacement of each expression at weight 1 (blendshape) or one standard deviation (pca), mm."""
+    """(N, 3, E) displacement of each expression at weight 1 (blendshape) or one standard deviation (pca),
+    mm."""
     expression_names: tuple[str, ...]
     """E names; ARKit's where the model has them."""
     triangles: Int32
@@ -134,7 +137,9 @@ class FaceModel:
                 raise ModelError(f"model {self.name!r}: {label} refers to vertices outside 0..{limit - 1}")
         for label, mask in self.regions.items():
             if mask.shape != (n,):
-                raise ModelError(f"model {self.name!r}: region {label} has shape {mask.shape}, expected ({n},)")
+                raise ModelError(
+                    f"model {self.name!r}: region {label} has shape {mask.shape}, expected ({n},)"
+                )
 
     @property
     def n_vertices(self) -> int:
@@ -142,7 +147,8 @@ class FaceModel:
 
     @property
     def face_vertices(self) -> NDArray[np.bool_]:
-        """(N,) the skin that photos of a face show: hairline to chin, cheek to cheek; all vertices if not known."""
+        """(N,) the skin that photos of a face show: hairline to chin, cheek to cheek; all vertices if not
+        known."""
         for name in ("narrow_face", "face"):
             if name in self.regions:
                 return self.regions[name]
@@ -166,7 +172,8 @@ class FaceModel:
         return (0.0, 1.0) if self.expression_kind == "blendshape" else (-4.0, 4.0)
 
     def shape(self, identity: ArrayLike | None = None, expression: ArrayLike | None = None) -> Float32:
-        """(N, 3) float32 vertices in mm. Shorter coefficient vectors leave the remaining components at zero."""
+        """(N, 3) float32 vertices in mm. Shorter coefficient vectors leave the remaining components at
+        zero."""
         out = self.mean.reshape(-1).copy()
         for basis, coefficients, label in (
             (self.identity, identity, "identity"),
