@@ -433,6 +433,19 @@ def test_usage_errors(photo, tmp_path, args):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_names_that_are_no_text(photo, tmp_path, model_file):
+    odd = os.fsdecode(os.fsencode(photo.parent) + b"/caf\xe9.jpg")
+    photo.rename(odd)
+    (photo.parent / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"")
+    out = tmp_path / "out"
+    result = run("reconstruct", photo.parent, "-o", out, "--model", model_file, *QUICK)
+    assert "caf?.jpg: face 1 of 1" in result.stdout
+    face = out / os.fsdecode(b"caf\xe9") / "face0" / "face.json"
+    assert json.loads(face.read_text("utf-8"))["source"] == "caf?.jpg"
+    assert "bad?.jpg: the file is empty" in (out / "failed.json").read_text("utf-8")
+
+
 def test_progress_only_for_somebody_who_looks(photo, tmp_path, portrait, model_file, monkeypatch):
     write(photo.with_name("second.jpg"), portrait)
     monkeypatch.setattr(batch, "process", lambda job, *_: batch.Outcome(job, "done"))

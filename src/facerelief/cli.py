@@ -39,8 +39,15 @@ class _Group(TyperGroup):
             _fail(str(error))
 
 
+def _say(text: str, err: bool = False) -> None:
+    """Print. (`typer.echo` would write past a progress bar; names may hold what the terminal cannot show.)"""
+    stream = sys.stderr if err else sys.stdout
+    coding = getattr(stream, "encoding", None) or "utf-8"
+    print(text.encode(coding, "replace").decode(coding), file=stream, flush=True)
+
+
 def _fail(line: str) -> NoReturn:
-    typer.echo(f"error: {line}", err=True)
+    _say(f"error: {line}", err=True)
     raise typer.Exit(1)
 
 
@@ -64,7 +71,7 @@ class Method(StrEnum):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"facerelief {__version__}")
+        _say(f"facerelief {__version__}")
         raise typer.Exit
 
 
@@ -151,7 +158,7 @@ def reconstruct(
         except KeyboardInterrupt:
             ended = len(done) + len(empty)
             left = len(jobs) + len(empty) - ended
-            typer.echo(
+            _say(
                 f"stopped: {ended} of {len(jobs) + len(empty)} pictures ended, {left} left; "
                 "give the same command again to go on",
                 err=True,
@@ -214,19 +221,19 @@ def _with_progress(
 def _tell(outcome: Outcome, jobs: int, verbose: bool) -> None:
     """The lines about one picture."""
     if outcome.status == "skipped":
-        typer.echo(f"{outcome.reason} (--overwrite does it again)")
+        _say(f"{outcome.reason} (--overwrite does it again)")
         return
     if outcome.status == "failed":
-        typer.echo(f"error: {outcome.reason}", err=True)
+        _say(f"error: {outcome.reason}", err=True)
         if outcome.trace and verbose:
-            typer.echo(outcome.trace, err=True)
+            _say(outcome.trace, err=True)
         return
     for i, face in enumerate(outcome.faces, 1):
-        typer.echo(_face_line(outcome, face, i))
+        _say(_face_line(outcome, face, i))
         for warning in face.warnings:
-            typer.echo(f"  warning: {warning}")
+            _say(f"  warning: {warning}")
     if jobs == 1:
-        typer.echo(f"saved in {outcome.job.folder}")
+        _say(f"saved in {outcome.job.folder}")
 
 
 def _face_line(outcome: Outcome, face: FaceSummary, number: int) -> str:
@@ -252,26 +259,26 @@ def _final_report(out: Path, done: list[Outcome], empty: list[str]) -> None:
 
     lines = [*empty, *(o.reason for o in done if o.status == "failed")]
     for line in empty:
-        typer.echo(f"error: {line}", err=True)
+        _say(f"error: {line}", err=True)
     written = None
     try:
         written = write_failures(out, done)
     except OutputError as error:
-        typer.echo(f"error: {error}", err=True)
+        _say(f"error: {error}", err=True)
     counts = {status: sum(o.status == status for o in done) for status in ("done", "skipped")}
     total = len(done) + len(empty)
     if total > 1:
         faces = sum(len(o.faces) for o in done)
-        typer.echo(
+        _say(
             f"pictures done {counts['done']}, skipped {counts['skipped']}, failed {len(lines)}; "
             f"faces saved {faces}"
         )
         if lines and counts["done"] + counts["skipped"]:
-            typer.echo("failed:", err=True)
+            _say("failed:", err=True)
             for line in lines:
-                typer.echo(f"  {line}", err=True)
+                _say(f"  {line}", err=True)
         if written is not None:
-            typer.echo(f"the failures are listed in {written}", err=True)
+            _say(f"the failures are listed in {written}", err=True)
     if not counts["done"] + counts["skipped"]:
         raise typer.Exit(1)
 
@@ -315,11 +322,11 @@ def info(
 
     facts = describe(_read_model(source))
     if as_json:
-        typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        _say(json.dumps(facts, indent=1, ensure_ascii=False))
         return
     width = max(map(len, facts))
     for key, value in facts.items():
-        typer.echo(f"{key.replace('_', ' '):<{width}}  {_in_words(value)}")
+        _say(f"{key.replace('_', ' '):<{width}}  {_in_words(value)}")
 
 
 def _in_words(value: object) -> str:
@@ -353,7 +360,7 @@ def convert(
     _check_model_file(out, overwrite)
     model = load_model(source)
     _write_model(model, out)
-    typer.echo(_about_model(model, out))
+    _say(_about_model(model, out))
 
 
 @model_app.command()
@@ -396,16 +403,16 @@ def build(
     faces = None if photos is None or neutral is None else _observations(photos, neutral)
     built = build_open_model(scans, anny, PopulationConfig(persons=persons), faces, progress=_note)
     _write_model(built.model, out)
-    typer.echo(_about_model(built.model, out))
+    _say(_about_model(built.model, out))
     if report is not None:
         from facerelief.building.report import write_report
 
         write_report(built, report, progress=_note)
-        typer.echo(f"report in {report}")
+        _say(f"report in {report}")
 
 
 def _note(text: str) -> None:
-    typer.echo(text, err=True)
+    _say(text, err=True)
 
 
 def _need(module: str, what: str, extra: str) -> None:
@@ -520,7 +527,7 @@ def bench(
     measured = bench_reconstruct(pictures, repeat=repeat, threads=threads, progress=_note)
     about = report(measured, pictures=[p.name for p in pictures], repeat=repeat, threads=threads)
     if as_json:
-        typer.echo(json.dumps(about, indent=1))
+        _say(json.dumps(about, indent=1))
         return
     from rich.console import Console
     from rich.table import Table

@@ -445,5 +445,6 @@ def write_failures(out: str | Path, outcomes: Iterable[Outcome]) -> Path | None:
             file.unlink(missing_ok=True)
         return None
     rows = [{"file": str(o.job.picture), "error": o.kind, "reason": o.reason} for o in failed]
-    write_bytes(file, (json.dumps({"failed": rows}, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps({"failed": rows}, indent=1, ensure_ascii=False) + "\n"
+    write_bytes(file, text.encode("utf-8", "replace"))  # file names need not be text
     return file

@@ -97,7 +97,7 @@ def face_parameters(reconstruction: Reconstruction) -> FaceParameters:
         expression_kind=r.model.expression_kind,
         timings_ms=r.timings_ms,
         warnings=r.warnings,
-        source=Path(r.source).name,
+        source=Path(r.source).name.encode("utf-8", "replace").decode(),  # file names need not be text
         source_sha256=r.source_sha256,
         fit=r.residuals,
     )
