@@ -43,7 +43,7 @@ def measure(model: FaceModel, case: TruthCase) -> dict[str, dict[str, float]] | 
     second = fit_photometric(model, case.image, face.box, face.landmarks, first)
     exact = term.project(FaceState(case.camera, case.identity, case.expression))
     states = {
-        "mean face": term.start(face.landmarks.astype(np.float64)),
+        "mean face": term.start(face.landmarks.astype(np.float64), np.ones(len(face.landmarks), bool)),
         "landmarks": first.state,
         "landmarks + photometric": second.state,
         "exact landmarks": fit_landmarks(model, exact).state,
