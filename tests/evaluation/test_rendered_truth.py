@@ -1,4 +1,4 @@
-"""Laws of rendered truth: same seed, same pictures; no error for what is right, a known one for what is not."""
+"""Laws of rendered truth: same seed, same pictures; no error for what is right, a known one for the rest."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class TestSurfaceError:
         np.testing.assert_allclose(error, 0, atol=1e-3)
 
     def test_nothing_for_other_triangles_of_the_same_surface(self, toy_model):
-        """Every triangle cut in four, vertices shuffled, all moved: no vertex corresponds, the surface does."""
+        """Every triangle cut in four, vertices shuffled and moved: none corresponds, yet the surface does."""
         t = toy_model.triangles
         vertices = toy_model.mean.astype(np.float64)
         sides = np.sort(np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]]), axis=1)

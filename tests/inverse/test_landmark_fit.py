@@ -25,7 +25,7 @@ from facerelief.morphable.landmark_sets import OUTLINES
 from facerelief.morphable.model import Contour
 from facerelief.morphable.statistics import expression_pca
 
-TRUSTING = LandmarkFitConfig(iterations=25, evidence=400.0)
+TRUSTING = LandmarkFitConfig(iterations=25, evidence=400.0, identity=1.0, expression=0.3)
 """For landmarks without error: the model's statistics have no say."""
 SMILE = {"jawOpen": 0.5, "mouthSmileLeft": 0.7, "mouthSmileRight": 0.6, "eyeBlinkLeft": 0.8}
 POSES = [(0.0, 0.0, 0.0), (0.2, 0.5, -0.3), (-0.3, -0.7, 0.4), (0.1, 1.0, 0.0)]

@@ -19,6 +19,8 @@ UPPER_BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
 LOWER_BROWS = (46, 53, 52, 65, 55, 285, 295, 282, 283, 276)
 JAW_ROWS = 14
 """Candidates per outline landmark."""
+MAX_LEAP = 16.0
+"""mm between one candidate and the next."""
 SKIN = np.array([0.78, 0.60, 0.52])
 SCLERA = np.array([0.86, 0.84, 0.83])
 IRIS = np.array([0.36, 0.26, 0.20])
@@ -166,6 +168,14 @@ def _row(
     outward = np.array([np.cos(direction), np.sin(direction)])
     side = (vertices[strip, :2] - centre) @ np.array([-outward[1], outward[0]])
     row = [int(strip[np.argmin(np.abs(depth - s) + 1.5 * np.abs(side))]) for s in steps]
+    # from the landmark outward to both ends; where the row would leap over an eye to the nose, it ends
+    start = int(np.argmin(np.abs(steps)))
+    for order in (range(start + 1, JAW_ROWS), range(start - 1, -1, -1)):
+        last = start
+        for k in order:
+            if np.linalg.norm(vertices[row[k]] - vertices[row[last]]) > MAX_LEAP:
+                row[k] = row[last]
+            last = k
     return np.array(row)
 
 
