@@ -1,4 +1,5 @@
-"""Pictures whose 3D truth is known: model instances rendered with random shape, expression, pose, skin and light."""
+"""Pictures whose 3D truth is known: model instances rendered with random shape, expression, pose, skin and
+light."""
 
 from __future__ import annotations
 
@@ -73,7 +74,9 @@ def truth_cases(
         yield _case(model, np.random.default_rng([config.seed, index]), config, colors)
 
 
-def _case(model: FaceModel, rng: np.random.Generator, config: TruthConfig, colors: Float32 | None) -> TruthCase:
+def _case(
+    model: FaceModel, rng: np.random.Generator, config: TruthConfig, colors: Float32 | None
+) -> TruthCase:
     identity = np.clip(rng.standard_normal(model.n_identity), -2.5, 2.5).astype(np.float32)
     expression = np.zeros(model.n_expression, np.float32)
     seed = int(rng.integers(2**31))
@@ -91,7 +94,9 @@ def _case(model: FaceModel, rng: np.random.Generator, config: TruthConfig, color
     middle = camera.project(vertices[face]).mean(axis=0)
     shift = config.size / 2 - middle[:2] + rng.uniform(-0.05, 0.05, 2) * config.size
     camera = WeakPerspective(pitch, yaw, roll, float(shift[0]), float(shift[1]), scale)
-    skin = (model.skin(rng.standard_normal(model.n_albedo) * 0.8) if colors is None else colors.copy()).astype(np.float64)
+    skin = (
+        model.skin(rng.standard_normal(model.n_albedo) * 0.8) if colors is None else colors.copy()
+    ).astype(np.float64)
     skin += config.texture * _blotches(model.mean, rng)[:, None]
     hair = _hair(model)
     skin = skin * (1 - hair) + hair * np.outer(rng.uniform(0.05, 0.5) * np.ones(len(skin)), [1.0, 0.8, 0.65])
@@ -106,7 +111,8 @@ def _case(model: FaceModel, rng: np.random.Generator, config: TruthConfig, color
 
 
 def _hair(model: FaceModel) -> Float64:
-    """(N, 1) share of hair colour: a cap above the forehead, since detectors have not seen many bald heads."""
+    """(N, 1) share of hair colour: a cap above the forehead, since detectors have not seen many bald
+    heads."""
     eyes = model.landmarks["ibug68"].of(model.mean)[36:48].mean(axis=0)
     height, depth = model.mean[:, 1] - eyes[1], model.mean[:, 2] - eyes[2]
     # the hairline runs from the temples up over the forehead
@@ -142,14 +148,20 @@ def _background(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
     return (np.clip(smooth, 0, 1) * 255).astype(np.uint8)
 
 
-def vertex_error(predicted: NDArray[np.floating], truth: NDArray[np.floating], mask: NDArray[np.bool_]) -> Float64:
-    """(M,) mm between corresponding vertices of one topology inside `mask`, after the best similarity of those vertices."""
+def vertex_error(
+    predicted: NDArray[np.floating], truth: NDArray[np.floating], mask: NDArray[np.bool_]
+) -> Float64:
+    """(M,) mm between corresponding vertices of one topology inside `mask`, after the best similarity of
+    those vertices."""
     aligned = procrustes(predicted[mask], truth[mask]).apply(predicted[mask].astype(np.float64))
     return np.linalg.norm(aligned - truth[mask], axis=1)
 
 
 def surface_error(
-    predicted: Mesh, predicted_marks: NDArray[np.floating], truth: NDArray[np.floating], truth_marks: NDArray[np.floating]
+    predicted: Mesh,
+    predicted_marks: NDArray[np.floating],
+    truth: NDArray[np.floating],
+    truth_marks: NDArray[np.floating],
 ) -> Float64:
     """(M,) mm from truth points to a predicted surface of another topology.
 
@@ -159,7 +171,11 @@ def surface_error(
     for _ in range(15):
         surface = ClosestPoint(moved.apply(predicted.vertices.astype(np.float64)), predicted.triangles)
         moved = procrustes(surface.query(truth).point, truth).after(moved)
-    return ClosestPoint(moved.apply(predicted.vertices.astype(np.float64)), predicted.triangles).query(truth).distance
+    return (
+        ClosestPoint(moved.apply(predicted.vertices.astype(np.float64)), predicted.triangles)
+        .query(truth)
+        .distance
+    )
 
 
 def rotation_error(a: WeakPerspective, b: WeakPerspective) -> float:

@@ -52,9 +52,9 @@ def fit_face(
 ) -> InverseFit:
     """Fit a model to one face of a picture.
 
-    image (H, W, 3) uint8 RGB, box (left, top, right, bottom) px, landmarks (478, 2) MediaPipe (468 without the
-    irises) or (68, 2) iBUG px. A model without MediaPipe points is fitted to the 68 that lie among the 478.
-    Raises ModelError where the model has neither.
+    image (H, W, 3) uint8 RGB, box (left, top, right, bottom) px, landmarks (478, 2) MediaPipe (468 without
+    the irises) or (68, 2) iBUG px. A model without MediaPipe points is fitted to the 68 that lie among the
+    478. Raises ModelError where the model has neither.
     """
     config = config or FitConfig()
     observed = np.asarray(landmarks, np.float64)
@@ -67,7 +67,14 @@ def fit_face(
     first = fit_landmarks(model, observed, name=name, config=config.landmarks)
     between = time.perf_counter()
     second = fit_photometric(
-        model, image, box, observed, first, name=name, config=config.photometric, landmark_config=config.landmarks
+        model,
+        image,
+        box,
+        observed,
+        first,
+        name=name,
+        config=config.photometric,
+        landmark_config=config.landmarks,
     )
     ended = time.perf_counter()
     timings = {"fit_landmarks": 1e3 * (between - started), "fit_photometric": 1e3 * (ended - between)}

@@ -1,7 +1,8 @@
 """Stage 1 of inverse rendering: pose, identity and expression from detected landmarks.
 
-Damped Gauss-Newton on the landmark term of Guo et al.'s energy (E_lan + E_reg), with robust weights, a spread per landmark,
-expression bounds by an active set, and outline landmarks that slide along their contour rows as the head turns.
+Damped Gauss-Newton on the landmark term of Guo et al.'s energy (E_lan + E_reg), with robust weights, a spread
+per landmark, expression bounds by an active set, and outline landmarks that slide along their contour rows as
+the head turns.
 """
 
 from __future__ import annotations
@@ -73,14 +74,17 @@ class LandmarkFit:
 class LandmarkTerm:
     """Residuals and derivatives of a model's landmarks in a picture.
 
-    Prepared once per model and landmark set (`landmark_term` caches it). Unknowns, in this order: a rotation vector applied
-    after the present rotation (3, radians), log scale (1), translation (2, px), identity (K), expression (E).
+    Prepared once per model and landmark set (`landmark_term` caches it). Unknowns, in this order: a rotation
+    vector applied after the present rotation (3, radians), log scale (1), translation (2, px), identity (K),
+    expression (E).
     """
 
     def __init__(self, model: FaceModel, name: str, config: LandmarkFitConfig) -> None:
         if name not in model.landmarks:
             known = ", ".join(model.landmarks) or "none"
-            raise ModelError(f"model {model.name!r} has no landmarks {name!r} (it has {known}): it cannot be fitted")
+            raise ModelError(
+                f"model {model.name!r} has no landmarks {name!r} (it has {known}): it cannot be fitted"
+            )
         points = model.landmarks[name]
         self.config = config
         self.n_identity, self.n_expression = model.n_identity, model.n_expression
@@ -89,7 +93,9 @@ class LandmarkTerm:
         self.basis: Float32 = np.concatenate(
             [points.of(model.identity), points.of(model.expression)], axis=2, dtype=np.float32
         )
-        spread = points.spread if points.spread is not None else np.full(len(points), config.default_spread_mm)
+        spread = (
+            points.spread if points.spread is not None else np.full(len(points), config.default_spread_mm)
+        )
         self.spread: Float64 = np.asarray(spread, dtype=np.float64)
         contour = model.contours.get(name)
         if contour is None or not len(contour.landmarks):
@@ -100,7 +106,9 @@ class LandmarkTerm:
             self.sliding = contour.landmarks.astype(np.int64)
             self.row_mean = model.mean[contour.candidates]
             self.row_basis = np.concatenate(
-                [model.identity[contour.candidates], model.expression[contour.candidates]], axis=3, dtype=np.float32
+                [model.identity[contour.candidates], model.expression[contour.candidates]],
+                axis=3,
+                dtype=np.float32,
             )
         chain = np.array(OUTLINES.get(name, ()), np.int64)
         chain = chain[chain < len(points)]
@@ -124,7 +132,9 @@ class LandmarkTerm:
         weight = 1.0 / self.spread**2
         weight[self.sliding] *= 0.05
         camera = solve_weak_perspective(self.mean[usable], observed[usable], weight[usable])
-        return FaceState(camera, np.zeros(self.n_identity, np.float32), np.zeros(self.n_expression, np.float32))
+        return FaceState(
+            camera, np.zeros(self.n_identity, np.float32), np.zeros(self.n_expression, np.float32)
+        )
 
     def surface(self, state: FaceState) -> tuple[Float32, Float32]:
         """(L, 3) landmark positions in model space and their (L, 3, K+E) basis, outline landmarks slid."""
@@ -241,8 +251,8 @@ def fit_landmarks(
 ) -> LandmarkFit:
     """Fit pose, identity and expression to landmarks.
 
-    observed (L, 2) px in the set `name` of the model; points that are not finite are left out. Raises ModelError when the
-    model lacks that set, ValueError for other shapes or fewer than 6 usable points.
+    observed (L, 2) px in the set `name` of the model; points that are not finite are left out. Raises
+    ModelError when the model lacks that set, ValueError for other shapes or fewer than 6 usable points.
     """
     config = config or LandmarkFitConfig()
     term = landmark_term(model, name, config)
@@ -257,7 +267,11 @@ def fit_landmarks(
 
 
 def _descend(
-    term: LandmarkTerm, points: Float64, usable: NDArray[np.bool_], config: LandmarkFitConfig, start: FaceState | None
+    term: LandmarkTerm,
+    points: Float64,
+    usable: NDArray[np.bool_],
+    config: LandmarkFitConfig,
+    start: FaceState | None,
 ) -> LandmarkFit:
     state = start or term.start(points, usable)
     filled = term.filled(state, points, usable)

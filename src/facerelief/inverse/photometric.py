@@ -1,10 +1,12 @@
 """Stage 2 of inverse rendering: light, albedo and shape from the face's pixels.
 
-The energy is Guo et al.'s (methods A5.1): E = w_c E_con + w_l E_lan + w_r E_reg with colours in [0, 1] and landmark distances
-over the face box's side. First light and albedo alone by linear least squares, then damped Gauss-Newton (Levenberg-Marquardt)
-on all unknowns over an image pyramid. The set of visible surface points is frozen during each outer step.
+The energy is Guo et al.'s (methods A5.1): E = w_c E_con + w_l E_lan + w_r E_reg with colours in [0, 1] and
+landmark distances over the face box's side. First light and albedo alone by linear least squares, then damped
+Gauss-Newton (Levenberg-Marquardt) on all unknowns over an image pyramid. The set of visible surface points is
+frozen during each outer step.
 
-A surface point's shading uses the normal of its triangle, so its derivative is exact (see `PhotometricTerm.linearise`).
+A surface point's shading uses the normal of its triangle, so its derivative is exact (see
+`PhotometricTerm.linearise`).
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ class PhotometricConfig:
     photometric: float = 1.0
     """w_c, weight of the mean squared colour difference (colours in [0, 1])."""
     landmarks: float = 3.0
-    """w_l, weight of the mean squared landmark distance over the face box's side. The paper's is taken to be 10; with 478
-    landmarks weighed by their spread, and with `drift` to hold them, 1 gave the better shapes."""
+    """w_l, weight of the mean squared landmark distance over the face box's side. The paper's is taken to be
+    10; with 478 landmarks weighed by their spread, and with `drift` to hold them, 1 gave the better
+    shapes."""
     regularisation: float = 5e-5
     """w_r, weight of the sum of squared coefficients in standard deviations."""
     expression_deviation: float = 0.60
@@ -42,7 +45,8 @@ class PhotometricConfig:
     light: float = 2e-3
     """Weight that keeps light near white and frontal, per coefficient squared."""
     levels: tuple[int, ...] = (64, 128, 256)
-    """Face sides in px of the pyramid's levels, coarse to fine; those larger than the photo's face are left out."""
+    """Face sides in px of the pyramid's levels, coarse to fine; those larger than the photo's face are left
+    out."""
     steps: tuple[int, ...] = (5, 5, 6)
     """Gauss-Newton steps per level."""
     points: int = 4000
@@ -63,7 +67,8 @@ class Appearance:
 
 @dataclass(frozen=True, eq=False)
 class PhotometricFit:
-    """Result of stage 2. Residuals are robust root mean square colour differences on the same pixels' measure."""
+    """Result of stage 2. Residuals are robust root mean square colour differences on the same pixels'
+    measure."""
 
     state: FaceState
     appearance: Appearance
@@ -105,7 +110,9 @@ def image_level(image: NDArray[np.uint8], box: tuple[float, float, float, float]
     left, top, right, bottom = box
     side = max(right - left, bottom - top)
     if not (right > max(left, 0) and bottom > max(top, 0) and left < image.shape[1] and top < image.shape[0]):
-        raise ValueError(f"face box {box} does not meet the picture of {image.shape[1]} x {image.shape[0]} px")
+        raise ValueError(
+            f"face box {box} does not meet the picture of {image.shape[1]} x {image.shape[0]} px"
+        )
     zoom = min(face_px / side, 1.0)
     margin = 0.35 * side
     x0, y0 = left - margin, top - margin
@@ -121,7 +128,9 @@ def image_level(image: NDArray[np.uint8], box: tuple[float, float, float, float]
         window = cv2.GaussianBlur(window, (0, 0), sigma)
     # pixel centres sit at +0.5: level px (j + .5) / zoom + x0 = photo px
     matrix = np.array([[zoom, 0, (xa - x0 + 0.5) * zoom - 0.5], [0, zoom, (ya - y0 + 0.5) * zoom - 0.5]])
-    color = cv2.warpAffine(window, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    color = cv2.warpAffine(
+        window, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     kernel = np.array([[-0.5, 0.0, 0.5]], np.float32)
     du = cv2.filter2D(color, -1, kernel, borderType=cv2.BORDER_REPLICATE)
     dv = cv2.filter2D(color, -1, kernel.T, borderType=cv2.BORDER_REPLICATE)
@@ -148,8 +157,8 @@ class SurfaceSample:
 class PhotometricTerm:
     """Colour residuals of a model in a picture. Prepared once per model (`photometric_term` caches it).
 
-    Unknowns: those of LandmarkTerm (rotation vector, log scale, translation, identity, expression), then albedo (A), then
-    light (9 per channel, channel-major).
+    Unknowns: those of LandmarkTerm (rotation vector, log scale, translation, identity, expression), then
+    albedo (A), then light (9 per channel, channel-major).
     """
 
     def __init__(self, model: FaceModel) -> None:
@@ -191,7 +200,13 @@ class PhotometricTerm:
         return SurfaceSample(ids[rows, columns].astype(np.int64), fragments.barycentric[rows, columns])
 
     def linearise(
-        self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample, *, shape: bool = True
+        self,
+        state: FaceState,
+        appearance: Appearance,
+        level: ImageLevel,
+        sample: SurfaceSample,
+        *,
+        shape: bool = True,
     ) -> tuple[Float32, Float32]:
         """Residuals (P, 3) = shaded albedo - photo, and their Jacobian (P, 3, unknowns).
 
@@ -235,7 +250,9 @@ class PhotometricTerm:
 class _Geometry:
     """Positions and triangle normals of sampled points under a state, with derivatives."""
 
-    def __init__(self, term: PhotometricTerm, state: FaceState, level: ImageLevel, sample: SurfaceSample) -> None:
+    def __init__(
+        self, term: PhotometricTerm, state: FaceState, level: ImageLevel, sample: SurfaceSample
+    ) -> None:
         self.term, self.sample = term, sample
         self.camera = level.camera(state.camera)
         self.rotation: Float32 = self.camera.rotation.astype(np.float32)
@@ -273,14 +290,16 @@ class _Geometry:
     def jacobian(self, level: ImageLevel, gu: Float32, gv: Float32, slope: Float32) -> Float32:
         """(P, 3, 6 + K + E) derivative of the residual.
 
-        The residual depends on the point through the picture and on its triangle through the normal; both are linear in the
-        three corners' camera-space positions, so first come the coefficients (P, 3 channels, 3 corners, 3 axes).
+        The residual depends on the point through the picture and on its triangle through the normal; both are
+        linear in the three corners' camera-space positions, so first come the coefficients (P, 3 channels, 3
+        corners, 3 axes).
         """
         from scipy import sparse
 
         s = np.float32(self.camera.scale)
         toward = np.stack([-gu * s, gv * s, np.zeros_like(gu)], axis=2)
-        # d normal = (I - n n^T) d cross / |cross|;  cross = e1 x e2, so slope . d cross = d e1 . (e2 x w) + d e2 . (w x e1)
+        # d normal = (I - n n^T) d cross / |cross|;  cross = e1 x e2, so slope . d cross = d e1 . (e2 x w) + d
+        # e2 . (w x e1)
         w = slope - (slope * self.normal[:, None]).sum(axis=2, keepdims=True) * self.normal[:, None]
         w /= self.length[:, None, None]
         edge1 = (self.corner_points[:, 1] - self.corner_points[:, 0])[:, None]
@@ -302,7 +321,8 @@ class _Geometry:
         columns = (3 * self.term.number[self.corners][:, :, None] + np.arange(3)).reshape(p, 1, 9)
         columns = np.broadcast_to(columns, (p, 3, 9)).reshape(-1)
         matrix = sparse.csr_matrix(
-            (in_model.reshape(-1), columns, np.arange(0, 27 * p + 1, 9)), shape=(3 * p, len(self.term.face_basis))
+            (in_model.reshape(-1), columns, np.arange(0, 27 * p + 1, 9)),
+            shape=(3 * p, len(self.term.face_basis)),
         )
         out[:, :, 6:] = (matrix @ self.term.face_basis).reshape(p, 3, -1)
         return out
@@ -334,8 +354,9 @@ def fit_photometric(
 ) -> PhotometricFit:
     """Refine a landmark fit on the picture.
 
-    image (H, W, 3) uint8 RGB; box of the face in px; observed (L, 2) px landmarks of the set `name`. If the landmarks drift
-    beyond `config.drift` of their stage-1 residual, the result is drawn back toward the start until they do not.
+    image (H, W, 3) uint8 RGB; box of the face in px; observed (L, 2) px landmarks of the set `name`. If the
+    landmarks drift beyond `config.drift` of their stage-1 residual, the result is drawn back toward the start
+    until they do not.
     """
     config = config or PhotometricConfig()
     solver = _Solver(model, image, box, observed, start, name, config, landmark_config or LandmarkFitConfig())
@@ -366,7 +387,11 @@ class _Solver:
         self.levels = [image_level(image, box, s) for s in sides]
         deviation = config.expression_deviation if model.expression_kind == "blendshape" else 1.0
         coefficients = np.concatenate(
-            [np.ones(model.n_identity), np.full(model.n_expression, 1 / deviation**2), np.ones(model.n_albedo)]
+            [
+                np.ones(model.n_identity),
+                np.full(model.n_expression, 1 / deviation**2),
+                np.ones(model.n_albedo),
+            ]
         )
         light = np.full(N_LIGHT, config.light / config.regularisation)
         light[[0, 9, 18]] *= 0.02
@@ -382,7 +407,9 @@ class _Solver:
         state = self.start.state
         self.limit = self.config.drift * self.landmark_rms(state)
         finest = self.levels[-1]
-        appearance = self.relight(state, Appearance(np.zeros(self.model.n_albedo, np.float32), self._light0()), finest)
+        appearance = self.relight(
+            state, Appearance(np.zeros(self.model.n_albedo, np.float32), self._light0()), finest
+        )
         reference = self.term.sample(state, finest, self.config.points)
         before = self.robust_rms(state, appearance, finest, reference)
         first = appearance
@@ -400,7 +427,9 @@ class _Solver:
     def _light0(self) -> Float32:
         return self.rest_light.reshape(3, 9).T.astype(np.float32)
 
-    def relight(self, state: FaceState, appearance: Appearance, level: ImageLevel, rounds: int = 4) -> Appearance:
+    def relight(
+        self, state: FaceState, appearance: Appearance, level: ImageLevel, rounds: int = 4
+    ) -> Appearance:
         """Best light and albedo for a fixed shape, by a few linear solves."""
         sample = self.term.sample(state, level, self.config.points)
         a = self.model.n_albedo
@@ -484,10 +513,12 @@ class _Solver:
         return rest
 
     def _landmark_cost(self, residual: Float64) -> tuple[Float64, Float64]:
-        """(L,) Geman-McClure cost of each landmark in E_lan, and (L,) its weight per px^2 of squared distance.
+        """(L,) Geman-McClure cost of each landmark in E_lan, and (L,) its weight per px^2 of squared
+        distance.
 
-        Over the box side squared; the weights sum to w_l for perfect landmarks. Distances count less along the
-        outline, as in `LandmarkTerm.whitened`. Spreads are in px at stage 1's scale, or growing would pay.
+        Over the box side squared; the weights sum to w_l for perfect landmarks. Distances count less along
+        the outline, as in `LandmarkTerm.whitened`. Spreads are in px at stage 1's scale, or growing would
+        pay.
         """
         trust = self.usable / self.marks.spread**2
         share = self.insistence * self.config.landmarks * trust / trust.sum() / self.side**2
@@ -504,7 +535,9 @@ class _Solver:
         hessian[:size, :size] += a.T @ a
         gradient[:size] += a.T @ b
 
-    def energy(self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample) -> float:
+    def energy(
+        self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample
+    ) -> float:
         return sum(self.energy_terms(state, appearance, level, sample).values())
 
     def energy_terms(
@@ -538,7 +571,9 @@ class _Solver:
         held = _between(self.start.state, state, near)
         return held, self.relight(held, appearance, level, rounds=2)
 
-    def robust_rms(self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample) -> float:
+    def robust_rms(
+        self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample
+    ) -> float:
         """Root of the mean Geman-McClure cost, in colour units."""
         residual = self.term.residual(state, appearance, level, sample)
         return float(self.config.robust * np.sqrt(self._color_cost(residual)))

@@ -70,7 +70,8 @@ def save_model(model: FaceModel, path: str | Path, *, tolerance_mm: float = 0.01
         for key, array in arrays.items():
             # fixed time stamp: the same model gives the same bytes
             info = zipfile.ZipInfo(f"{key}.npy", date_time=(2020, 1, 1, 0, 0, 0))
-            # expressions and colours are mostly zero; the rest compresses little and would only load more slowly
+            # expressions and colours are mostly zero; the rest compresses little and would only load more
+            # slowly
             stored = not key.startswith(("expression_q", "albedo_q"))
             info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
             with archive.open(info, "w", force_zip64=True) as handle:
@@ -102,7 +103,8 @@ def _assemble(arrays: Arrays) -> FaceModel:
         raise ModelError("not a facerelief model file (no format mark)")
     if meta.get("format_version") != FORMAT_VERSION:
         raise ModelError(
-            f"model file format {meta.get('format_version')}, this facerelief reads {FORMAT_VERSION}: upgrade it"
+            f"model file format {meta.get('format_version')}, this facerelief reads {FORMAT_VERSION}: "
+            "upgrade it"
         )
     n = len(arrays["mean"])
     return FaceModel(

@@ -7,7 +7,7 @@ nine coefficients per colour channel; shading = H(n) light, and colour = albedo 
     H = [a0 c0, -a1 c1 y, a1 c1 z, -a1 c1 x, a2 c2 x y, -a2 c2 y z, a2 c2/(2 sqrt 3) (3 z^2 - 1), -a2 c2 x z,
          a2 c2/2 (x^2 - y^2)]
 
-Worked number: a white light of coefficient 1/(a0 c0) = 0.5642 in band 0 alone shades every normal with 1.
+Worked number: a white light of coefficient 1/(a0 c0) = 1.1284 in band 0 alone shades every normal with 1.
 """
 
 from __future__ import annotations
