@@ -202,6 +202,7 @@ def regions(
     above_throat = flat[:, 1] > p[8, 1] - 4.0
     narrow &= above_throat
     face &= above_throat
+    face |= narrow
     front = surface.skin & (draped[:, 2] > -25)
     eyes = np.zeros(len(draped), bool)
     for first in (36, 42):
@@ -223,7 +224,7 @@ def regions(
     lips = front & inside(flat, _grow(p[48:60], 1.04, 1.08))
     scalp = surface.skin & ~face & ~surface.ears & ~surface.head.neck
     return {
-        "face": face | narrow,
+        "face": face,
         "narrow_face": narrow,
         "eyes": eyes,
         "lips": lips,
