@@ -298,8 +298,8 @@ class _Geometry:
 
         s = np.float32(self.camera.scale)
         toward = np.stack([-gu * s, gv * s, np.zeros_like(gu)], axis=2)
-        # d normal = (I - n n^T) d cross / |cross|;  cross = e1 x e2, so slope . d cross = d e1 . (e2 x w) + d
-        # e2 . (w x e1)
+        # d normal = (I - n n^T) d cross / |cross|;  cross = e1 x e2,
+        # so slope . d cross = d e1 . (e2 x w) + d e2 . (w x e1)
         w = slope - (slope * self.normal[:, None]).sum(axis=2, keepdims=True) * self.normal[:, None]
         w /= self.length[:, None, None]
         edge1 = (self.corner_points[:, 1] - self.corner_points[:, 0])[:, None]
