@@ -39,6 +39,8 @@ MARKER = "face.json"
 """The file that makes a folder recognisable as a saved face."""
 _MATERIAL = ObjMaterial("face.mtl", "texture.png")
 _PAPER = (0.98, 0.98, 0.98)
+_MARGIN_MM = 7.0
+"""Beside the head's outline in the photo, this much is not trusted to show the head."""
 
 
 def save(
@@ -157,7 +159,9 @@ def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | 
     # ears stick out and the neck is dressed; both are fitted loosely: the photo shows other things there
     loose = r.model.regions.get("ears", none) | (r.model.regions.get("neck", none) & ~r.model.face_vertices)
     eyes = r.model.regions.get("eyeballs", none)[mesh.triangles].all(axis=1)
-    sampled, weight = sample_texture(r.image, _part(mesh, ~loose[mesh.triangles].any(axis=1)), r.camera, size)
+    sampled, weight = sample_texture(
+        r.image, _part(mesh, ~loose[mesh.triangles].any(axis=1)), r.camera, size, margin_mm=_MARGIN_MM
+    )
     texture = complete_texture(sampled, weight, _part(mesh, ~eyes), r.model.symmetry, skin)
     if eyes.any():
         _paint_eyes(texture, sampled, weight, _part(mesh, eyes), skin, _brightness(r))
@@ -183,7 +187,12 @@ def _paint_eyes(
     assert eyes.uv_triangles is not None
     size = len(texture)
     flat = np.column_stack([eyes.uv[:, 0], 1 - eyes.uv[:, 1], np.zeros(len(eyes.uv))]) * [size, size, 1]
-    fragments = rasterize(flat, eyes.uv_triangles, size, size)
+    used = flat[np.unique(eyes.uv_triangles), :2]
+    low = np.clip(np.floor(used.min(axis=0)), 0, size - 1).astype(int)
+    high = np.clip(np.ceil(used.max(axis=0)), low + 1, size).astype(int)
+    window = slice(low[1], high[1]), slice(low[0], high[0])
+    texture, sampled, weight = texture[window], sampled[window], weight[window]
+    fragments = rasterize(flat - [*low, 0], eyes.uv_triangles, *weight.shape)
     own = interpolate(fragments, eyes.triangles, colors)
     island = fragments.mask
     inside = ((weight > 0) | ~island).astype(np.uint8)
