@@ -98,25 +98,25 @@ def unit_field(name: str) -> Field:
     return blink if stem == "eyeBlink" else move
 
 
+def cube_side(n: int, forward: bool) -> np.ndarray:
+    """(n n, 4, 2) grid indices of the quads on one side of a cube, turning the one way or the other."""
+    i, j = np.mgrid[:n, :n].reshape(2, -1)
+    ring = np.stack([np.stack(c, axis=-1) for c in ((i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1))], axis=1)
+    return ring if forward else ring[:, ::-1]
+
+
 def quad_sphere(centre: np.ndarray, radius: float, n: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """Vertices and outward quads of a cube of n x n quads a side, blown up to a sphere."""
-    steps = np.linspace(-1, 1, n + 1)
     corners: dict[tuple[float, ...], int] = {}
     quads = []
-    for axis in range(3):
-        for sign in (-1, 1):
-            for i in range(n):
-                for j in range(n):
-                    ring = [(i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1)]
-                    points = []
-                    for a, b in ring if sign > 0 else ring[::-1]:
-                        point = [0.0, 0.0, 0.0]
-                        point[axis], point[(axis + 1) % 3], point[(axis + 2) % 3] = sign, steps[a], steps[b]
-                        points.append(corners.setdefault(tuple(np.round(point, 6)), len(corners)))
-                    quads.append(points)
-    unit = np.array(list(corners))
+    for k in range(6):
+        for ring in cube_side(n, k % 2 == 1):
+            points = np.zeros((4, 3))
+            points[:, k // 2] = 2 * (k % 2) - 1
+            points[:, (k // 2 + 1) % 3], points[:, (k // 2 + 2) % 3] = (2 * ring / n - 1).T
+            quads.append([corners.setdefault(tuple(p), len(corners)) for p in np.round(points, 6).tolist()])
     # even angles, so that the front is round
-    unit = np.tan(unit * np.pi / 4)
+    unit = np.tan(np.array(list(corners)) * np.pi / 4)
     return centre + radius * unit / np.linalg.norm(unit, axis=1, keepdims=True), np.array(quads)
 
 
@@ -143,8 +143,7 @@ class BaseHead:
             points, ball = quad_sphere(ball_centre(side), BALL)
             # each side of the cube is an island of its own
             flat = np.concatenate([ball_uv(k + 6 * (side > 0)) for k in range(6)])
-            cells = np.concatenate([self._cells(np.arange(25).reshape(5, 5) + 25 * k) for k in range(6)])
-            uv_quads = cells.reshape(6, 4, 4, 4).swapaxes(1, 2).reshape(-1, 4)
+            uv_quads = np.concatenate([25 * k + cube_side(4, k % 2 == 1) @ [5, 1] for k in range(6)])
             self._add(group, points, ball + len(self.positions), flat, uv_quads + len(self.uv))
         self.positions = self.positions + [0, EYE_HEIGHT, 0]
 

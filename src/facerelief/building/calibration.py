@@ -22,6 +22,8 @@ Float64 = NDArray[np.float64]
 
 MAX_YAW = 0.35
 """Photos turned further (radians) do not count: their landmarks are too unsure."""
+MIN_FACES = 20
+"""Faces that must be left then."""
 
 
 def calibrate_landmarks(
@@ -71,6 +73,11 @@ def _offsets(
             np.stack([-residual[:, 0], residual[:, 1], np.zeros(len(residual))], axis=1) / state.camera.scale
         )
         out.append(camera @ state.camera.rotation)
+    if len(out) < MIN_FACES:
+        raise ValueError(
+            f"only {len(out)} of {len(observations)} faces look ahead within {np.degrees(MAX_YAW):.0f} "
+            f"degrees; give at least {MIN_FACES} that do"
+        )
     return np.array(out)
 
 
