@@ -173,13 +173,21 @@ class PhotometricTerm:
         self.vertex_of = np.flatnonzero(face)
         self.number = np.full(model.n_vertices, -1, np.int64)
         self.number[self.vertex_of] = np.arange(len(self.vertex_of))
+        self._shapes: tuple[tuple[FaceState, Float32], ...] = ()
+        nothing = np.zeros((0, 3), np.float32)
+        self._skin: tuple[SurfaceSample | None, Float32, Float32] = (None, nothing, nothing)
         self.face_basis: Float32 = np.ascontiguousarray(self.basis[self.vertex_of]).reshape(
             3 * len(self.vertex_of), -1
         )
 
     def vertices(self, state: FaceState) -> Float32:
-        """(N, 3) model space, mm."""
-        return self.model.shape(state.identity, state.expression)
+        """(N, 3) model space, mm. A step asks for the same state's several times: the last two are kept."""
+        for known, found in self._shapes:
+            if known is state:
+                return found
+        found = self.model.shape(state.identity, state.expression)
+        self._shapes = ((state, found), *self._shapes[:1])
+        return found
 
     def sample(self, state: FaceState, level: ImageLevel, limit: int) -> SurfaceSample:
         """Visible surface points at pixel centres of the level, at most about `limit`, evenly spread."""
@@ -241,10 +249,14 @@ class PhotometricTerm:
         return albedo * (sh_basis(geometry.normal) @ appearance.light).astype(np.float32) - observed
 
     def _albedo(self, appearance: Appearance, sample: SurfaceSample) -> tuple[Float32, Float32]:
-        corners = self.model.triangles[sample.triangle]
-        weight = sample.barycentric[:, :, None]
-        basis = (self.model.albedo[corners] * weight[..., None]).sum(axis=1)
-        return (self.model.albedo_mean[corners] * weight).sum(axis=1) + basis @ appearance.albedo, basis
+        known, mean, basis = self._skin
+        if known is not sample:
+            corners = self.model.triangles[sample.triangle]
+            weight = sample.barycentric[:, :, None]
+            basis = (self.model.albedo[corners] * weight[..., None]).sum(axis=1)
+            mean = (self.model.albedo_mean[corners] * weight).sum(axis=1)
+            self._skin = (sample, mean, basis)
+        return mean + basis @ appearance.albedo, basis
 
 
 class _Geometry:
