@@ -127,7 +127,8 @@ class TestMirrors:
         np.testing.assert_allclose(after[IBUG_MIRROR] * [-1, 1, 1], after, atol=0.8)
         assert np.abs(before[IBUG_MIRROR] * [-1, 1, 1] - before).max() > 3
         middle = 0.5 * (before + before[IBUG_MIRROR] * [-1, 1, 1])
-        assert np.linalg.norm(after - middle, axis=1).max() < 1.0
+        # those between the lids or the lips can only go to their rims
+        assert np.linalg.norm(after - middle, axis=1)[:36].max() < 1.0
 
 
 class TestIrises:
