@@ -171,8 +171,7 @@ def bench_reconstruct(
     progress("new processes")
     for _ in range(min(repeat, 3)):
         _new_process(stopwatch, Path(pictures[0]), threads)
-    networks = default_threads()
-    set_threads(threads or networks)
+    networks = set_threads(threads or default_threads())
     try:
         with _held(threads):
             _bench_stages(stopwatch, [Path(p) for p in pictures], repeat, progress)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ from facerelief.geometry.closest import ClosestPoint
 from facerelief.inverse.landmark_fit import LandmarkFitConfig, fit_landmarks, landmark_term
 from facerelief.morphable.model import FaceModel, SurfacePoints
 
-Float64 = NDArray[np.float64]
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float64 = NDArray[Any]
 
 MAX_YAW = 0.35
 """Photos turned further (radians) do not count: their landmarks are too unsure."""

@@ -7,12 +7,13 @@ All of it CC0. The mouth bag and the eye sockets are left out, so the eye and mo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from facerelief.building.makehuman import (
     AnnyFiles,
@@ -22,6 +23,9 @@ from facerelief.building.makehuman import (
     shape_targets,
 )
 from facerelief.building.subdivision import QuadTopology, SubdivisionStep, catmull_clark
+
+Sparse = Any
+"""A SciPy sparse matrix; its annotations do not follow products."""
 
 NECK_BOTTOM_MM = 590.0
 NECK_HALF_WIDTH_MM = 85.0
@@ -52,7 +56,7 @@ class SliderHead:
     """(N,) mirror image of each refined vertex."""
 
     @property
-    def operator(self) -> sparse.csr_matrix:
+    def operator(self) -> Sparse:
         return self.step.vertices
 
     @property
@@ -216,7 +220,7 @@ def _component_of_uv(topology: QuadTopology) -> NDArray[np.int32]:
 
 
 def _mirror_map(vertices: NDArray[np.float64]) -> NDArray[np.int32]:
-    distance, index = cKDTree(vertices).query(vertices * [-1, 1, 1])
+    distance, index = KDTree(vertices).query(vertices * [-1, 1, 1])
     if distance.max() > 1.0:
         raise ValueError(f"base mesh is not symmetric: {distance.max():.2f} mm")
-    return index.astype(np.int32)
+    return np.asarray(index, np.int32)

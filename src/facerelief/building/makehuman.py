@@ -129,7 +129,7 @@ def read_target(files: AnnyFiles, name: str, n_vertices: int) -> NDArray[np.floa
 
 
 def shape_targets(
-    files: AnnyFiles, vertices: NDArray[np.intp], n_vertices: int
+    files: AnnyFiles, vertices: NDArray[np.integer], n_vertices: int
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """(name, (len(vertices), 3) mm) of every slider that moves the given vertices by more than 0.05 mm."""
     for folder in SHAPE_FOLDERS:
@@ -142,7 +142,7 @@ def shape_targets(
 
 
 def face_units(
-    files: AnnyFiles, vertices: NDArray[np.intp], n_vertices: int
+    files: AnnyFiles, vertices: NDArray[np.integer], n_vertices: int
 ) -> dict[str, NDArray[np.float32]]:
     """ARKit unit name -> (len(vertices), 3) mm at weight 1."""
     return {

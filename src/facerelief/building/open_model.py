@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,9 @@ from facerelief.errors import ModelError
 from facerelief.morphable.arkit import ARKIT_NAMES
 from facerelief.morphable.model import FaceModel
 
-Float = NDArray[np.float64]
-Float32 = NDArray[np.float32]
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float = NDArray[Any]
+Float32 = NDArray[Any]
 
 VERSION = "1"
 LICENCE = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,9 @@ from facerelief.building.registration import HeadSurface, ScanHeads
 from facerelief.geometry.closest import ClosestPoint
 from facerelief.geometry.normals import vertex_normals
 
-Float = NDArray[np.float64]
-Float32 = NDArray[np.float32]
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float = NDArray[Any]
+Float32 = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,10 @@ from facerelief.geometry.closest import ClosestPoint
 from facerelief.geometry.normals import vertex_normals
 from facerelief.morphable.model import FaceModel
 
-Float = NDArray[np.float64]
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float = NDArray[Any]
+Sparse = Any
+"""A SciPy sparse matrix; its annotations do not follow products."""
 Int = NDArray[np.int32]
 
 NOSE_TIP = 30
@@ -192,8 +196,8 @@ def split_quads(quads: Int, vertices: Float) -> Int:
 
 
 def _data_term(
-    rows: sparse.csr_matrix, normals: Float, residual: Float, weight: Float, tangential: float
-) -> tuple[sparse.spmatrix, Float]:
+    rows: Sparse, normals: Float, residual: Float, weight: Float, tangential: float
+) -> tuple[Sparse, Float]:
     """Normal equations of sum w (n . r)^2 + tangential w |r|^2 over the control vertices' x, y, z."""
     metric = normals[:, :, None] * normals[:, None, :] + tangential * np.eye(3)
     blocks = [[rows.T @ sparse.diags(weight * metric[:, i, j]) @ rows for j in range(3)] for i in range(3)]
@@ -201,7 +205,7 @@ def _data_term(
     return sparse.bmat(blocks).tocsc(), np.concatenate([rows.T @ force[:, i] for i in range(3)])
 
 
-def _interpolation(corners: Int, barycentric: Float, n: int) -> sparse.csr_matrix:
+def _interpolation(corners: Int, barycentric: Float, n: int) -> Sparse:
     rows = np.repeat(np.arange(len(corners)), 3)
     return sparse.csr_matrix((barycentric.reshape(-1), (rows, corners.reshape(-1))), (len(corners), n))
 
@@ -210,7 +214,7 @@ def _blend(values: Float, corners: Int, barycentric: Float) -> Float:
     return (values[corners] * barycentric[:, :, None]).sum(axis=1)
 
 
-def _umbrella(quads: Int, n: int) -> sparse.csr_matrix:
+def _umbrella(quads: Int, n: int) -> Sparse:
     sides = np.concatenate([quads[:, [i, (i + 1) % 4]] for i in range(4)])
     sides = np.concatenate([sides, sides[:, ::-1]])
     graph = sparse.csr_matrix((np.ones(len(sides)), (sides[:, 0], sides[:, 1])), (n, n))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 Int = NDArray[np.int32]
+Sparse = Any
+"""A SciPy sparse matrix; its annotations do not follow products."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +29,9 @@ class SubdivisionStep:
     """The refined topology and the operators that carry vertices (smoothed) and uv (linear) to it."""
 
     topology: QuadTopology
-    vertices: sparse.csr_matrix
+    vertices: Sparse
     """(N', N)"""
-    uv: sparse.csr_matrix
+    uv: Sparse
     """(M', M)"""
 
 
@@ -68,9 +71,9 @@ def catmull_clark(topology: QuadTopology) -> SubdivisionStep:
     ).tocsr()
     return SubdivisionStep(
         QuadTopology(
-            operator.shape[0],
+            n + n_edges + n_faces,
             _split(quads, quad_edges, n, n_edges),
-            uv_operator.shape[0],
+            topology.n_uv + len(uv_edges) + n_faces,
             _split(topology.uv_quads, uv_quad_edges, topology.n_uv, len(uv_edges)),
         ),
         operator,
@@ -87,7 +90,7 @@ def _edges(quads: Int) -> tuple[Int, Int, Int]:
     return edges.astype(np.int32), inverse.reshape(-1, 4).astype(np.int32), counts.astype(np.int32)
 
 
-def _pair_mean(pairs: Int, n: int) -> sparse.csr_matrix:
+def _pair_mean(pairs: Int, n: int) -> Sparse:
     rows = np.repeat(np.arange(len(pairs)), 2)
     return sparse.csr_matrix((np.full(2 * len(pairs), 0.5), (rows, pairs.reshape(-1))), (len(pairs), n))
 
@@ -97,9 +100,9 @@ def _vertex_rule(
     edges: Int,
     boundary: NDArray[np.bool_],
     n: int,
-    midpoints: sparse.csr_matrix,
-    face_points: sparse.csr_matrix,
-) -> sparse.csr_matrix:
+    midpoints: Sparse,
+    face_points: Sparse,
+) -> Sparse:
     faces_at = sparse.csr_matrix(
         (np.ones(quads.size), (quads.reshape(-1), np.repeat(np.arange(len(quads)), 4))), (n, len(quads))
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -11,8 +13,9 @@ from facerelief.geometry.closest import ClosestPoint
 from facerelief.morphable.landmark_sets import OUTLINES
 from facerelief.morphable.model import Contour, FaceModel, SurfacePoints
 
-Float = NDArray[np.float64]
-Float32 = NDArray[np.float32]
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float = NDArray[Any]
+Float32 = NDArray[Any]
 Bool = NDArray[np.bool_]
 
 UPPER_BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
@@ -129,7 +132,7 @@ def contours(surface: HeadSurface, draped: Float, found: dict[str, SurfacePoints
     """Rows of outline candidates: from each outline landmark, radially from the ear side toward the cheek.
 
     When the head turns, the landmark on the near side stays and that on the far side slides along its row to
-    wherever the silhouette is (methods: dynamic contour of the first author's tracker).
+    wherever the silhouette is (dynamic contour rows).
     """
     centre = np.array([0.0, -25.0])
     allowed = surface.skin & ~surface.ears & ~surface.head.neck & (surface.rest[:, 2] > -75)

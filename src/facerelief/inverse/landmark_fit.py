@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,9 @@ from facerelief.inverse.solver import bounded_step, single_thread
 from facerelief.morphable.landmark_sets import CLOSED_OUTLINES, OUTLINES
 from facerelief.morphable.model import FaceModel
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float32 = NDArray[Any]
+Float64 = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,7 @@ def fit_landmarks(
     points = np.asarray(observed, dtype=np.float64)
     if points.shape != (len(term.mean), 2):
         raise ValueError(f"landmarks have shape {points.shape}, expected {(len(term.mean), 2)}")
-    usable = np.isfinite(points).all(axis=1)
+    usable: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
     if usable.sum() < 6:
         raise ValueError(f"only {int(usable.sum())} usable landmarks, at least 6 are needed")
     with single_thread():

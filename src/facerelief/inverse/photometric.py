@@ -1,6 +1,6 @@
 """Stage 2 of inverse rendering: light, albedo and shape from the face's pixels.
 
-The energy is Guo et al.'s (methods A5.1): E = w_c E_con + w_l E_lan + w_r E_reg with colours in [0, 1] and
+The energy is that of Guo et al. (TPAMI 2019): E = w_c E_con + w_l E_lan + w_r E_reg, colours in [0, 1],
 landmark distances over the face box's side. First light and albedo alone by linear least squares, then damped
 Gauss-Newton (Levenberg-Marquardt) on all unknowns over an image pyramid. The set of visible surface points is
 frozen during each outer step.
@@ -12,6 +12,7 @@ A surface point's shading uses the normal of its triangle, so its derivative is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,9 @@ from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import ambient_light, sh_basis, sh_basis_jacobian
 from facerelief.rendering.rasterizer import rasterize
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float32 = NDArray[Any]
+Float64 = NDArray[Any]
 N_LIGHT = 27
 
 
@@ -165,7 +167,7 @@ class PhotometricTerm:
         self.model = model
         face = model.face_vertices
         self.all_triangles = model.triangles
-        used = face[model.triangles].all(axis=1)
+        used: NDArray[np.bool_] = np.asarray(face[model.triangles].all(axis=1))
         self.eligible = used
         self.basis: Float32 = np.concatenate([model.identity, model.expression], axis=2, dtype=np.float32)
         self.size = 6 + model.n_identity + model.n_expression
@@ -392,7 +394,7 @@ class _Solver:
         self.term = photometric_term(model)
         self.marks = landmark_term(model, name, landmark_config)
         points = np.asarray(observed, np.float64)
-        self.usable = np.isfinite(points).all(axis=1)
+        self.usable: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
         self.observed = self.marks.filled(start.state, points, self.usable)
         self.side = max(box[2] - box[0], box[3] - box[1])
         sides = [s for s in config.levels if s <= 1.2 * self.side] or [config.levels[0]]

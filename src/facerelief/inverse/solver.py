@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Float64 = NDArray[np.float64]
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float64 = NDArray[Any]
 
 
 @contextmanager
 def single_thread() -> Iterator[None]:
     """Linear algebra of this size is slower on several threads than on one, far slower beside a busy one."""
+    import scipy.linalg  # noqa: F401  # only libraries that are loaded can be held
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1, user_api="blas"):

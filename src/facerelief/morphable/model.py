@@ -58,8 +58,8 @@ class Contour:
     """Where an outline landmark may lie when the head turns.
 
     landmarks (C,) int32 index into the landmark set; candidates (C, R) int32 vertex ids along the surface
-    from the ear side inward. Under a pose the landmark is the candidate that projects outermost (methods:
-    dynamic contour rows).
+    from the ear side inward. Under a pose the landmark is the candidate that projects outermost
+    (dynamic contour rows).
     """
 
     landmarks: Int32

@@ -287,10 +287,9 @@ def one_thread() -> Iterator[None]:
     import scipy.linalg  # noqa: F401  # only libraries that are loaded can be held
     from threadpoolctl import threadpool_limits
 
-    from facerelief.runtime import default_threads, set_threads
+    from facerelief.runtime import set_threads
 
-    networks, opencv = default_threads(), cv2.getNumThreads()
-    set_threads(1)
+    networks, opencv = set_threads(1), cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         with threadpool_limits(limits=1):

@@ -42,12 +42,13 @@ def default_threads() -> int:
     return max(1, min(4, available))
 
 
-def set_threads(count: int | None) -> None:
-    """Set the threads of networks asked for from now on; None returns to the default."""
+def set_threads(count: int | None) -> int | None:
+    """Set the threads of networks asked for from now on, None for the default; returns the setting before."""
     global _threads
     if count is not None and count < 1:
         raise ValueError(f"count is {count}: expected at least 1 thread, or None for the default")
-    _threads = count
+    before, _threads = _threads, count
+    return before
 
 
 @functools.cache
