@@ -212,7 +212,9 @@ def _apply(basis: Float32, coefficients: ArrayLike, label: str) -> Float32:
     if len(c) > k:
         raise ModelError(f"{len(c)} {label} coefficients given, the model has {k}")
     flat = basis.reshape(basis.shape[0] * 3, k)
-    return flat @ c if len(c) == k else flat[:, : len(c)] @ c
+    # some BLAS builds raise the invalid flag on finite operands
+    with np.errstate(invalid="ignore"):
+        return flat @ c if len(c) == k else flat[:, : len(c)] @ c
 
 
 def concatenate_points(parts: Sequence[SurfacePoints]) -> SurfacePoints:
