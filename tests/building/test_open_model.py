@@ -336,7 +336,7 @@ class TestLandmarks:
             # from the ear side inward
             assert (rows[:, -1, 2] > rows[:, 0, 2]).all()
 
-        def test_outline_candidates_are_neighbours(self, model, mean):
+    def test_outline_candidates_are_neighbours(self, model, mean):
         for name, contour in model.contours.items():
             rows = mean[contour.candidates]
             assert np.linalg.norm(np.diff(rows, axis=1), axis=2).max() < 20
