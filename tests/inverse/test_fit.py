@@ -93,8 +93,8 @@ def test_other_counts_are_named(model, seen):
     case, _, box = seen
     with pytest.raises(ModelError, match="no landmarks '5 points'"):
         fit_face(model, case.image, box, np.zeros((5, 2)))
-    assert landmark_set(model, 68) == "ibug68"
-    assert landmark_set(model, 478) == landmark_set(model, 468) == "mediapipe478"
+    assert landmark_set(68) == "ibug68"
+    assert landmark_set(478) == landmark_set(468) == "mediapipe478"
 
 
 def test_timings_of_both_stages(model, seen):

@@ -10,15 +10,15 @@ from scipy import sparse
 
 from facerelief.building.registration import HeadSurface, ScanHeads
 from facerelief.geometry.closest import ClosestPoint
-from facerelief.morphable.landmark_sets import OUTLINES
-from facerelief.morphable.model import Contour, FaceModel, SurfacePoints
+from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE, OUTLINES
+from facerelief.morphable.model import Contour, FaceModel, SurfacePoints, concatenate_points
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
 Float = NDArray[Any]
 Float32 = NDArray[Any]
 Bool = NDArray[np.bool_]
 
-UPPER_BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+UPPER_BROWS = IBUG68_AMONG_MEDIAPIPE[17:27]
 LOWER_BROWS = (46, 53, 52, 65, 55, 285, 295, 282, 283, 276)
 JAW_ROWS = 14
 """Candidates per outline landmark."""
@@ -53,9 +53,7 @@ def landmarks(
         skin = surface_points(dense[:468], draped, surface.skin_triangles)
         balls = surface.triangles[surface.head.eyeballs[surface.triangles].all(axis=1)]
         irises = surface_points(iris_points(surface, draped), draped, balls)
-        both = SurfacePoints(
-            np.concatenate([skin.vertices, irises.vertices]), np.concatenate([skin.weights, irises.weights])
-        )
+        both = concatenate_points([skin, irises])
         out["mediapipe478"] = symmetric(both, surface, draped, mirror)
     return out
 

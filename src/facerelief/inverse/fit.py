@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, fit_landmarks
 from facerelief.inverse.photometric import Appearance, PhotometricConfig, PhotometricFit, fit_photometric
+from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.morphable.model import FaceModel
 
 
@@ -38,8 +39,8 @@ class InverseFit:
         return self.photometric.appearance
 
 
-def landmark_set(model: FaceModel, count: int) -> str:
-    """Name of the model's landmark set that fits `count` detected points."""
+def landmark_set(count: int) -> str:
+    """Name of the landmark set that `count` detected points belong to."""
     return {478: "mediapipe478", 468: "mediapipe478", 68: "ibug68"}.get(count, f"{count} points")
 
 
@@ -58,7 +59,7 @@ def fit_face(
     """
     config = config or FitConfig()
     observed = np.asarray(landmarks, np.float64)
-    name = landmark_set(model, len(observed))
+    name = landmark_set(len(observed))
     if len(observed) == 468:
         observed = np.concatenate([observed, np.full((10, 2), np.nan)])
     if name not in model.landmarks and name == "mediapipe478" and "ibug68" in model.landmarks:
@@ -79,14 +80,3 @@ def fit_face(
     ended = time.perf_counter()
     timings = {"fit_landmarks": 1e3 * (between - started), "fit_photometric": 1e3 * (ended - between)}
     return InverseFit(first, second, timings)
-
-
-IBUG68_AMONG_MEDIAPIPE = (
-    127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,
-    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
-    168, 197, 5, 4, 75, 97, 2, 326, 305,
-    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
-    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
-    78, 82, 13, 312, 308, 317, 14, 87,
-)  # fmt: skip
-"""The MediaPipe point nearest to each iBUG landmark."""

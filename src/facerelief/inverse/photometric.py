@@ -169,7 +169,6 @@ class PhotometricTerm:
         self.all_triangles = model.triangles
         used: NDArray[np.bool_] = np.asarray(face[model.triangles].all(axis=1))
         self.eligible = used
-        self.basis: Float32 = np.concatenate([model.identity, model.expression], axis=2, dtype=np.float32)
         self.size = 6 + model.n_identity + model.n_expression
         # triangle corners' bases stacked would be large: vertices of the face only, renumbered
         self.vertex_of = np.flatnonzero(face)
@@ -178,7 +177,8 @@ class PhotometricTerm:
         self._shapes: tuple[tuple[FaceState, Float32], ...] = ()
         nothing = np.zeros((0, 3), np.float32)
         self._skin: tuple[SurfaceSample | None, Float32, Float32] = (None, nothing, nothing)
-        self.face_basis: Float32 = np.ascontiguousarray(self.basis[self.vertex_of]).reshape(
+        rows = [basis[self.vertex_of] for basis in (model.identity, model.expression)]
+        self.face_basis: Float32 = np.concatenate(rows, axis=2, dtype=np.float32).reshape(
             3 * len(self.vertex_of), -1
         )
 

@@ -14,3 +14,13 @@ OUTLINES: dict[str, tuple[int, ...]] = {
 
 CLOSED_OUTLINES = frozenset({"mediapipe478"})
 """Outlines that run all the way round."""
+
+IBUG68_AMONG_MEDIAPIPE = (
+    127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
+    168, 197, 5, 4, 75, 97, 2, 326, 305,
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
+    78, 82, 13, 312, 308, 317, 14, 87,
+)  # fmt: skip
+"""The MediaPipe point nearest to each iBUG landmark."""
