@@ -13,10 +13,13 @@ from facerelief.geometry.closest import ClosestPoint, Nearest
 from facerelief.geometry.depth import depth_to_mesh, normals_from_depth
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import face_normals, vertex_normals
+from facerelief.geometry.patch import ColorPatch, DepthPatch
 from facerelief.geometry.rotation import euler_from_matrix, matrix_from_euler, nearest_rotation
 
 __all__ = [
     "ClosestPoint",
+    "ColorPatch",
+    "DepthPatch",
     "Mesh",
     "Nearest",
     "Registration",

@@ -1,9 +1,10 @@
 """Pictures in, reconstructions out."""
 
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig, reconstruct
-from facerelief.pipeline.result import DepthPatch, FitResiduals, Reconstruction
+from facerelief.pipeline.result import ColorPatch, DepthPatch, FitResiduals, Reconstruction
 
 __all__ = [
+    "ColorPatch",
     "DepthPatch",
     "FitResiduals",
     "Reconstruction",

@@ -11,24 +11,12 @@ from numpy.typing import NDArray
 
 from facerelief.export.face_json import FitResiduals
 from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.patch import ColorPatch, DepthPatch
 from facerelief.morphable.model import FaceModel
 
-__all__ = ["DepthPatch", "FitResiduals", "Reconstruction"]
+__all__ = ["ColorPatch", "DepthPatch", "FitResiduals", "Reconstruction"]
 
 Float32 = NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class DepthPatch:
-    """Depth on the photo's pixel grid inside a rectangle.
-
-    depth (h, w) float32, mm along camera z, larger is nearer, NaN off the face; its pixel (i, j) is the
-    photo's pixel (top + i, left + j).
-    """
-
-    depth: Float32
-    left: int
-    top: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +45,8 @@ class Reconstruction:
     """Depth of the model's surface."""
     fine: DepthPatch | None = None
     """Depth with relief, or None where the method gives none."""
+    skin: ColorPatch | None = None
+    """Albedo of the seen face, sRGB-coded, light taken out, on the same pixels as `fine`; or None."""
     warnings: tuple[str, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
     source: str = ""
