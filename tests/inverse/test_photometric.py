@@ -18,6 +18,7 @@ from facerelief.inverse.landmark_fit import (
     LandmarkTerm,
     fit_landmarks,
 )
+from facerelief.inverse.light_prior import LightPrior
 from facerelief.inverse.photometric import (
     Appearance,
     ImageLevel,
@@ -36,6 +37,7 @@ from facerelief.rendering.render import shade_mesh
 Box = tuple[float, float, float, float]
 HEIGHT, WIDTH = 160, 120
 QUICK = PhotometricConfig(levels=(64,), steps=(4,), points=800)
+LOOSE = LightPrior(level=50, direction=50, colour=50, colour_direction=50)
 
 
 def toy_state(model: FaceModel, camera: WeakPerspective, seed: int = 0) -> FaceState:
@@ -233,7 +235,7 @@ class TestEnergy:
         level = ramp_level()
         sample = solver.term.sample(state, level, 300)
         config = solver.config
-        rest = Appearance(np.zeros(3, np.float32), ambient_light((0.9, 0.9, 0.9)).astype(np.float32))
+        rest = Appearance(np.zeros(3, np.float32), config.light.mean().reshape(3, 9).T.astype(np.float32))
         zero = replace(state, identity=0 * state.identity, expression=0 * state.expression)
         assert solver.energy_terms(zero, rest, level, sample)["regularisation"] == pytest.approx(0, abs=1e-9)
         one = replace(zero, identity=np.eye(5, dtype=np.float32)[0])
@@ -430,7 +432,7 @@ class TestInverseRendering:
     def test_relight_finds_the_light_and_the_skin(self, toy_model, toy_truth):
         """With the true shape, colours agree to a grey level or two, and so does the shading seen."""
         state, truth, image, observed, box = toy_truth
-        config = PhotometricConfig(regularisation=1e-7, light=1e-7)
+        config = PhotometricConfig(regularisation=1e-7, light=LOOSE)
         solver = _Solver(
             toy_model, image, box, observed, start_at(state), "ibug68", config, LandmarkFitConfig()
         )
@@ -461,7 +463,7 @@ class TestInverseRendering:
         picture = np.zeros((HEIGHT, WIDTH, 3), np.float32)
         picture[i, j] = colors
         level = level_of(picture, 0 * picture, 0 * picture)
-        config = PhotometricConfig(regularisation=1e-9, light=1e-9, points=100_000)
+        config = PhotometricConfig(regularisation=1e-9, light=LOOSE, points=100_000)
         nothing = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         marks = exact_landmarks(toy_model, state)
         solver = _Solver(

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, landmark_term
+from facerelief.inverse.light_prior import N_LIGHT, LightPrior
 from facerelief.inverse.solver import bounded_step, single_thread
 from facerelief.morphable.model import FaceModel
-from facerelief.rendering.lighting import ambient_light, sh_basis, sh_basis_jacobian
+from facerelief.rendering.lighting import sh_basis, sh_basis_jacobian
 from facerelief.rendering.rasterizer import rasterize
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
 Float32 = NDArray[Any]
 Float64 = NDArray[Any]
-N_LIGHT = 27
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class PhotometricConfig:
     """w_r, weight of the sum of squared coefficients in standard deviations."""
     expression_deviation: float = 0.60
     """What counts as one standard deviation of a blendshape weight."""
-    light: float = 2e-3
-    """Weight that keeps light near white and frontal, per coefficient squared."""
+    light: LightPrior = field(default_factory=LightPrior)
+    """What light is expected; its squared distance counts as the coefficients' does."""
     levels: tuple[int, ...] = (64, 128, 256)
     """Face sides in px of the pyramid's levels, coarse to fine; those larger than the photo's face are left
     out."""
@@ -407,10 +407,11 @@ class _Solver:
                 np.ones(model.n_albedo),
             ]
         )
-        light = np.full(N_LIGHT, config.light / config.regularisation)
-        light[[0, 9, 18]] *= 0.02
-        self.precision = config.regularisation * np.concatenate([np.zeros(6), coefficients, light])
-        self.rest_light = ambient_light((0.9, 0.9, 0.9)).T.reshape(-1)
+        self.precision = config.regularisation * np.concatenate(
+            [np.zeros(6), coefficients, np.zeros(N_LIGHT)]
+        )
+        self.light_precision = config.regularisation * config.light.precision()
+        self.rest_light = config.light.mean()
         # grows while landmarks drift too far, so that shape and pixels can agree under the constraint
         self.insistence = 1.0
         low, high = self.marks.coefficient_bounds()
@@ -446,15 +447,12 @@ class _Solver:
     ) -> Appearance:
         """Best light and albedo for a fixed shape, by a few linear solves."""
         sample = self.term.sample(state, level, self.config.points)
-        a = self.model.n_albedo
         for _ in range(rounds if len(sample.triangle) else 0):
             residual, jacobian = self.term.linearise(state, appearance, level, sample, shape=False)
             hessian, gradient = self._normal_equations(residual, jacobian)
-            precision = self.precision[-(a + N_LIGHT) :]
-            values = np.concatenate([appearance.albedo, appearance.light.T.reshape(-1)])
-            rest = np.concatenate([np.zeros(a), self.rest_light])
-            hessian[np.diag_indices_from(hessian)] += precision
-            step = -np.linalg.solve(hessian, gradient + precision * (values - rest))
+            away = np.concatenate([appearance.albedo, appearance.light.T.reshape(-1) - self.rest_light])
+            self._add_prior(hessian, gradient, away)
+            step = -np.linalg.solve(hessian, gradient)
             appearance = self._repaint(appearance, step)
         return appearance
 
@@ -512,9 +510,16 @@ class _Solver:
         residual, jacobian = self.term.linearise(state, appearance, level, sample)
         hessian, gradient = self._normal_equations(residual, jacobian)
         self._add_landmarks(state, hessian, gradient)
-        gradient += self.precision * (self._values(state, appearance) - self._rest())
-        hessian[np.diag_indices_from(hessian)] += self.precision
+        self._add_prior(hessian, gradient, self._values(state, appearance) - self._rest())
         return hessian, gradient
+
+    def _add_prior(self, hessian: Float64, gradient: Float64, away: Float64) -> None:
+        """Of the last unknowns, as many as given: `away` (n,) is their distance from what is expected."""
+        precision = self.precision[-len(away) :]
+        gradient += precision * away
+        hessian[np.diag_indices_from(hessian)] += precision
+        gradient[-N_LIGHT:] += self.light_precision @ away[-N_LIGHT:]
+        hessian[-N_LIGHT:, -N_LIGHT:] += self.light_precision
 
     def _values(self, state: FaceState, appearance: Appearance) -> Float64:
         return np.concatenate(
@@ -562,7 +567,8 @@ class _Solver:
         offset, _ = self.marks.linearise(state, self.observed)
         marks = float(self._landmark_cost(offset)[0].sum())
         away = self._values(state, appearance) - self._rest()
-        return {"photometric": color, "landmarks": marks, "regularisation": float(self.precision @ away**2)}
+        prior = self.precision @ away**2 + away[-N_LIGHT:] @ self.light_precision @ away[-N_LIGHT:]
+        return {"photometric": color, "landmarks": marks, "regularisation": float(prior)}
 
     def landmark_rms(self, state: FaceState) -> float:
         residual, _ = self.marks.linearise(state, self.observed)
