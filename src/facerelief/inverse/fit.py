@@ -1,4 +1,4 @@
-"""The whole coarse inverse rendering of one face: landmarks, then pixels."""
+"""The coarse inverse rendering of one face: landmarks, then pixels. Relief follows in `detail`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from facerelief.inverse.detail import DetailConfig
 from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, fit_landmarks
 from facerelief.inverse.photometric import Appearance, PhotometricConfig, PhotometricFit, fit_photometric
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
@@ -16,10 +17,11 @@ from facerelief.morphable.model import FaceModel
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Configuration of both stages."""
+    """Configuration of all stages."""
 
     landmarks: LandmarkFitConfig = field(default_factory=LandmarkFitConfig)
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
+    detail: DetailConfig = field(default_factory=DetailConfig)
 
 
 @dataclass(frozen=True, eq=False)

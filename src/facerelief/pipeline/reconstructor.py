@@ -14,10 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from facerelief.detection import DetectedFace, as_image, detect_faces, read_image
 from facerelief.errors import ImageError, NoFaceError
+from facerelief.inverse import detail
+from facerelief.inverse.conditions import measure_conditions
 from facerelief.inverse.fit import FitConfig, InverseFit, fit_face
 from facerelief.morphable import FaceModel, load_model, open_model
+from facerelief.pipeline.quality import confidence, warnings_about
 from facerelief.pipeline.result import DepthPatch, FitResiduals, Reconstruction
-from facerelief.rendering.render import render_depth
 
 Method = Literal["fit"]
 
@@ -94,7 +96,9 @@ class Reconstructor:
         self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
         fit = fit_face(self.model, picture, face.box, face.landmarks, self.config.fit)
-        result = Reconstruction(
+        found = detail.find_detail(self.model, picture, fit.state, fit.appearance, self.config.fit.detail)
+        seen = measure_conditions(self.model, picture, fit.state, fit.appearance)
+        return Reconstruction(
             image=picture,
             model=self.model,
             camera=fit.state.camera,
@@ -103,17 +107,20 @@ class Reconstructor:
             albedo=fit.appearance.albedo,
             light=fit.appearance.light,
             box=face.box,
-            confidence=confidence(face, fit),
+            confidence=confidence(face, fit, seen),
             method=self.config.method,
-            coarse=DepthPatch(np.zeros((0, 0), np.float32), 0, 0),
-            warnings=warnings_about(face, fit),
-            timings_ms={**timings, **fit.timings_ms},
+            coarse=found.coarse,
+            fine=found.fine,
+            skin=found.skin,
+            warnings=warnings_about(face, fit, seen),
+            timings_ms={**timings, **fit.timings_ms, **found.timings_ms},
             residuals=residuals(fit),
         )
-        started = time.perf_counter()
-        patch = coarse_depth(result)
-        spent = 1e3 * (time.perf_counter() - started)
-        return replace(result, coarse=patch, timings_ms={**result.timings_ms, "depth": spent})
+
+
+def coarse_depth(result: Reconstruction) -> DepthPatch:
+    """Depth of the model's face region (skin and eyes, no scalp or neck) on the photo's pixels."""
+    return detail.coarse_depth(result.model, result.vertices, result.camera, result.image.shape)
 
 
 def reconstruct(
@@ -147,48 +154,3 @@ def residuals(fit: InverseFit) -> FitResiduals:
         photometric_rms_before=float(last.residual_before),
         photometric_rms_after=float(last.residual_after),
     )
-
-
-def coarse_depth(result: Reconstruction) -> DepthPatch:
-    """Depth of the model's face region (skin and eyes, no scalp or neck) on the photo's pixels."""
-    model = result.model
-    shown = model.face_vertices | model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
-    height, width = result.image.shape[:2]
-    vertices = result.vertices
-    uv = result.camera.project(vertices[shown])[:, :2]
-    left, top = (int(x) for x in np.clip(np.floor(uv.min(axis=0)) - 1, 0, (width - 1, height - 1)))
-    right, bottom = (
-        int(x) for x in np.clip(np.ceil(uv.max(axis=0)) + 1, (left + 1, top + 1), (width, height))
-    )
-    camera = result.camera.in_crop(left, top, 1.0)
-    # the whole head hides what lies behind it, but only the face is kept
-    whole = render_depth(vertices, model.triangles, camera, bottom - top, right - left)
-    face = render_depth(
-        vertices, model.triangles[shown[model.triangles].all(axis=1)], camera, bottom - top, right - left
-    )
-    depth = np.where(face >= whole - 1e-3, face, np.float32(np.nan)).astype(np.float32)
-    return DepthPatch(depth, left, top)
-
-
-def confidence(face: DetectedFace, fit: InverseFit) -> float:
-    """0..1: the detector's and the landmark net's opinions, less where landmarks and model disagree or the
-    frame cuts the face."""
-    spread_mm = fit.photometric.landmark_rms_px / fit.state.camera.scale
-    agreement = 1.0 / (1.0 + (spread_mm / 4.0) ** 4)
-    value = face.confidence * face.landmark_confidence * agreement * (1.0 - 0.5 * face.outside)
-    return float(np.clip(value, 0.0, 1.0))
-
-
-def warnings_about(face: DetectedFace, fit: InverseFit) -> tuple[str, ...]:
-    """What a user should know about this face."""
-    found: list[str] = []
-    if face.truncated:
-        found.append(f"the picture's frame cuts the face ({100 * face.outside:.0f} % of it lies outside)")
-    if face.size < 60:
-        found.append(f"the face is small ({face.size:.0f} px); 100 px or more give a better shape")
-    yaw = float(np.degrees(fit.state.camera.yaw))
-    if abs(yaw) > 55:
-        found.append(f"the face is turned far ({yaw:.0f} degrees): its hidden side is a guess")
-    if fit.photometric.landmark_rms_px / fit.state.camera.scale > 4.0:
-        found.append("model and landmarks disagree: the face may be covered, or no face")
-    return tuple(found)

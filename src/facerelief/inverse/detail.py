@@ -1,0 +1,226 @@
+"""From a coarse fit to everything the photo shows: relief by shape from shading, albedo without light.
+
+The order of Guo et al. (TPAMI 2019): model fit, then geometry detail with the parametric albedo, then the
+albedo from the picture with the refined normals, blended with the parametric one.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.depth import normals_from_depth
+from facerelief.geometry.patch import ColorPatch, DepthPatch
+from facerelief.inverse.landmark_fit import FaceState
+from facerelief.inverse.photometric import Appearance
+from facerelief.inverse.relief import ReliefConfig, solve_relief
+from facerelief.morphable.model import FaceModel
+from facerelief.rendering.lighting import shade
+from facerelief.rendering.rasterizer import interpolate, rasterize
+
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float32 = NDArray[Any]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class DetailConfig:
+    """Relief and albedo of the photo."""
+
+    resolution: int = 512
+    """Relief is found at the photo's own resolution, but at most so many px along the face's longer side."""
+    relief: ReliefConfig = field(default_factory=ReliefConfig)
+    """Weights and schedule of shape from shading."""
+    beta: float = 0.65
+    """Share of the photo's own albedo; the rest is the model's."""
+    darkest: float = 0.1
+    """Shading below this counts as this when the photo is divided by it."""
+    brightest: float = 1.2
+    """Albedo is held below this."""
+    facing: float = 0.25
+    """Surface that is turned away further (z of its normal) gets no relief."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detail:
+    """What was found beyond the coarse model, on the photo's pixels."""
+
+    coarse: DepthPatch
+    """Depth of the model's face region, skin and eyes."""
+    fine: DepthPatch
+    """The same with relief."""
+    skin: ColorPatch
+    """Albedo, on the pixels of `fine`."""
+    timings_ms: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawing:
+    """The model drawn into a part of the photo: coarse depth, albedo, and where relief may be."""
+
+    zoom: float
+    depth: Float32
+    """(h, w) mm, NaN off the face and the eyes."""
+    albedo: Float32
+    """(h, w, 3)"""
+    skin: Bool
+    """(h, w) the face's skin."""
+
+
+def find_detail(
+    model: FaceModel,
+    image: NDArray[np.uint8],
+    state: FaceState,
+    appearance: Appearance,
+    config: DetailConfig | None = None,
+) -> Detail:
+    """Relief and albedo of a fitted face.
+
+    image (H, W, 3) uint8 RGB. Never fails on a picture: where nothing can be seen, relief is 0 and albedo the
+    model's.
+    """
+    config = config or DetailConfig()
+    started = time.perf_counter()
+    vertices = model.shape(state.identity, state.expression)
+    skin = np.clip(model.skin(appearance.albedo), 0.02, config.brightest)
+    window, side = _window(model, vertices, state.camera, image.shape)
+    left, top, right, bottom = window
+    uvz = state.camera.project(vertices)
+    zoom = min(config.resolution / side, 1.0)
+    whole = _draw(model, uvz, skin, window, 1.0)
+    work = whole if zoom == 1.0 else _draw(model, uvz, skin, window, zoom)
+    drawn = time.perf_counter()
+
+    photo = image[top:bottom, left:right].astype(np.float32) / np.float32(255.0)
+    seen = photo if zoom == 1.0 else _shrunk(photo, work)
+    scale = state.camera.scale * zoom
+    normals = normals_from_depth(work.depth, scale)
+    mask = work.skin & (np.nan_to_num(normals[:, :, 2]) > config.facing)
+    light = appearance.light
+    relief = solve_relief(seen, work.albedo, work.depth, light, scale, mask, config.relief)
+    solved = time.perf_counter()
+
+    displacement, fine = relief.displacement, work.depth + relief.displacement
+    shading = shade(np.nan_to_num(normals_from_depth(fine, scale)), light).astype(np.float32)
+    albedo = work.albedo
+    if zoom != 1.0:
+        known = np.isfinite(work.depth)
+        displacement = _enlarged(displacement, np.ones_like(known), photo.shape[:2], zoom)
+        shading = _enlarged(shading, known, photo.shape[:2], zoom)
+        albedo = whole.albedo
+    coarse = whole.depth
+    color = blended_albedo(photo, albedo, shading, config)
+    color[np.isnan(coarse)] = np.nan
+    ended = time.perf_counter()
+    return Detail(
+        coarse=DepthPatch(coarse, left, top),
+        fine=DepthPatch((coarse + displacement).astype(np.float32), left, top),
+        skin=ColorPatch(color, left, top),
+        timings_ms={
+            "depth": 1e3 * (drawn - started),
+            "relief": 1e3 * (solved - drawn),
+            "albedo": 1e3 * (ended - solved),
+        },
+    )
+
+
+def coarse_depth(
+    model: FaceModel, vertices: Float32, camera: WeakPerspective, shape: tuple[int, ...]
+) -> DepthPatch:
+    """Depth of the model's face region, skin and eyes, on the pixels of a photo of `shape` (H, W, ...).
+
+    vertices (N, 3) model space, mm.
+    """
+    window, _ = _window(model, vertices, camera, shape)
+    drawing = _draw(model, camera.project(vertices), np.zeros_like(vertices), window, 1.0)
+    return DepthPatch(drawing.depth, window[0], window[1])
+
+
+def blended_albedo(
+    photo: Float32, parametric: Float32, shading: Float32, config: DetailConfig | None = None
+) -> Float32:
+    """(h, w, 3) beta photo / shading + (1 - beta) parametric, each (h, w, 3), within [0, brightest]."""
+    config = config or DetailConfig()
+    own = photo / np.maximum(shading, np.float32(config.darkest))
+    np.clip(own, 0.0, config.brightest, out=own)
+    own *= np.float32(config.beta)
+    own += np.float32(1 - config.beta) * parametric
+    return own
+
+
+def _window(
+    model: FaceModel, vertices: Float32, camera: WeakPerspective, shape: tuple[int, ...]
+) -> tuple[tuple[int, int, int, int], float]:
+    """The part of the photo with face and eyes (left, top, right, bottom), and the face's longer side, px."""
+    shown = model.face_vertices | model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
+    uv = camera.project(vertices[shown])[:, :2]
+    height, width = shape[:2]
+    low, high = uv.min(axis=0), uv.max(axis=0)
+    left, top = (int(x) for x in np.clip(np.floor(low) - 1, 0, (width - 1, height - 1)))
+    right, bottom = (int(x) for x in np.clip(np.ceil(high) + 1, (left + 1, top + 1), (width, height)))
+    return (left, top, right, bottom), float((high - low).max())
+
+
+def _draw(
+    model: FaceModel, uvz: Float32, skin: Float32, window: tuple[int, int, int, int], zoom: float
+) -> _Drawing:
+    """The whole head hides what lies behind it, but only face and eyes are kept."""
+    left, top, right, bottom = window
+    height, width = int(np.ceil((bottom - top) * zoom)), int(np.ceil((right - left) * zoom))
+    inside = (uvz - [left, top, 0.0]) * [zoom, zoom, 1.0]
+    fragments = rasterize(inside, model.triangles, height, width, cull_backfaces=True)
+    face = np.append(model.face_vertices[model.triangles].all(axis=1), False)
+    eyes = model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
+    both = face | np.append(eyes[model.triangles].all(axis=1), False)
+    kept = both[fragments.triangle]
+    depth = np.where(kept, fragments.depth, np.float32(np.nan)).astype(np.float32)
+    return _Drawing(
+        zoom,
+        depth,
+        interpolate(fragments, model.triangles, skin),
+        face[fragments.triangle],
+    )
+
+
+def _shrunk(photo: Float32, work: _Drawing) -> Float32:
+    """The window of the photo on the working grid."""
+    import cv2
+
+    height, width = work.depth.shape
+    blurred = cv2.GaussianBlur(photo, (0, 0), 0.45 / work.zoom)
+    # pixel centres sit at +0.5
+    shift = 0.5 * work.zoom - 0.5
+    matrix = np.array([[work.zoom, 0, shift], [0, work.zoom, shift]])
+    return np.asarray(
+        cv2.warpAffine(
+            blurred, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+    )
+
+
+def _enlarged(values: Float32, known: Bool, shape: tuple[int, int], zoom: float) -> Float32:
+    """Values (h, w[, C]) of the working grid on the photo's grid of `shape`; unknown ones from their
+    neighbours."""
+    import cv2
+
+    shift = 0.5 * zoom - 0.5
+    matrix = np.array([[zoom, 0, shift], [0, zoom, shift]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+
+    def larger(x: Float32) -> Float32:
+        out = cv2.warpAffine(
+            np.ascontiguousarray(x), matrix, shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+        return np.asarray(out)
+
+    if known.all():
+        return larger(values.astype(np.float32))
+    share = known.astype(np.float32)
+    weight = np.maximum(larger(share), np.float32(1e-3))
+    wide = share if values.ndim == 2 else share[:, :, None]
+    return larger(values * wide) / (weight if values.ndim == 2 else weight[:, :, None])
