@@ -1,0 +1,339 @@
+"""How a fitted face is lit, exposed and covered in its picture: plain numbers that tell how far to trust it.
+
+Everything is measured on the visible skin at a small fixed resolution. Most measures need the model only for
+the place of each pixel on the face; those that compare the picture with the model's own drawing use
+correlations, so that they stay what they are when the model's skin gets better or worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.geometry.normals import vertex_normals
+from facerelief.inverse.landmark_fit import FaceState
+from facerelief.inverse.photometric import Appearance, image_level
+from facerelief.morphable.model import FaceModel
+from facerelief.rendering.lighting import sh_basis
+from facerelief.rendering.rasterizer import interpolate, rasterize
+
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float32 = NDArray[Any]
+
+SIDE = 112
+"""Face side, px, at which pictures are looked at; smaller faces stay as they are."""
+FEWEST = 60
+"""Fewer visible pixels than this tell nothing."""
+CELL = 6.0
+"""mm, side of the cells that the face is averaged over."""
+ROWS, COLUMNS = 26, 24
+"""Cells: 72 mm to either side, from 48 mm above the eyes' middle to 108 mm below."""
+ABOVE = 8
+"""Rows above the eyes."""
+CLIPPED = 0.98
+"""Channel values from here on count as clipped."""
+SKIN_RED = (-0.05, 0.75)
+"""Natural logarithm of red over green of skins of all kinds in ordinary light (sRGB-coded medians)."""
+SKIN_BLUE = (-0.75, 0.08)
+"""Of blue over green."""
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Measures about one fitted face. The values given here are those of a faultless picture."""
+
+    pixels: int = 0
+    """Visible skin pixels that were looked at (face side at most 112 px); with 0 nothing is known and all
+    other values stay faultless."""
+    chroma: float = 1.0
+    """Spread of colour that brightness does not explain, as a share of mean brightness: 0 for grey and toned
+    pictures."""
+    brightness: float = 1.0
+    """Luminance that a tenth of the face exceeds, 0..1."""
+    clipped: float = 0.0
+    """Share of the face with two or three channels at their limit."""
+    cast: float = 0.0
+    """How far the face's colour, on either half, lies outside what skin of any kind shows in ordinary light;
+    natural logarithm of channel ratios."""
+    direction: float = 0.0
+    """Uneven over even part of the fitted light (bands 1 and 0); about 0.6 for one lamp alone."""
+    unexplained: float = 0.0
+    """Share of the face whose colour differs from the fitted model's by more than a quarter of skin
+    brightness."""
+    edge: float = 0.0
+    """Contrast of brightness over albedo across the strongest straight line through the face, natural
+    logarithm."""
+    shaded: float = 0.0
+    """Share of the face on the darker side of that line which is indeed darker."""
+    grain: float = 1.0
+    """Relative fine texture of the darker side over that of the lighter: about 1 for a shadow, 2 and more for
+    hair."""
+    eyes: float = 1.0
+    """Correlation of the eye region, brows included, with the model's."""
+    eyes_darker: float = 0.0
+    """How much darker the eye region is than the whole face, natural logarithm."""
+    mouth: float = 1.0
+    """Correlation of the mouth region with the model's: mean of brightness and, in pictures that show it, of
+    redness."""
+
+
+def measure_conditions(
+    model: FaceModel, image: NDArray[np.uint8], state: FaceState, appearance: Appearance
+) -> Conditions:
+    """Look at one fitted face: image (H, W, 3) uint8 RGB, the fit's state and appearance.
+
+    All values are finite. What cannot be seen (a region turned away, outside the picture, or washed out)
+    keeps its faultless value.
+    """
+    seen = _look(model, image, state, appearance)
+    if seen is None:
+        return Conditions()
+    found: dict[str, Any] = {
+        "pixels": len(seen.color),
+        **_exposure(seen),
+        **_colour(seen),
+        **_light(seen, appearance),
+        **_edges(seen),
+        **_features(seen, places(model)),
+    }
+    return replace(Conditions(), **{name: value for name, value in found.items() if np.isfinite(value)})
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where things are on a model's mean face, mm, model space."""
+
+    eyes: Float32
+    """(2,) x and y of the eyes' middle."""
+    mouth: Float32
+    """(2,)"""
+
+
+def places(model: FaceModel) -> Places:
+    """From the model's iBUG or MediaPipe landmarks; from its face's extent where it has neither."""
+    corners: Mapping[str, tuple[list[int], list[int]]] = {
+        "ibug68": (list(range(36, 48)), list(range(48, 68))),
+        "mediapipe478": ([33, 133, 263, 362], [61, 291, 0, 17]),
+    }
+    for name, (eyes, mouth) in corners.items():
+        if name in model.landmarks:
+            points = model.landmarks[name].of(model.mean)
+            return Places(points[eyes].mean(axis=0)[:2], points[mouth].mean(axis=0)[:2])
+    low, high = np.percentile(model.mean[model.face_vertices, 1], (0, 100))
+    return Places(
+        np.array([0.0, low + 0.68 * (high - low)], np.float32),
+        np.array([0.0, low + 0.25 * (high - low)], np.float32),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Visible skin pixels, P of them."""
+
+    color: Float32
+    """(P, 3) the picture, [0, 1]."""
+    drawn: Float32
+    """(P, 3) the fitted model, shaded."""
+    albedo: Float32
+    """(P, 3) unshaded."""
+    place: Float32
+    """(P, 2) mm on the mean face, x from its middle, y up from the eyes."""
+    px_per_mm: float
+
+
+def _look(
+    model: FaceModel, image: NDArray[np.uint8], state: FaceState, appearance: Appearance
+) -> _Seen | None:
+    vertices = model.shape(state.identity, state.expression)
+    face = model.face_vertices
+    uv = state.camera.project(vertices[face])[:, :2]
+    if not np.isfinite(uv).all():
+        return None
+    (left, top), (right, bottom) = uv.min(axis=0).tolist(), uv.max(axis=0).tolist()
+    height, width = image.shape[:2]
+    if min(right, width) - max(left, 0) < 2 or min(bottom, height) - max(top, 0) < 2:
+        return None
+    level = image_level(image, (left, top, right, bottom), SIDE)
+    camera = level.camera(state.camera)
+    rows, columns = level.color.shape[:2]
+    fragments = rasterize(camera.project(vertices), model.triangles, rows, columns, cull_backfaces=True)
+    eligible: NDArray[np.bool_] = np.asarray(face[model.triangles].all(axis=1))
+    seen = (fragments.triangle >= 0) & eligible[np.maximum(fragments.triangle, 0)]
+    inside = np.zeros_like(seen)
+    inside[level.inside] = True
+    seen &= inside
+    if seen.sum() < FEWEST:
+        return None
+    normals = vertex_normals(camera.to_camera(vertices), model.triangles)
+    corners = np.concatenate([normals, model.skin(appearance.albedo), model.mean[:, :2]], axis=1)
+    mixed = interpolate(fragments, model.triangles, corners)[seen]
+    normal = mixed[:, :3] / np.maximum(np.linalg.norm(mixed[:, :3], axis=1, keepdims=True), 1e-6)
+    albedo = mixed[:, 3:6]
+    drawn = albedo * (sh_basis(normal) @ appearance.light)
+    middle = places(model).eyes
+    return _Seen(level.color[seen], drawn, albedo, mixed[:, 6:8] - middle, camera.scale)
+
+
+def _exposure(seen: _Seen) -> dict[str, float]:
+    return {
+        "brightness": float(np.percentile(seen.color @ LUMINANCE, 90)),
+        "clipped": float(((seen.color > CLIPPED).sum(axis=1) >= 2).mean()),
+    }
+
+
+def _colour(seen: _Seen) -> dict[str, float]:
+    color = seen.color
+    luminance = color @ LUMINANCE
+    # a grey or toned picture has one colour for each brightness
+    by_brightness = np.stack([np.ones_like(luminance), luminance, luminance**2], axis=1)
+    chroma = np.stack([color[:, 0] - color[:, 1], color[:, 2] - color[:, 1]], axis=1)
+    left_over = chroma - by_brightness @ np.linalg.lstsq(by_brightness, chroma, rcond=None)[0]
+    spread = float(left_over.std()) / max(float(luminance.mean()), 0.02)
+    # clipped pixels have lost their colour; halves apart, for a red lamp and a blue one may average to skin
+    sound = (color < CLIPPED).any(axis=1) & (luminance > 0.01)
+    x = seen.place[:, 0]
+    cast = max(_off_skin(color[sound & half]) for half in (x < -5, x > 5, np.abs(x) <= 1e9))
+    return {"chroma": spread, "cast": cast}
+
+
+def _off_skin(color: Float32) -> float:
+    if len(color) < FEWEST // 2:
+        return 0.0
+    # dark pictures have few levels: a level's worth added to each channel keeps their ratios sane
+    red, green, blue = np.log(np.median(color, axis=0) + 1 / 255)
+    outside = [
+        max(low - value, value - high, 0.0)
+        for value, (low, high) in ((red - green, SKIN_RED), (blue - green, SKIN_BLUE))
+    ]
+    return float(np.hypot(*outside))
+
+
+def _light(seen: _Seen, appearance: Appearance) -> dict[str, float]:
+    light = appearance.light.astype(np.float64).mean(axis=1)
+    apart = np.sqrt(((seen.color - seen.drawn) ** 2).mean(axis=1))
+    skin = max(float(np.percentile(seen.drawn @ LUMINANCE, 75)), 0.1)
+    return {
+        "direction": float(np.linalg.norm(light[1:4]) / max(abs(light[0]), 1e-3)),
+        "unexplained": float((apart > 0.25 * skin).mean()),
+    }
+
+
+def _edges(seen: _Seen) -> dict[str, float]:
+    """The line through the face with the greatest contrast along most of its length."""
+    luminance = seen.color @ LUMINANCE
+    relative = np.log((luminance + 0.01) / (np.maximum(seen.albedo @ LUMINANCE, 0.0) + 0.05))
+    fewest = max(1.0, 0.1 * (CELL * seen.px_per_mm) ** 2)
+    values = _cells(seen.place, np.stack([relative, luminance, luminance**2], axis=1), fewest)
+    known = np.isfinite(values[:, 0])
+    value = np.where(known, values[:, 0], 0.0)
+    lines = _lines()
+    table = np.stack([known.astype(np.float32), value.astype(np.float32)], axis=1)
+    # (lines, slots, 2 sides, 2): cells that are known, and the sum of their values
+    sums = (lines.reshape(-1, ROWS * COLUMNS) @ table).reshape(*lines.shape[:3], 2)
+    count, total = sums[..., 0], sums[..., 1]
+    usable: NDArray[np.bool_] = np.asarray((count >= 3).all(axis=2))
+    mean = total / np.maximum(count, 1)
+    contrast = np.where(usable, mean[:, :, 0] - mean[:, :, 1], np.nan)
+    length = usable.sum(axis=1)
+    best, at = 0.0, -1
+    for i in np.flatnonzero(length >= 6):
+        along = contrast[i][usable[i]]
+        along = np.sort(along * np.sign(np.median(along)))
+        weak = float(along[int(0.3 * len(along))])
+        if weak > best:
+            best, at = weak, int(i)
+    if at < 0:
+        return {}
+    side = int(np.nanmedian(contrast[at]) > 0)
+    ahead = _ahead()[at]
+    dark, light = (ahead < 0, ahead > 0) if side else (ahead > 0, ahead < 0)
+    dark, light = dark & known, light & known
+    if not (dark.any() and light.any()):
+        return {"edge": best}
+    between = 0.5 * (np.median(value[dark]) + np.median(value[light]))
+    texture = np.sqrt(np.maximum(values[:, 2] - values[:, 1] ** 2, 0.0)) / (values[:, 1] + 0.01)
+    return {
+        "edge": best,
+        "shaded": float((dark & (value < between)).sum() / known.sum()),
+        "grain": float(np.median(texture[dark]) / max(float(np.median(texture[light])), 1e-3)),
+    }
+
+
+def _features(seen: _Seen, where: Places) -> dict[str, float]:
+    """Whether eyes and mouth look like eyes and mouth."""
+    x, y = seen.place.T
+    luminance, drawn = seen.color @ LUMINANCE, np.maximum(seen.drawn @ LUMINANCE, 0.0)
+    # what is clipped or black shows no features, and is no cover for that
+    washed = ((seen.color > CLIPPED).sum(axis=1) >= 2) | (luminance < 0.02)
+    eyes = (np.abs(x) < 55) & (y > -14) & (y < 24)
+    down = y - (where.mouth - where.eyes)[1]
+    mouth = (np.abs(x) < 32) & (np.abs(down) < 16)
+    found: dict[str, float] = {}
+    if eyes.sum() >= FEWEST and washed[eyes].mean() < 0.3:
+        found["eyes"] = _correlation(np.log(luminance[eyes] + 0.02), np.log(drawn[eyes] + 0.02))
+        found["eyes_darker"] = float(
+            np.log((np.median(luminance) + 0.01) / (np.median(luminance[eyes]) + 0.01))
+        )
+    if mouth.sum() >= FEWEST // 2 and washed[mouth].mean() < 0.3:
+        shape = _correlation(np.log(luminance[mouth] + 0.02), np.log(drawn[mouth] + 0.02))
+        redness = [
+            np.log((c[:, 0] + 0.02) / (c[:, 1] + 0.02))
+            for c in (seen.color[mouth], np.maximum(seen.drawn[mouth], 0.0))
+        ]
+        # redness cannot be told in grey and one-coloured pictures
+        tells = _colour(seen)["chroma"] > 0.015
+        found["mouth"] = 0.5 * (shape + _correlation(*redness)) if tells else shape
+    return found
+
+
+def _correlation(a: Float32, b: Float32) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-6))
+
+
+def _cells(place: Float32, values: Float32, fewest: float) -> Float32:
+    """(ROWS * COLUMNS, C) means of values (P, C) over cells of the face, NaN where fewer pixels are seen."""
+    i = np.floor(place[:, 0] / CELL).astype(np.int64) + COLUMNS // 2
+    j = np.floor(-place[:, 1] / CELL).astype(np.int64) + ABOVE
+    ok = (i >= 0) & (i < COLUMNS) & (j >= 0) & (j < ROWS)
+    cell = (j * COLUMNS + i)[ok]
+    count = np.bincount(cell, minlength=ROWS * COLUMNS)
+    sums = np.stack([np.bincount(cell, v[ok], minlength=ROWS * COLUMNS) for v in values.T], axis=1)
+    return np.where((count >= fewest)[:, None], sums / np.maximum(count, 1)[:, None], np.nan)
+
+
+_ANGLES, _OFFSETS, _SLOTS = 8, 13, 16
+
+
+@cache
+def _ahead() -> Float32:
+    """(lines, cells) signed distance in mm of the cells' middles from each line."""
+    j, i = np.indices((ROWS, COLUMNS)).reshape(2, -1)
+    x, y = (i + 0.5 - COLUMNS / 2) * CELL, (ABOVE - 0.5 - j) * CELL + 24.0
+    angle = np.arange(_ANGLES) * np.pi / _ANGLES
+    across = np.cos(angle)[:, None] * x + np.sin(angle)[:, None] * y
+    offset = (np.arange(_OFFSETS) - _OFFSETS // 2) * CELL
+    return (across[:, None] - offset[:, None]).reshape(-1, ROWS * COLUMNS)
+
+
+@cache
+def _lines() -> Float32:
+    """(lines, slots of 12 mm along each, 2 sides, cells): 1 for cells 3 to 24 mm from the line."""
+    j, i = np.indices((ROWS, COLUMNS)).reshape(2, -1)
+    x, y = (i + 0.5 - COLUMNS / 2) * CELL, (ABOVE - 0.5 - j) * CELL + 24.0
+    angle = np.arange(_ANGLES) * np.pi / _ANGLES
+    along = -np.sin(angle)[:, None] * x + np.cos(angle)[:, None] * y
+    slot = np.floor(along / (2 * CELL)).astype(np.int64) + _SLOTS // 2
+    slot = np.repeat(slot, _OFFSETS, axis=0)
+    ahead = _ahead()
+    out = np.zeros((len(ahead), _SLOTS, 2, ROWS * COLUMNS), np.float32)
+    for k in range(_SLOTS):
+        out[:, k, 0] = (slot == k) & (ahead > 3) & (ahead < 24)
+        out[:, k, 1] = (slot == k) & (ahead < -3) & (ahead > -24)
+    return out

@@ -1,0 +1,106 @@
+"""How far a reconstruction can be trusted, and what to tell its user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from facerelief.detection import DetectedFace
+from facerelief.inverse.conditions import Conditions
+from facerelief.inverse.fit import InverseFit
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One thing that makes a reconstruction less certain."""
+
+    strength: float
+    """0 where all is well, 1 where it is at its worst, steadily between; a user hears of it from 0.5 on."""
+    loss: float
+    """Share of confidence lost at strength 1, in [0, 1)."""
+    warning: str
+    """One line: the cause and what it means or what to do."""
+
+
+def rising(value: float, start: float, full: float) -> float:
+    """0 up to `start`, 1 from `full` on, smooth and steady between; falls where `full` < `start`."""
+    t = float(np.clip((value - start) / (full - start), 0.0, 1.0))
+    return t * t * (3.0 - 2.0 * t)
+
+
+def causes(seen: Conditions) -> tuple[Cause, ...]:
+    """All causes the picture may give, of whatever strength.
+
+    Thresholds come from ordinary portraits, of which nearly all must pass, beside the same ones degraded:
+    `benchmarks/conditions.py` counts both.
+    """
+    if not seen.pixels:
+        return (Cause(1.0, 0.8, "hardly any skin can be seen: the face is a guess"),)
+    # grey says nothing where everything is white or black
+    plain = rising(seen.chroma, 0.018, 0.006) * (1.0 - rising(seen.clipped, 0.2, 0.5))
+    line = rising(seen.edge, 0.45, 0.85)
+    hairy = rising(seen.grain, 1.4, 2.4)
+    blind = rising(seen.eyes_darker, 0.4, 1.2) * rising(seen.eyes, 0.45, 0.05)
+    mute = rising(seen.mouth, 0.45, 0.05)
+    return (
+        Cause(plain, 0.1, "the picture is grey or toned: skin colour is a guess"),
+        Cause(
+            rising(seen.clipped, 0.0, 0.3),
+            0.8,
+            f"the face is over-exposed ({100 * seen.clipped:.0f} % of it is white): it shows no relief there;"
+            " take the picture with less exposure",
+        ),
+        Cause(
+            rising(seen.brightness, 0.3, 0.1),
+            0.5,
+            f"the face is very dark (brightness {100 * seen.brightness:.0f} %): it shows little relief;"
+            " take the picture with more light",
+        ),
+        Cause(
+            rising(seen.cast, 0.0, 0.4),
+            0.3,
+            "the light is strongly coloured: skin colour is a guess; white light gives a better one",
+        ),
+        Cause(
+            line * (1.0 - hairy),
+            0.4,
+            f"strong shadow over {100 * seen.shaded:.0f} % of the face: relief there and along its edge may"
+            " be wrong; use softer light",
+        ),
+        Cause(
+            line * hairy,
+            0.5,
+            f"about {100 * seen.shaded:.0f} % of the face looks covered (hair, hand): its shape there is a"
+            " guess",
+        ),
+        Cause(blind, 0.5, "the eyes look covered (dark glasses, hair): their shape is a guess"),
+        Cause(mute, 0.5, "mouth and chin look covered (mask, hand, scarf): their shape is a guess"),
+    )
+
+
+def confidence(face: DetectedFace, fit: InverseFit, seen: Conditions) -> float:
+    """0..1: the detector's and the landmark net's opinions, less where landmarks and model disagree, the
+    frame cuts the face, or the picture makes it hard to tell."""
+    spread_mm = fit.photometric.landmark_rms_px / fit.state.camera.scale
+    agreement = 1.0 / (1.0 + (spread_mm / 4.0) ** 4)
+    value = face.confidence * face.landmark_confidence * agreement * (1.0 - 0.5 * face.outside)
+    for cause in causes(seen):
+        value *= 1.0 - cause.loss * cause.strength
+    return float(np.clip(np.nan_to_num(value), 0.0, 1.0))
+
+
+def warnings_about(face: DetectedFace, fit: InverseFit, seen: Conditions) -> tuple[str, ...]:
+    """What a user should know about this face."""
+    found: list[str] = []
+    if face.truncated:
+        found.append(f"the picture's frame cuts the face ({100 * face.outside:.0f} % of it lies outside)")
+    if face.size < 60:
+        found.append(f"the face is small ({face.size:.0f} px); 100 px or more give a better shape")
+    yaw = float(np.degrees(fit.state.camera.yaw))
+    if abs(yaw) > 55:
+        found.append(f"the face is turned far ({yaw:.0f} degrees): its hidden side is a guess")
+    if fit.photometric.landmark_rms_px / fit.state.camera.scale > 4.0:
+        found.append("model and landmarks disagree: the face may be covered, or no face")
+    found += [cause.warning for cause in causes(seen) if cause.strength >= 0.5]
+    return tuple(found)
