@@ -6,6 +6,7 @@ albedo from the picture with the refined normals, blended with the parametric on
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -174,17 +175,40 @@ def _draw(
     height, width = int(np.ceil((bottom - top) * zoom)), int(np.ceil((right - left) * zoom))
     inside = (uvz - [left, top, 0.0]) * [zoom, zoom, 1.0]
     fragments = rasterize(inside, model.triangles, height, width, cull_backfaces=True)
-    face = np.append(model.face_vertices[model.triangles].all(axis=1), False)
+    share, whole, eyes = face_outline(model)
+    on_face = whole[fragments.triangle] & (interpolate(fragments, model.triangles, share) >= 0.5)
+    depth = np.where(on_face | eyes[fragments.triangle], fragments.depth, np.float32(np.nan))
+    return _Drawing(zoom, depth.astype(np.float32), interpolate(fragments, model.triangles, skin), on_face)
+
+
+@functools.lru_cache(maxsize=4)
+def face_outline(model: FaceModel) -> tuple[Float32, Bool, Bool]:
+    """Where the face's region ends, without the steps of its triangles.
+
+    Returns share (N,), at least 0.5 inside when interpolated; which triangles may belong to the face at all
+    (T + 1,), and which to the eyeballs (T + 1,); the last entry, for pixels without triangle, is False.
+    """
+    from scipy import sparse
+
+    face = model.face_vertices
+    t = model.triangles
+    corners = face[t]
+    # eyes and mouth end at the lids' and lips' own edges
+    sharp = np.zeros(model.n_vertices, bool)
+    for name in ("eyes", "lips"):
+        sharp |= model.regions.get(name, sharp)
+    sharp_triangle = sharp[t].any(axis=1)
+    rows = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]])
+    rows = np.concatenate([rows, rows[:, ::-1]])
+    links = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows[:, 0], rows[:, 1])))
+    links.data[:] = 1.0
+    mean = sparse.diags(1.0 / np.maximum(np.asarray(links.sum(axis=1)).ravel(), 1)) @ links
+    share = face.astype(np.float32)
+    for _ in range(12):
+        share = np.where(sharp, face, 0.5 * share + 0.5 * (mean @ share)).astype(np.float32)
+    whole = np.where(sharp_triangle, corners.all(axis=1), (share[t] >= 0.5).any(axis=1))
     eyes = model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
-    both = face | np.append(eyes[model.triangles].all(axis=1), False)
-    kept = both[fragments.triangle]
-    depth = np.where(kept, fragments.depth, np.float32(np.nan)).astype(np.float32)
-    return _Drawing(
-        zoom,
-        depth,
-        interpolate(fragments, model.triangles, skin),
-        face[fragments.triangle],
-    )
+    return share, np.append(whole, False), np.append(eyes[t].all(axis=1), False)
 
 
 def _shrunk(photo: Float32, work: _Drawing) -> Float32:

@@ -1,0 +1,376 @@
+"""How well inverse rendering explains photos that nobody has a 3D truth of.
+
+What is measured on each photo, and by groups: how near the re-rendered face comes to the photo, how large
+the relief is, whether it follows edges of the skin's colour, whether skin tone ends in the albedo or in the
+light, and whether two photos of one person give one shape.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.errors import FacereliefError, ImageError
+from facerelief.geometry.depth import normals_from_depth
+from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
+from facerelief.pipeline.result import Reconstruction
+from facerelief.rendering.lighting import shade
+
+Float = NDArray[np.floating]
+
+CROP = 256
+"""Cells along the crop in which the relief's size is told."""
+_CROP_MARGIN = 1.15
+_LUMA = np.array([0.30, 0.59, 0.11])
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture to be measured."""
+
+    file: Path
+    person: str
+    group: str
+
+
+@dataclass(frozen=True, eq=False)
+class FitMeasures:
+    """What was measured on one photo."""
+
+    photo: Photo
+    coarse_error: float
+    """Mean absolute colour difference in [0, 1] inside the face between the photo and the coarse model with
+    its albedo and light."""
+    full_error: float
+    """The same with relief and the photo's albedo."""
+    coarse_cells: float
+    """High-pass of the coarse depth (depth minus Gaussian of 2 cells, in a crop of 256 cells), root mean
+    square, cells."""
+    fine_cells: float
+    """The same of the depth with relief."""
+    relief_mm: float
+    """Root mean square displacement."""
+    edge_correlation: float
+    """Correlation of the slope of the displacement with the slope of the model's albedo (brows, lips, beard)
+    and of the photo's colour tones, which light hardly changes: the larger."""
+    tone: float
+    """Brightness of the photo's skin (median)."""
+    albedo: float
+    """Brightness of the albedo found for it (median)."""
+    light: float
+    """Brightness of the light that falls on it (median)."""
+    identity: NDArray[np.float32]
+    """(K,)"""
+    confidence: float
+    warnings: tuple[str, ...]
+    timings_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """Measures of many photos."""
+
+    measures: list[FitMeasures]
+    failures: dict[str, str] = field(default_factory=dict[str, str])
+    """Photo -> why it gave nothing."""
+
+    def groups(self) -> list[str]:
+        return sorted({m.photo.group for m in self.measures})
+
+    def of(self, group: str) -> list[FitMeasures]:
+        return [m for m in self.measures if m.photo.group == group]
+
+
+def find_photos(folder: str | Path, groups: Sequence[str] = (), limit: int | None = None) -> list[Photo]:
+    """The pictures of a folder with their persons and groups.
+
+    An `index.csv` in the folder with columns `file` and `person` (and `source`, the group) says who is who;
+    else every picture is a person of its own and its subfolder is the group. groups: only these; limit: so
+    many of each group, evenly spread. Raises ImageError for a folder without pictures.
+    """
+    from facerelief.pipeline.batch import find_pictures
+
+    folder = Path(folder)
+    index = folder / "index.csv"
+    photos: list[Photo] = []
+    if index.is_file():
+        with index.open(encoding="utf-8", newline="") as handle:
+            for row in csv.DictReader(handle):
+                if "file" not in row or "person" not in row:
+                    raise ImageError(f"{index}: expected columns file and person, found {', '.join(row)}")
+                group = row.get("source") or Path(row["file"]).parent.name
+                photos.append(Photo(folder / row["file"], row["person"], group))
+    elif folder.is_dir():
+        photos = [Photo(file, file.stem, file.parent.name) for file in find_pictures(folder, recursive=True)]
+    photos = [photo for photo in photos if not groups or photo.group in groups]
+    if limit is not None:
+        chosen: list[Photo] = []
+        for group in dict.fromkeys(photo.group for photo in photos):
+            members = [photo for photo in photos if photo.group == group]
+            step = max(len(members) / limit, 1.0)
+            chosen += [members[int(k * step)] for k in range(min(limit, len(members)))]
+        photos = chosen
+    if not photos:
+        which = f" in {', '.join(groups)}" if groups else ""
+        raise ImageError(f"{folder}: no pictures{which}; name a folder of photos")
+    return photos
+
+
+def evaluate_fits(
+    photos: Sequence[Photo],
+    model: str = "open",
+    config: ReconstructorConfig | None = None,
+    *,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> FitReport:
+    """Reconstruct and measure every photo's best face; the result does not depend on `workers`."""
+    report = FitReport([])
+    results: Iterable[FitMeasures | tuple[Photo, str]]
+    if workers == 1:
+        _start(model, config)
+        results = map(_measured, photos)
+    else:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        pool = ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(model, config)
+        )
+        results = pool.map(_measured, photos, chunksize=4)
+    for done, result in enumerate(results, 1):
+        if isinstance(result, FitMeasures):
+            report.measures.append(result)
+        else:
+            report.failures[str(result[0].file)] = result[1]
+        progress(done, len(photos))
+    return report
+
+
+_WORKER: list[Reconstructor] = []
+
+
+def _start(model: str, config: ReconstructorConfig | None) -> None:
+    from facerelief.runtime import set_threads
+
+    set_threads(1)
+    _WORKER[:] = [Reconstructor(model, config or ReconstructorConfig(max_faces=1))]
+
+
+def _measured(photo: Photo) -> FitMeasures | tuple[Photo, str]:
+    try:
+        return measure(photo, _WORKER[0](photo.file)[0])
+    except FacereliefError as error:
+        return photo, str(error)
+
+
+def rerendered(result: Reconstruction, *, detail: bool) -> tuple[Float, Float]:
+    """The photo's face from the decomposition, and the photo itself: two (P, 3) in [0, 1] over the pixels of
+    the face and the eyes.
+
+    detail: with relief and the photo's albedo; else the coarse model with its own albedo.
+    """
+    assert result.fine is not None
+    assert result.skin is not None
+    patch = result.fine if detail else result.coarse
+    height, width = patch.depth.shape
+    known = np.isfinite(patch.depth)
+    photo = result.image[patch.top : patch.top + height, patch.left : patch.left + width][known] / 255.0
+    normals = normals_from_depth(patch.depth, result.camera.scale)[known]
+    albedo = result.skin.color if detail else _parametric(result)
+    return np.clip(albedo[known] * shade(normals, result.light), 0, 1), photo
+
+
+def measure(photo: Photo, result: Reconstruction) -> FitMeasures:
+    """All measures of one reconstructed photo."""
+    assert result.fine is not None
+    errors = {}
+    for detail in (False, True):
+        drawn, seen = rerendered(result, detail=detail)
+        errors[detail] = float(np.abs(drawn - seen).mean()) if len(seen) else float("nan")
+    displacement = result.fine.depth - result.coarse.depth
+    skin = _skin_vertices(result)
+    found = np.clip(result.model.skin(result.albedo), 0, 1.2)[skin] @ _LUMA
+    normals = result.camera.to_camera(_normals(result)[skin])
+    light = shade(normals, result.light) @ _LUMA
+    return FitMeasures(
+        photo=photo,
+        coarse_error=errors[False],
+        full_error=errors[True],
+        coarse_cells=high_pass(result, result.coarse.depth),
+        fine_cells=high_pass(result, result.fine.depth),
+        relief_mm=float(np.sqrt(np.nanmean(displacement**2))),
+        edge_correlation=_edges(result, displacement),
+        tone=float(np.median(found * light)),
+        albedo=float(np.median(found)),
+        light=float(np.median(light)),
+        identity=result.identity,
+        confidence=result.confidence,
+        warnings=result.warnings,
+        timings_ms=result.timings_ms,
+    )
+
+
+def high_pass(result: Reconstruction, depth: Float) -> float:
+    """Root mean square, in cells, of depth minus its Gaussian (2 cells) in a crop of 256 cells around the
+    face.
+
+    depth (h, w) mm on the pixels of `result.coarse`. The Gaussian knows only the face; three cells along its
+    outline do not count.
+    """
+    import cv2
+
+    known = np.isfinite(depth)
+    if not known.any():
+        return float("nan")
+    rows, columns = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
+    side = _CROP_MARGIN * float(max(np.ptp(rows), np.ptp(columns)) + 1)
+    zoom = CROP / side
+    middle = np.array([np.mean(columns[[0, -1]]), np.mean(rows[[0, -1]])]) + 0.5
+    shift = CROP / 2 - zoom * middle + 0.5 * zoom - 0.5
+    matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
+    cells = np.where(known, depth, 0.0).astype(np.float32) * np.float32(result.camera.scale * zoom)
+    share = known.astype(np.float32)
+    if zoom < 1:
+        sigma = 0.45 / zoom
+        cells, share = (np.asarray(cv2.GaussianBlur(x, (0, 0), sigma)) for x in (cells, share))
+    cells, share = (
+        np.asarray(cv2.warpAffine(x, matrix, (CROP, CROP), flags=cv2.INTER_LINEAR)) for x in (cells, share)
+    )
+    inside = share > 0.99
+    z = np.where(inside, cells / np.maximum(share, 1e-6), 0).astype(np.float32)
+    weight = inside.astype(np.float32)
+    blurred = cv2.GaussianBlur(z, (0, 0), 2.0) / np.maximum(cv2.GaussianBlur(weight, (0, 0), 2.0), 1e-6)
+    core = cv2.erode(weight, np.ones((7, 7), np.uint8)) > 0
+    return float(np.sqrt(np.mean((z - blurred)[core] ** 2))) if core.any() else float("nan")
+
+
+def _edges(result: Reconstruction, displacement: Float) -> float:
+    import cv2
+
+    skin = np.isfinite(displacement)
+    inner = cv2.erode(skin.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    if inner.sum() < 100:
+        return float("nan")
+
+    def slope(values: Float) -> Float:
+        smooth = cv2.GaussianBlur(np.nan_to_num(values).astype(np.float32), (0, 0), 1.5)
+        dx, dy = (cv2.Sobel(smooth, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
+        return np.hypot(dx, dy)[inner]
+
+    patch = result.coarse
+    height, width = patch.depth.shape
+    photo = result.image[patch.top : patch.top + height, patch.left : patch.left + width] / 255.0
+    logs = np.log(photo + 0.03)
+    tones = np.hypot(slope(logs[:, :, 0] - logs[:, :, 1]), slope(logs[:, :, 1] - logs[:, :, 2]))
+    of_model = slope(_parametric(result) @ _LUMA)
+    relief = slope(displacement)
+    if relief.std() < 1e-9:
+        return 0.0
+    return float(max(np.corrcoef(relief, other)[0, 1] for other in (tones, of_model)))
+
+
+def _parametric(result: Reconstruction) -> Float:
+    """(h, w, 3) the model's albedo on the pixels of `result.coarse`."""
+    from facerelief.rendering.rasterizer import interpolate, rasterize
+
+    patch, model = result.coarse, result.model
+    camera = result.camera.in_crop(patch.left, patch.top, 1.0)
+    fragments = rasterize(
+        camera.project(result.vertices), model.triangles, *patch.depth.shape, cull_backfaces=True
+    )
+    return interpolate(fragments, model.triangles, np.clip(model.skin(result.albedo), 0.02, 1.2))
+
+
+def _normals(result: Reconstruction) -> Float:
+    from facerelief.geometry.normals import vertex_normals
+
+    return vertex_normals(result.vertices, result.model.triangles)
+
+
+def _skin_vertices(result: Reconstruction) -> NDArray[np.bool_]:
+    """(N,) plain skin that faces the camera."""
+    model = result.model
+    plain = model.face_vertices.copy()
+    for name in ("lips", "brows", "eyes"):
+        if name in model.regions:
+            plain &= ~model.regions[name]
+    return plain & (result.camera.to_camera(_normals(result))[:, 2] > 0.5)
+
+
+@dataclass(frozen=True)
+class IdentityAgreement:
+    """Two photos of each of several persons: does shape tell who is who?"""
+
+    persons: int
+    same_mm: float
+    """Mean distance of the neutral shapes of one person's two photos, root mean square over the face."""
+    different_mm: float
+    """The same between different persons."""
+    ratio: float
+    """different / same."""
+    rank1: float
+    """Share of first photos whose nearest second photo, by shape, is of the same person."""
+    rank1_coefficients: float
+    """The same by the cosine of identity coefficients."""
+
+
+def identity_agreement(measures: Sequence[FitMeasures], model: Any) -> IdentityAgreement | None:
+    """Over all persons with two photos; None where there are fewer than two such persons.
+
+    Neutral shapes in mm at the model's own size, which every photo shares, so no alignment is needed.
+    """
+    by_person: dict[str, list[FitMeasures]] = {}
+    for m in sorted(measures, key=lambda m: str(m.photo.file)):
+        by_person.setdefault(m.photo.person, []).append(m)
+    pairs = [found[:2] for found in by_person.values() if len(found) >= 2]
+    if len(pairs) < 2:
+        return None
+    basis = model.identity[model.face_vertices].reshape(-1, model.n_identity)
+    gram = (basis.T @ basis).astype(np.float64) / int(model.face_vertices.sum())
+    first, second = (np.stack([pair[k].identity for pair in pairs]).astype(np.float64) for k in (0, 1))
+    apart = first[:, None] - second[None]
+    distance = np.sqrt(np.maximum(np.einsum("ijk,kl,ijl->ij", apart, gram, apart), 0))
+    unit = [c / np.maximum(np.linalg.norm(c, axis=1, keepdims=True), 1e-9) for c in (first, second)]
+    cosine = unit[0] @ unit[1].T
+    own = np.arange(len(pairs))
+    same = float(distance[own, own].mean())
+    different = float(distance[~np.eye(len(pairs), dtype=bool)].mean())
+    return IdentityAgreement(
+        len(pairs),
+        same,
+        different,
+        different / max(same, 1e-9),
+        float((distance.argmin(axis=1) == own).mean()),
+        float((cosine.argmax(axis=1) == own).mean()),
+    )
+
+
+def tone_table(measures: Sequence[FitMeasures], groups: int = 4) -> list[dict[str, float]]:
+    """Photos in equal groups by the brightness of their skin, dark to light: mean tone, albedo and light."""
+    order = sorted(measures, key=lambda m: m.tone)
+    rows: list[dict[str, float]] = []
+    for part in np.array_split(np.arange(len(order)), min(groups, max(len(order), 1))):
+        members = [order[k] for k in part]
+        if members:
+            rows.append(
+                {"photos": float(len(members))}
+                | {
+                    name: float(np.mean([getattr(m, name) for m in members]))
+                    for name in ("tone", "albedo", "light")
+                }
+            )
+    return rows
+
+
+def light_share(measures: Sequence[FitMeasures]) -> float:
+    """Share of the differences in skin brightness that the fit takes for light: slope of log light on log
+    brightness; 0 would be right where all photos were lit alike."""
+    tone, light = (np.log([getattr(m, name) for m in measures]) for name in ("tone", "light"))
+    return float(np.polyfit(tone, light, 1)[0]) if len(measures) > 2 and tone.std() > 1e-6 else float("nan")
