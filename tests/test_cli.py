@@ -35,6 +35,7 @@ CONTRACT = {
     "face.mtl",
     "neutral.obj",
     "normals.png",
+    "photo.jpg",
     "preview.png",
     "texture.png",
 }

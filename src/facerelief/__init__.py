@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from facerelief.detection import detect_faces, read_image
     from facerelief.geometry import Mesh, WeakPerspective
     from facerelief.morphable import FaceModel, load_model, open_model, save_model
-    from facerelief.pipeline import Reconstruction, Reconstructor, ReconstructorConfig, reconstruct
+    from facerelief.pipeline import (
+        Reconstruction,
+        Reconstructor,
+        ReconstructorConfig,
+        load_reconstruction,
+        reconstruct,
+    )
+    from facerelief.synthesis import edit
 
 __all__ = [
     "FaceModel",
@@ -36,7 +43,9 @@ __all__ = [
     "WeakPerspective",
     "__version__",
     "detect_faces",
+    "edit",
     "load_model",
+    "load_reconstruction",
     "open_model",
     "read_image",
     "reconstruct",
@@ -52,7 +61,9 @@ _HOME = {
     "ReconstructorConfig": "pipeline",
     "WeakPerspective": "geometry",
     "detect_faces": "detection",
+    "edit": "synthesis",
     "load_model": "morphable",
+    "load_reconstruction": "pipeline",
     "open_model": "morphable",
     "read_image": "detection",
     "reconstruct": "pipeline",

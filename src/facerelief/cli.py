@@ -301,6 +301,103 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+# ---------------------------------------------------------------- edits
+
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")]
+
+
+@app.command()
+def edit(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FACE", help="A face folder made by reconstruct, such as out/photo/face0."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The picture to write: .png or .jpg.")
+    ],
+    yaw: Annotated[
+        float | None, typer.Option(metavar="DEG", help="Look to the picture's right, degrees; 0 is straight.")
+    ] = None,
+    pitch: Annotated[
+        float | None, typer.Option(metavar="DEG", help="Look down, degrees; 0 is straight.")
+    ] = None,
+    roll: Annotated[
+        float | None, typer.Option(metavar="DEG", help="Tilt counter-clockwise, degrees; 0 is upright.")
+    ] = None,
+    turn_yaw: Annotated[float, typer.Option(metavar="DEG", help="Add to the photo's yaw.")] = 0.0,
+    turn_pitch: Annotated[float, typer.Option(metavar="DEG", help="Add to the photo's pitch.")] = 0.0,
+    turn_roll: Annotated[float, typer.Option(metavar="DEG", help="Add to the photo's roll.")] = 0.0,
+    expression: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--expression",
+            "-e",
+            metavar="NAME=WEIGHT",
+            help="smile, frown, blink, open-mouth, surprise, ... or one of the model's own, such as jawOpen; "
+            "weight 0 to 1, 1 unless given. May be repeated.",
+        ),
+    ] = None,
+    neutral: Annotated[
+        bool, typer.Option("--neutral", help="Take the photo's own expression away first.")
+    ] = False,
+    light: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="from-left, from-right (of the picture), from-above, from-below, frontal, flat, or "
+            "rotate:DEG to turn the photo's own light to the right.",
+        ),
+    ] = None,
+    no_background: Annotated[bool, typer.Option("--no-background", help="Only the face, on black.")] = False,
+    model: Annotated[
+        str, typer.Option(metavar="open|FILE", help="The face model that the face was made with.")
+    ] = "open",
+    overwrite: _Overwrite = False,
+) -> None:
+    """Re-render a photo with another pose, expression and light; hair and background follow.
+
+    What is not given stays as in the photo. Angles up to 30 degrees from the photo's look best.
+    """
+    from facerelief.export.atomic import write_bytes
+    from facerelief.export.images import encode_jpeg, encode_png
+
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise typer.BadParameter(f"{out}: the picture's name ends in .png or .jpg")
+    _check_free(out, overwrite)
+    weights = dict(_named_weight(text) for text in expression or [])
+
+    from facerelief.pipeline import load_reconstruction
+    from facerelief.synthesis import edit as edited
+
+    face = load_reconstruction(folder, model)
+    wanted = {"yaw": yaw, "pitch": pitch, "roll": roll}
+    angles = {name: None if degrees is None else math.radians(degrees) for name, degrees in wanted.items()}
+    turn = (math.radians(turn_pitch), math.radians(turn_yaw), math.radians(turn_roll))
+    made = edited(
+        face,
+        **angles,
+        turn=turn,
+        expression=weights,
+        neutral=neutral,
+        light=light,
+        background=not no_background,
+    )
+    jpeg = out.suffix.lower() != ".png"
+    write_bytes(out, encode_jpeg(made.image, 97, full_color=True) if jpeg else encode_png(made.image))
+    c = made.camera
+    pose = " ".join(f"{n} {math.degrees(a):+.0f}" for n, a in zip(("pitch", "yaw", "roll"), c.vector[:3]))
+    _say(f"{out}: {made.image.shape[1]} x {made.image.shape[0]} px, {pose} deg")
+
+
+def _named_weight(text: str) -> tuple[str, float]:
+    """NAME=WEIGHT, or NAME for weight 1."""
+    name, equals, number = text.partition("=")
+    try:
+        return name.strip(), float(number) if equals else 1.0
+    except ValueError:
+        raise typer.BadParameter(f"--expression {text}: expected NAME=WEIGHT, such as smile=0.8") from None
+
+
 # ---------------------------------------------------------------- models
 
 
@@ -342,7 +439,6 @@ def _in_words(value: object) -> str:
 
 
 _OutModel = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The .npz file to write.")]
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")]
 
 
 @model_app.command()
@@ -459,10 +555,15 @@ def _observations(photos: Path, neutral: str) -> Observations:
 
 def _check_model_file(out: Path, overwrite: bool) -> None:
     """Say now, not after minutes of work, that the file cannot be written."""
-    from facerelief.export.atomic import write_bytes
-
     if out.suffix.lower() != ".npz":
         raise typer.BadParameter(f"{out}: a model file's name ends in .npz")
+    _check_free(out, overwrite)
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    """End the command where a file is there already or its folder cannot be written."""
+    from facerelief.export.atomic import write_bytes
+
     if out.is_dir() or (out.exists() and not overwrite):
         advice = "choose another name" if out.is_dir() else "choose another name or give --overwrite"
         _fail(f"{out}: already there; {advice}")

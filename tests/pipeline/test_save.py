@@ -30,6 +30,7 @@ CONTRACT = {
     "depth.npy",
     "depth_coarse.npy",
     "normals.png",
+    "photo.jpg",
     "texture.png",
     "preview.png",
 }

@@ -18,9 +18,15 @@ def encode_png(rgb: NDArray[Any], compression: int = 4) -> bytes:
     return _encode(".png", rgb, [cv2.IMWRITE_PNG_COMPRESSION, compression])
 
 
-def encode_jpeg(rgb: NDArray[Any], quality: int = 95) -> bytes:
-    """JPEG bytes of an (H, W, 3) RGB picture: uint8, or float in [0, 1]."""
-    return _encode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
+def encode_jpeg(rgb: NDArray[Any], quality: int = 95, *, full_color: bool = False) -> bytes:
+    """JPEG bytes of an (H, W, 3) RGB picture: uint8, or float in [0, 1].
+
+    full_color: keep colours at the picture's resolution (4:4:4); by default at half of it.
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    if full_color:
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return _encode(".jpg", rgb, options)
 
 
 def write_png(path: str | Path, rgb: NDArray[Any]) -> None:

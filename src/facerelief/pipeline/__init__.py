@@ -1,5 +1,6 @@
 """Pictures in, reconstructions out."""
 
+from facerelief.pipeline.load import load_reconstruction
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig, reconstruct
 from facerelief.pipeline.result import ColorPatch, DepthPatch, FitResiduals, Reconstruction
 
@@ -10,5 +11,6 @@ __all__ = [
     "Reconstruction",
     "Reconstructor",
     "ReconstructorConfig",
+    "load_reconstruction",
     "reconstruct",
 ]

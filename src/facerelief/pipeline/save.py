@@ -35,6 +35,8 @@ from facerelief.rendering.texture import complete_texture, sample_texture
 Float32 = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
+PHOTO = "photo.jpg"
+"""The upright picture, JPEG of quality 97 with colours at full resolution."""
 MARKER = "face.json"
 """The file that makes a folder recognisable as a saved face."""
 _MATERIAL = ObjMaterial("face.mtl", "texture.png")
@@ -49,9 +51,10 @@ def save(
     """Write everything about one face into a folder, whole or not at all.
 
     The files: face.json, coarse.obj, neutral.obj, face.mtl, face.glb, detail.ply, depth.npy,
-    depth_coarse.npy, normals.png, texture.png, preview.png. Where the method found no relief, detail.ply,
-    depth.npy and normals.png hold the model's surface and face.json says `relief: false`. A model without uv
-    gives vertex colours and no texture.png or face.mtl.
+    depth_coarse.npy, normals.png, texture.png, preview.png, photo.jpg. Where the method found no relief,
+    detail.ply, depth.npy and normals.png hold the model's surface and face.json says `relief: false`. A model
+    without uv gives vertex colours and no texture.png or face.mtl. photo.jpg is the whole upright picture, in
+    whose pixels everything is given; with it `load_reconstruction` needs nothing but the folder.
 
     Args:
         reconstruction: the face.
@@ -74,6 +77,7 @@ def save(
         detail = _write_maps(r, out)
         write_ply(out / "detail.ply", detail)
         write_png(out / "preview.png", preview(r, detail, colors))
+        write_bytes(out / PHOTO, encode_jpeg(r.image, 97, full_color=True))
     return folder
 
 

@@ -1,0 +1,16 @@
+"""Pictures made from photos: another pose, expression or light, with the background kept."""
+
+from facerelief.synthesis.edit import Editor, Rendering, edit
+from facerelief.synthesis.vocabulary import EXPRESSIONS, LIGHTS, EditError
+from facerelief.synthesis.warp import BackgroundWarp, WarpField
+
+__all__ = [
+    "EXPRESSIONS",
+    "LIGHTS",
+    "BackgroundWarp",
+    "EditError",
+    "Editor",
+    "Rendering",
+    "WarpField",
+    "edit",
+]

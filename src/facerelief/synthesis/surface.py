@@ -1,0 +1,195 @@
+"""The part of a face model that pictures are made of: skin of the face, eyes, and a mouth to look into.
+
+Models are hollow behind the lips. A curved sheet is hung between the rims of the mouth's opening, so that an
+open mouth shows an inside, and a photo's own teeth can be carried along where it shows some.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.morphable.model import FaceModel
+
+# NumPy's annotations widen float32 in mixed arithmetic: this name says what arrays hold, unchecked
+Float32 = NDArray[Any]
+Int32 = NDArray[np.int32]
+Bool = NDArray[np.bool_]
+
+SHEET_ROWS = 7
+"""Vertices of the mouth's sheet from the upper rim to the lower one."""
+_FEATHER_MM = 9.0
+"""Inside the face's outline, over this width the drawn face takes over from the warped picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSurface:
+    """What is drawn of a model. Vertices: the model's N, then M of the mouth's sheet."""
+
+    triangles: Int32
+    """(T, 3) skin and eyes first, the sheet's from `first_mouth` on."""
+    first_mouth: int
+    uv_triangles: Int32
+    """(T, 3) ids into the model's uv, or (0, 3) where it has none; the sheet's are 0."""
+    inset: Float32
+    """(N + M,) 0 at the outline of the face's skin, rising to 1 inside."""
+    drawn: Bool
+    """(N,) the model's vertices that are drawn."""
+    outline_mm: Float32
+    """(N,) distance to that outline on the average face, negative outside the drawn part."""
+    neighbours: tuple[Int32, Int32]
+    """(E,) and (E,) ids of the ends of each edge of the drawn surface, both ways."""
+    upper: Int32
+    """(K,) vertices of the mouth's upper rim, from image left to right; empty where there is no opening."""
+    lower: Int32
+    """(K,) those below them."""
+    lips: tuple[Int32, Int32]
+    """Vertices nearest to the inner lip line, above and below, at each of the K places."""
+
+    def extended(self, vertices: Float32) -> Float32:
+        """(N, 3) model vertices, mm -> (N + M, 3) with the sheet."""
+        if not len(self.upper):
+            return vertices
+        t = np.linspace(0, 1, SHEET_ROWS, dtype=np.float32)[None, :, None]
+        sheet = vertices[self.upper][:, None] * (1 - t) + vertices[self.lower][:, None] * t
+        sheet[:, :, 2] -= 8 * (t * (1 - t))[:, :, 0]  # a little inward, behind the lips
+        return np.concatenate([vertices, sheet.reshape(-1, 3)])
+
+    def mouth(self, vertices: Float32) -> Float32:
+        """(N + M, 3) for each vertex of the sheet: place across (-1..1), mm below the upper rim, mm between
+        the rims; 0 elsewhere."""
+        out = np.zeros((len(self.inset), 3), np.float32)
+        if len(self.upper):
+            gap = np.linalg.norm(vertices[self.upper] - vertices[self.lower], axis=1)
+            out[len(vertices) :] = np.stack(
+                np.broadcast_arrays(
+                    np.linspace(-1, 1, len(self.upper))[:, None],
+                    gap[:, None] * np.linspace(0, 1, SHEET_ROWS),
+                    gap[:, None],
+                ),
+                axis=-1,
+            ).reshape(-1, 3)
+        return out
+
+    def lip_gap(self, vertices: Float32) -> Float32:
+        """(K,) mm between the inner lip lines at each place across the mouth."""
+        above, below = self.lips
+        return np.linalg.norm(vertices[above] - vertices[below], axis=1).astype(np.float32)
+
+
+_KNOWN: WeakKeyDictionary[FaceModel, FaceSurface] = WeakKeyDictionary()
+
+
+def face_surface(model: FaceModel) -> FaceSurface:
+    """The drawn part of a model; found once for each model."""
+    if model not in _KNOWN:
+        _KNOWN[model] = _find(model)
+    return _KNOWN[model]
+
+
+def _find(model: FaceModel) -> FaceSurface:
+    from scipy.spatial import KDTree
+
+    none = np.zeros(model.n_vertices, bool)
+    eyes = model.regions.get("eyeballs", none)
+    drawn = model.face_vertices | eyes | model.regions.get("lips", none)
+    whole = model.triangles
+    kept = drawn[whole].all(axis=1)
+    triangles = whole[kept]
+    # the outline: drawn vertices that share a triangle with others
+    crossing = ~kept & drawn[whole].any(axis=1)
+    rim = np.unique(whole[crossing])
+    rim = rim[drawn[rim]]
+    distance = np.full(model.n_vertices, np.inf)
+    if len(rim):
+        distance = np.asarray(KDTree(model.mean[rim]).query(model.mean)[0])
+    x = np.clip(distance / _FEATHER_MM, 0, 1)
+    inset = np.where(drawn, x * x * (3 - 2 * x), 0.0)
+    inset[eyes] = 1.0
+
+    upper, lower = _mouth_rims(model)
+    sheet, lips = np.zeros((0, 3), np.int32), (upper, lower)
+    if len(upper):
+        ids = model.n_vertices + np.arange(len(upper) * SHEET_ROWS).reshape(-1, SHEET_ROWS)
+        a, b, c, d = ids[:-1, :-1].ravel(), ids[1:, :-1].ravel(), ids[:-1, 1:].ravel(), ids[1:, 1:].ravel()
+        sheet = np.concatenate([np.stack([a, c, d], axis=1), np.stack([a, d, b], axis=1)]).astype(np.int32)
+        inset = np.concatenate([inset, np.ones(ids.size)])
+        lips = _lip_lines(model, model.mean[upper][:, 0])
+    has_uv = len(model.uv) > 0 and len(model.uv_triangles) == len(whole)
+    uv_triangles = np.zeros((0, 3), np.int32)
+    if has_uv:
+        uv_triangles = np.concatenate([model.uv_triangles[kept], np.zeros_like(sheet)]).astype(np.int32)
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    edges = np.unique(np.concatenate([edges, edges[:, ::-1]]), axis=0)
+    return FaceSurface(
+        triangles=np.ascontiguousarray(np.concatenate([triangles, sheet]), np.int32),
+        first_mouth=len(triangles),
+        uv_triangles=np.ascontiguousarray(uv_triangles),
+        inset=inset.astype(np.float32),
+        drawn=drawn,
+        outline_mm=np.where(drawn, distance, -distance).astype(np.float32),
+        neighbours=(edges[:, 0].copy(), edges[:, 1].copy()),
+        upper=upper,
+        lower=lower,
+        lips=lips,
+    )
+
+
+def _mouth_rims(model: FaceModel) -> tuple[Int32, Int32]:
+    """Upper and lower rim of the opening behind the lips, paired from left to right."""
+    nothing = np.zeros(0, np.int32)
+    if "ibug68" not in model.landmarks:
+        return nothing, nothing
+    inner = model.landmarks["ibug68"].of(model.mean)[60:68]
+    t = model.triangles.astype(np.int64)
+    directed = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]])
+    key = directed.min(axis=1) * model.n_vertices + directed.max(axis=1)
+    _, first, count = np.unique(key, return_index=True, return_counts=True)
+    border = directed[first[count == 1]]
+    following = dict(border.tolist())
+    left = set(following)
+    width = float(np.ptp(inner[:, 0]))
+    while left:
+        start = min(left)
+        loop = [start]
+        left.discard(start)
+        while (after := following.get(loop[-1])) is not None and after in left:
+            loop.append(after)
+            left.discard(after)
+        points = model.mean[loop]
+        middle = (points.min(axis=0) + points.max(axis=0)) / 2
+        near = np.abs(middle[:2] - inner.mean(axis=0)[:2]).max() < 0.35 * width
+        if len(loop) >= 8 and near and 0.4 * width < np.ptp(points[:, 0]) < 1.6 * width:
+            return _split(np.array(loop), points)
+    return nothing, nothing
+
+
+def _split(loop: NDArray[np.intp], points: Float32) -> tuple[Int32, Int32]:
+    i, j = sorted((int(points[:, 0].argmin()), int(points[:, 0].argmax())))
+    one, two = np.arange(i, j + 1), np.r_[np.arange(j, len(loop)), np.arange(0, i + 1)]
+    chains = [part[np.argsort(points[part, 0], kind="stable")] for part in (one, two)]
+    upper, lower = sorted(chains, key=lambda part: -float(points[part, 1].mean()))
+    # the same places across on both
+    places = np.linspace(points[:, 0].min(), points[:, 0].max(), min(len(upper), len(lower)))
+    nearest = [part[np.abs(points[part, 0][:, None] - places).argmin(axis=0)] for part in (upper, lower)]
+    return loop[nearest[0]].astype(np.int32), loop[nearest[1]].astype(np.int32)
+
+
+def _lip_lines(model: FaceModel, places: NDArray[np.floating]) -> tuple[Int32, Int32]:
+    """Vertices nearest to the inner lip line's upper and lower half at each place across (mm)."""
+    from scipy.spatial import KDTree
+
+    points = model.landmarks["ibug68"].of(model.mean)
+    skin = np.flatnonzero(model.face_vertices | model.regions.get("lips", model.face_vertices))
+    tree = KDTree(model.mean[skin])
+    lines: list[Int32] = []
+    for ids in ([60, 61, 62, 63, 64], [60, 67, 66, 65, 64]):
+        line = points[ids]
+        order = np.argsort(line[:, 0])
+        at = np.stack([np.interp(places, line[order, 0], line[order, k]) for k in range(3)], axis=1)
+        lines.append(skin[np.asarray(tree.query(at)[1])].astype(np.int32))
+    return lines[0], lines[1]

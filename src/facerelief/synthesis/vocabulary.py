@@ -1,0 +1,155 @@
+"""Names for expressions and lights, and the errors for those that do not exist."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.errors import FacereliefError
+from facerelief.geometry.rotation import matrix_from_euler
+from facerelief.morphable.model import FaceModel
+from facerelief.rendering.lighting import ambient_light, directional_light, rotate_light, shade
+
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float32 = NDArray[Any]
+Float64 = NDArray[Any]
+
+
+class EditError(FacereliefError, ValueError):
+    """An edit that cannot be made: an unknown expression or light, a number out of range."""
+
+
+def _both(unit: str, weight: float) -> dict[str, float]:
+    return {f"{unit}Left": weight, f"{unit}Right": weight}
+
+
+EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
+    "smile": {**_both("mouthSmile", 1.0), **_both("cheekSquint", 0.45), **_both("mouthDimple", 0.2)},
+    "grin": {
+        **_both("mouthSmile", 1.0),
+        **_both("cheekSquint", 0.6),
+        **_both("mouthUpperUp", 0.5),
+        **_both("mouthLowerDown", 0.3),
+        "jawOpen": 0.08,
+    },
+    "frown": {**_both("mouthFrown", 1.0), **_both("browDown", 0.6)},
+    "sad": {
+        **_both("mouthFrown", 0.8),
+        "browInnerUp": 0.9,
+        "mouthShrugLower": 0.35,
+        **_both("eyeSquint", 0.2),
+    },
+    "angry": {
+        **_both("browDown", 1.0),
+        **_both("noseSneer", 0.45),
+        **_both("eyeSquint", 0.4),
+        **_both("mouthPress", 0.5),
+        **_both("mouthFrown", 0.3),
+    },
+    "surprise": {
+        "browInnerUp": 1.0,
+        **_both("browOuterUp", 0.9),
+        **_both("eyeWide", 0.9),
+        "jawOpen": 0.45,
+    },
+    "disgust": {**_both("noseSneer", 1.0), **_both("mouthUpperUp", 0.5), **_both("browDown", 0.5)},
+    "sneer": _both("noseSneer", 1.0),
+    "blink": _both("eyeBlink", 1.0),
+    "wink-left": {"eyeBlinkLeft": 1.0, "cheekSquintLeft": 0.5, "mouthSmileLeft": 0.2},
+    "wink-right": {"eyeBlinkRight": 1.0, "cheekSquintRight": 0.5, "mouthSmileRight": 0.2},
+    "squint": {**_both("eyeSquint", 1.0), **_both("cheekSquint", 0.5)},
+    "wide-eyes": _both("eyeWide", 1.0),
+    "raise-brows": {"browInnerUp": 1.0, **_both("browOuterUp", 1.0)},
+    "open-mouth": {"jawOpen": 0.7},
+    "pucker": {"mouthPucker": 1.0},
+    "kiss": {"mouthPucker": 1.0, "mouthFunnel": 0.3, **_both("eyeSquint", 0.2)},
+    "puff": {"cheekPuff": 1.0},
+}
+"""Friendly names: what each blendshape gets at weight 1. Left and right are the person's own."""
+
+LIGHTS: Mapping[str, tuple[float, float, float] | None] = {
+    "from-left": (-1.0, 0.25, 0.6),
+    "from-right": (1.0, 0.25, 0.6),
+    "from-above": (0.0, 1.0, 0.55),
+    "from-below": (0.0, -1.0, 0.55),
+    "frontal": (0.0, 0.15, 1.0),
+    "flat": None,
+}
+"""Direction from the face to the lamp in camera space (left is the picture's left); None for no direction."""
+_AMBIENT = 0.35
+"""Share of a named lamp's light that comes from all sides."""
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """What was perhaps meant."""
+    names = list(known)
+    lower = {n.lower(): n for n in names}
+    near = difflib.get_close_matches(name.lower(), list(lower), n=3, cutoff=0.5)
+    near += [n for n in lower if name and name.lower() in n and n not in near][:3]
+    shown = ", ".join(lower[n] for n in near[:4]) or ", ".join(names[:6]) + ", ..."
+    return f"did you mean {shown}?" if near else f"known are {shown}"
+
+
+def expression_changes(model: FaceModel, named: Mapping[str, float]) -> dict[int, float]:
+    """Index and weight of every expression that names and weights ask for; sums where several name the same.
+
+    named: names of the model's expressions or of `EXPRESSIONS`, with their weights. Raises EditError for
+    unknown names, and for weights that are not finite or outside the model's range.
+    """
+    index = {name: i for i, name in enumerate(model.expression_names)}
+    low, high = model.expression_bounds
+    out: dict[int, float] = {}
+    for name, weight in named.items():
+        if name not in index and name not in EXPRESSIONS:
+            groups = [n for n, parts in EXPRESSIONS.items() if all(p in index for p in parts)]
+            raise EditError(f"expression {name!r} is unknown; {_hint(name, [*groups, *index])}")
+        if not (math.isfinite(weight) and low <= weight <= high):
+            raise EditError(f"expression {name} has weight {weight:g}, expected {low:g} to {high:g}")
+        parts = {name: 1.0} if name in index else EXPRESSIONS[name]
+        missing = [part for part in parts if part not in index]
+        if missing:
+            raise EditError(
+                f"expression {name!r} needs {missing[0]}, which the model {model.name!r} has not; "
+                f"{_hint(name, index)}"
+            )
+        for part, share in parts.items():
+            out[index[part]] = out.get(index[part], 0.0) + share * weight
+    return {i: min(max(weight, low), high) for i, weight in out.items()}
+
+
+def named_light(name: str, own: ArrayLike, normals: ArrayLike) -> Float32:
+    """(9, 3) the light called `name`, as bright and of the same colour on the face as the photo's own.
+
+    name: one of `LIGHTS`, or rotate:DEG: the photo's own light turned about the vertical, to the picture's
+    right for DEG > 0. own (9, 3): the photo's light; normals (P, 3) in camera space: the face's, over which
+    brightness is compared. Raises EditError for other names.
+    """
+    given = np.asarray(own, dtype=np.float64)
+    if name.startswith("rotate:"):
+        try:
+            degrees = float(name.removeprefix("rotate:"))
+        except ValueError:
+            degrees = math.nan
+        if not math.isfinite(degrees):
+            raise EditError(
+                f"light {name!r}: expected rotate:DEG with a number of degrees, such as rotate:90"
+            )
+        light = np.asarray(rotate_light(given, matrix_from_euler(0.0, math.radians(degrees), 0.0)))
+    elif name in LIGHTS:
+        direction = LIGHTS[name]
+        light = ambient_light() if direction is None else directional_light(direction, 1 - _AMBIENT, _AMBIENT)
+    else:
+        raise EditError(
+            f"light {name!r} is unknown; expected {', '.join(LIGHTS)} or rotate:DEG, such as rotate:90"
+        )
+    n = np.asarray(normals, dtype=np.float64).reshape(-1, 3)
+    before, after = np.maximum(shade(n, given), 0.0), np.maximum(shade(n, light), 0.0)
+    gain = before.mean(axis=0) / np.maximum(after.mean(axis=0), 1e-3)
+    # the brightest parts must not burn out for the mean's sake
+    brightest = float(np.percentile(after * gain, 95)) / max(float(np.percentile(before, 95)), 1e-3)
+    return (light * (gain / max(brightest / 1.2, 1.0))).astype(np.float32)
