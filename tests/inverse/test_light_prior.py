@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from facerelief.inverse.light_prior import LightPrior
+from facerelief.rendering.lighting import shade
 
 PRIOR = LightPrior()
 
@@ -22,10 +23,23 @@ def grey(band_coefficient: int, size: float):
     return light
 
 
-def test_one_deviation_of_brightness_costs_one() -> None:
-    assert cost(grey(0, PRIOR.level)) == pytest.approx(1)
-    assert cost(grey(2, PRIOR.direction)) == pytest.approx(1)
-    assert cost(grey(7, 2 * PRIOR.direction)) == pytest.approx(4)
+def test_one_deviation_of_direction_costs_one() -> None:
+    """Of coefficients that leave the face's brightness as it is."""
+    assert cost(grey(7, PRIOR.direction)) == pytest.approx(1)
+    assert cost(grey(4, 2 * PRIOR.direction)) == pytest.approx(4)
+
+
+def test_brightness_costs_by_what_the_face_gets() -> None:
+    """Even light and light from the front brighten alike; one from below instead of above changes nothing."""
+    rng = np.random.default_rng(2)
+    z = np.sqrt(rng.random(200_000))  # normals by projected area
+    angle = rng.uniform(0, 2 * np.pi, len(z))
+    normals = np.column_stack([np.sqrt(1 - z * z) * np.cos(angle), np.sqrt(1 - z * z) * np.sin(angle), z])
+    for k in range(9):
+        light = grey(k, 0.1)
+        brighter = shade(normals, light)[:, 0].mean()
+        expected = (brighter / PRIOR.level) ** 2 + (0.1 / PRIOR.direction) ** 2
+        assert cost(light) == pytest.approx(expected, rel=0.02)
 
 
 def test_colour_costs_more_than_brightness() -> None:
@@ -43,11 +57,11 @@ def test_no_channel_is_favoured() -> None:
 
 def test_mirrored_light_costs_the_same() -> None:
     rng = np.random.default_rng(1)
+    prior_mean = PRIOR.mean().reshape(3, 9)
     light = rng.normal(0, 0.1, (9, 3))
     odd_in_x = np.array([1, 1, 1, -1, -1, 1, 1, -1, 1.0])[:, None]
     assert cost(light * odd_in_x) == pytest.approx(cost(light))
-    mean = PRIOR.mean().reshape(3, 9)
-    assert np.allclose(mean * odd_in_x.T, mean)
+    assert np.allclose(prior_mean * odd_in_x.T, prior_mean)
 
 
 def test_precision_is_positive_definite() -> None:

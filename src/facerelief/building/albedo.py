@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from facerelief.errors import ModelError
 from facerelief.geometry.normals import vertex_normals
 from facerelief.inverse.landmark_fit import FaceState
-from facerelief.inverse.light_prior import LightPrior
+from facerelief.inverse.light_prior import N_LIGHT, LightPrior
 from facerelief.inverse.photometric import image_level
 from facerelief.inverse.solver import single_thread
 from facerelief.morphable.model import FaceModel
@@ -170,8 +170,8 @@ class AlbedoLearner:
         with single_thread():
             for round_ in range(self.config.rounds):
                 self.find_lights()
+                self.progress(f"albedo round {round_ + 1} of {self.config.rounds}, before: {self.rms():.4f}")
                 self.analyse()
-                self.progress(f"albedo round {round_ + 1} of {self.config.rounds}: rms {self.rms():.4f}")
         return self.statistics
 
     def find_lights(self) -> None:
@@ -193,7 +193,7 @@ class AlbedoLearner:
     ) -> tuple[Float64, Float64]:
         """(27,) light and (A,) albedo coefficients of one photo under the present model.
 
-        Minimises the robust mean squared colour difference with both priors, in turns, on about 1,500
+        Minimises the robust mean squared colour difference with both priors by Gauss-Newton, on about 1,500
         vertices.
         """
         prior, mean_light = self.config.prior.precision(), self.config.prior.mean()
@@ -211,28 +211,28 @@ class AlbedoLearner:
         mean = self.statistics.mean[use].astype(np.float64)
         basis = self.statistics.components[use].astype(np.float64)
         reg = self.config.regularisation
-        albedo = mean
-        robust = np.ones(len(use))
+        free = slice(count, None) if not fixed_light else slice(0, 0)
+        rows = np.zeros((len(use), 3, count + N_LIGHT))
         for _ in range(rounds):
-            w = weight * robust
-            if not fixed_light:
-                matrix, right = reg * prior, reg * prior @ mean_light
-                for c in range(3):
-                    rows = albedo[:, c : c + 1] * harmonics
-                    block = slice(9 * c, 9 * c + 9)
-                    matrix[block, block] += rows.T @ (w[:, None] * rows) / 3
-                    right[block] += rows.T @ (w * color[:, c]) / 3
-                light = np.linalg.solve(matrix, right)
-            shading = harmonics @ light.reshape(3, 9).T
-            if count:
-                rows = (basis * shading[:, :, None]).reshape(-1, count)
-                w3 = np.repeat(w / 3, 3)
-                target = (color - mean * shading).reshape(-1)
-                matrix = rows.T @ (w3[:, None] * rows) + reg * np.eye(count)
-                coefficients = np.linalg.solve(matrix, rows.T @ (w3 * target))
-                albedo = mean + basis @ coefficients
-            residual = ((albedo * shading - color) ** 2).mean(axis=1)
-            robust = 1 / (1 + residual / self.config.robust**2) ** 2
+            # both at once: in turns, light would take what albedo explains as well
+            albedo, shading = mean + basis @ coefficients, harmonics @ light.reshape(3, 9).T
+            residual = albedo * shading - color
+            robust = 1 / (1 + (residual**2).mean(axis=1) / self.config.robust**2) ** 2
+            rows[:, :, :count] = basis * shading[:, :, None]
+            for c in range(3):
+                rows[:, c, count + 9 * c : count + 9 * c + 9] = albedo[:, c : c + 1] * harmonics
+            w3 = np.repeat(weight * robust / 3, 3)
+            flat = rows.reshape(-1, count + N_LIGHT)
+            matrix = flat.T @ (w3[:, None] * flat)
+            gradient = flat.T @ (w3 * residual.reshape(-1))
+            matrix[np.arange(count), np.arange(count)] += reg
+            gradient[:count] += reg * coefficients
+            matrix[count:, count:] += reg * prior
+            gradient[count:] += reg * prior @ (light - mean_light)
+            moving = np.r_[0:count, np.arange(count + N_LIGHT)[free]]
+            step = np.zeros(count + N_LIGHT)
+            step[moving] = -np.linalg.solve(matrix[np.ix_(moving, moving)], gradient[moving])
+            coefficients, light = coefficients + step[:count], light + step[count:]
         return light, coefficients
 
     def _shared_light(self, members: Sequence[int]) -> Float64:
@@ -299,12 +299,20 @@ class AlbedoLearner:
             residual = ((albedo - rebuilt) ** 2).mean(axis=2)
             trust = (weight / (1 + residual / self.config.robust**2) ** 2)[:, :, None]
             filled = trust * albedo + (1 - trust) * rebuilt
-            sizes = (scale * np.sqrt(shrink) / np.sqrt(size)).astype(np.float32)
+            sizes = scale * np.sqrt(shrink) / np.sqrt(size)
+            sizes = np.maximum(sizes, self._studio_deviation(scores)).astype(np.float32)
             components = (directions * sizes[:, None]).T.reshape(-1, 3, count) / metric[:, :, None]
         mean, components = self._level_mean(mean, components)
         self.statistics = AlbedoStatistics(
             mean.astype(np.float32), _signed(components).astype(np.float32), len(self.persons)
         )
+
+    def _studio_deviation(self, scores: Float64) -> Float64:
+        """(A,) root mean square score of those persons whose skin tone is known from their studio's light;
+        elsewhere light has taken a part of it. scores (2 P, A), mirror images last."""
+        known = {photo.person for photo in self.photos if photo.studio}
+        use = np.array([person in known for person in self.persons] * 2)
+        return np.sqrt((scores[use] ** 2).mean(axis=0)) if use.sum() >= 40 else np.zeros(scores.shape[1])
 
     def _completed(self, albedo: Float32, weight: Float32, mean: Float32) -> Float32:
         """(P, F, 3) unseen vertices from the mirrored side, else the mean in the person's tone."""
@@ -339,14 +347,13 @@ class AlbedoLearner:
         return mean / factor[:, None], components / factor[:, None, None]
 
     def rms(self) -> float:
-        """Root mean square colour residual over all photos' seen vertices, under the present model."""
+        """Robust root mean square colour residual over all photos' seen vertices, with the lights and
+        coefficients found last."""
         total = number = 0.0
         for k, photo in enumerate(self.photos):
-            light, coefficients = self.lights[k], self.coefficients[k]
-            if coefficients.shape != self.statistics.components.shape[2:]:
-                light, coefficients = self.explain(photo, light, fixed_light=bool(photo.studio))
-            error, weight = self.residual(photo, light, coefficients)
-            total, number = total + float((weight * error**2).sum()), number + float(weight.sum())
+            error, weight = self.residual(photo, self.lights[k], self.coefficients[k])
+            cost = error**2 / (1 + (error / self.config.robust) ** 2)
+            total, number = total + float((weight * cost).sum()), number + float(weight.sum())
         return float(np.sqrt(total / max(number, 1e-9)))
 
     def residual(self, photo: Skin, light: Float64, coefficients: Float64) -> tuple[Float64, Float64]:

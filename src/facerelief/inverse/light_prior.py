@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.rendering.lighting import BAND
+from facerelief.rendering.lighting import K0, K1, K2
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
 Float64 = NDArray[Any]
@@ -26,19 +26,24 @@ faces the camera. About the mean over 500 studio portraits."""
 _MIX = np.array([[1, 1, 1], [2, -1, -1], [0, 1, -1]]) / np.sqrt([[3.0], [6.0], [2.0]])
 
 
+# basis averaged over the directions that a surface seen from the front shows, by projected area: what a light
+# gives to a face on the whole (E z = 2/3, E z^2 = 1/2)
+_ON_FACE = np.array([K0, 0, K1 * 2 / 3, 0, 0, 0, K2 / (2 * np.sqrt(3)) * 0.5, 0, 0])
+
+
 @dataclass(frozen=True)
 class LightPrior:
     """Standard deviations of light, as shares of full light."""
 
-    level: float = 0.10
-    """Of brightness. Skin tone and brightness cannot be told apart by a face alone: less of this reads a dark
-    picture as dark skin, more reads dark skin as a dark picture."""
+    level: float = 0.05
+    """Of the brightness a face gets on the whole. Skin tone and brightness cannot be told apart by a face
+    alone: less of this reads a dark picture as dark skin, more reads dark skin as a dark picture."""
     direction: float = 0.20
-    """Of the uneven parts (bands 1 and 2) of the grey light."""
-    colour: float = 0.05
-    """Of the even part's colour differences."""
+    """Of each coefficient of the grey light."""
+    colour: float = 0.04
+    """Of the colour differences a face gets on the whole."""
     colour_direction: float = 0.04
-    """Of the uneven parts' colour differences."""
+    """Of each coefficient's colour differences."""
 
     def mean(self) -> Float64:
         """(27,) the usual light."""
@@ -46,12 +51,11 @@ class LightPrior:
 
     def precision(self) -> Float64:
         """(27, 27) inverse covariance."""
-        band = np.array(BAND)
-        grey = np.where(band == 0, self.level, self.direction)
-        tint = np.where(band == 0, self.colour, self.colour_direction)
         out = np.zeros((N_LIGHT, N_LIGHT))
-        for row, deviation in zip(_MIX, (grey, tint, tint)):
+        whole = np.outer(_ON_FACE, _ON_FACE)
+        for k, row in enumerate(_MIX):
+            each, on_face = (self.direction, self.level) if k == 0 else (self.colour_direction, self.colour)
             # a grey light of size g has g in each channel, that is root 3 g along the first row
-            size = deviation * np.sqrt(3.0)
-            out += np.kron(np.outer(row, row), np.diag(1.0 / size**2))
+            block = (np.eye(9) / each**2 + whole / on_face**2) / 3.0
+            out += np.kron(np.outer(row, row), block)
         return out
