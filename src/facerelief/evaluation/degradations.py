@@ -20,7 +20,7 @@ Degradation = Callable[[Image, NDArray[np.floating], np.random.Generator], Image
 
 GELS = {
     "red": (1.0, 0.28, 0.25),
-    "green": (0.35, 1.0, 0.35),
+    "green": (0.45, 1.0, 0.45),
     "blue": (0.28, 0.38, 1.0),
     "sodium": (1.0, 0.62, 0.12),
 }
@@ -226,3 +226,15 @@ DEGRADATIONS: Mapping[str, Degradation] = {
     "dark glasses": dark_glasses,
 }
 """Name -> what it does to a picture."""
+
+CAUSES: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("grey", "sepia"), ("is grey",)),
+    "over-exposed": ("over-exposed",),
+    "dark": ("very dark",),
+    **{f"{name} light": ("coloured",) for name in GELS},
+    **dict.fromkeys((name for name in DEGRADATIONS if name.startswith("shadow")), ("shadow",)),
+    **dict.fromkeys((name for name in DEGRADATIONS if name.startswith("mask")), ("covered",)),
+    **dict.fromkeys(("scarf", "hand", "dark glasses"), ("covered",)),
+    "hair": ("covered", "hair"),
+}
+"""Name -> words of which a warning that names the cause has one."""

@@ -61,6 +61,8 @@ class Conditions:
     cast: float = 0.0
     """How far the face's colour, on either half, lies outside what skin of any kind shows in ordinary light;
     natural logarithm of channel ratios."""
+    turned: float = 0.0
+    """Absolute yaw, radians."""
     direction: float = 0.0
     """Uneven over even part of the fitted light (bands 1 and 0); about 0.6 for one lamp alone."""
     unexplained: float = 0.0
@@ -79,8 +81,10 @@ class Conditions:
     eyes_darker: float = 0.0
     """How much darker the eye region is than the whole face, natural logarithm."""
     mouth: float = 1.0
-    """Correlation of the mouth region with the model's: mean of brightness and, in pictures that show it, of
-    redness."""
+    """Correlation of the mouth region with the model's after what varies slowly is taken away: mean of
+    brightness and, in pictures that show it, of redness."""
+    mouth_contrast: float = 1.0
+    """Standard deviation of the mouth region's brightness, natural logarithm, likewise; 0 for plain cloth."""
 
 
 def measure_conditions(
@@ -94,13 +98,15 @@ def measure_conditions(
     seen = _look(model, image, state, appearance)
     if seen is None:
         return Conditions()
+    colour = _colour(seen)
     found: dict[str, Any] = {
         "pixels": len(seen.color),
+        "turned": abs(state.camera.yaw),
         **_exposure(seen),
-        **_colour(seen),
+        **colour,
         **_light(seen, appearance),
         **_edges(seen),
-        **_features(seen, places(model)),
+        **_features(seen, places(model), colour["chroma"]),
     }
     return replace(Conditions(), **{name: value for name, value in found.items() if np.isfinite(value)})
 
@@ -241,23 +247,24 @@ def _edges(seen: _Seen) -> dict[str, float]:
     mean = total / np.maximum(count, 1)
     contrast = np.where(usable, mean[:, :, 0] - mean[:, :, 1], np.nan)
     length = usable.sum(axis=1)
-    best, at = 0.0, -1
-    for i in np.flatnonzero(length >= 6):
-        along = contrast[i][usable[i]]
-        along = np.sort(along * np.sign(np.median(along)))
-        weak = float(along[int(0.3 * len(along))])
-        if weak > best:
-            best, at = weak, int(i)
-    if at < 0:
+    if not (length >= 6).any():
         return {}
-    side = int(np.nanmedian(contrast[at]) > 0)
-    ahead = _ahead()[at]
-    dark, light = (ahead < 0, ahead > 0) if side else (ahead > 0, ahead < 0)
+    # most of the line must be an edge: the contrast that seven tenths of its length exceed
+    sign = np.where(np.nansum(contrast, axis=1) < 0, -1.0, 1.0)
+    ordered = np.sort(contrast * sign[:, None], axis=1)  # what is not known comes last
+    weak = np.take_along_axis(ordered, np.minimum(3 * length // 10, _SLOTS - 1)[:, None], axis=1)[:, 0]
+    weak = np.where(length >= 6, weak, -np.inf)
+    at = int(weak.argmax())
+    best = max(float(weak[at]), 0.0)
+    ahead = _ahead()[at] * sign[at]
+    dark, light = ahead < 0, ahead > 0
     dark, light = dark & known, light & known
     if not (dark.any() and light.any()):
         return {"edge": best}
     between = 0.5 * (np.median(value[dark]) + np.median(value[light]))
-    texture = np.sqrt(np.maximum(values[:, 2] - values[:, 1] ** 2, 0.0)) / (values[:, 1] + 0.01)
+    # less the camera's noise, which is the greater part of what dark skin shows
+    variance = np.maximum(values[:, 2] - values[:, 1] ** 2 - (1.5 / 255) ** 2, 0.0)
+    texture = np.sqrt(variance) / (values[:, 1] + 0.01)
     return {
         "edge": best,
         "shaded": float((dark & (value < between)).sum() / known.sum()),
@@ -265,7 +272,7 @@ def _edges(seen: _Seen) -> dict[str, float]:
     }
 
 
-def _features(seen: _Seen, where: Places) -> dict[str, float]:
+def _features(seen: _Seen, where: Places, chroma: float) -> dict[str, float]:
     """Whether eyes and mouth look like eyes and mouth."""
     x, y = seen.place.T
     luminance, drawn = seen.color @ LUMINANCE, np.maximum(seen.drawn @ LUMINANCE, 0.0)
@@ -281,14 +288,18 @@ def _features(seen: _Seen, where: Places) -> dict[str, float]:
             np.log((np.median(luminance) + 0.01) / (np.median(luminance[eyes]) + 0.01))
         )
     if mouth.sum() >= FEWEST // 2 and washed[mouth].mean() < 0.3:
-        shape = _correlation(np.log(luminance[mouth] + 0.02), np.log(drawn[mouth] + 0.02))
-        redness = [
-            np.log((c[:, 0] + 0.02) / (c[:, 1] + 0.02))
+        # light and beards change slowly over the region, lips do not
+        across, up = x[mouth] / 20, down[mouth] / 20
+        slow = np.stack([np.ones_like(up), across, up, across * across, across * up, up * up], axis=1)
+        looks = [
+            np.stack([np.log(c @ LUMINANCE + 0.02), np.log((c[:, 0] + 0.02) / (c[:, 1] + 0.02))], axis=1)
             for c in (seen.color[mouth], np.maximum(seen.drawn[mouth], 0.0))
         ]
+        observed, expected = (v - slow @ np.linalg.lstsq(slow, v, rcond=None)[0] for v in looks)
+        bright, red = (_correlation(observed[:, k], expected[:, k]) for k in (0, 1))
         # redness cannot be told in grey and one-coloured pictures
-        tells = _colour(seen)["chroma"] > 0.015
-        found["mouth"] = 0.5 * (shape + _correlation(*redness)) if tells else shape
+        found["mouth"] = 0.5 * (bright + red) if chroma > 0.015 else bright
+        found["mouth_contrast"] = float(observed[:, 0].std())
     return found
 
 

@@ -29,53 +29,66 @@ def rising(value: float, start: float, full: float) -> float:
     return t * t * (3.0 - 2.0 * t)
 
 
-def causes(seen: Conditions) -> tuple[Cause, ...]:
+def causes(seen: Conditions, score: float = 0.9) -> tuple[Cause, ...]:
     """All causes the picture may give, of whatever strength.
 
-    Thresholds come from ordinary portraits, of which nearly all must pass, beside the same ones degraded:
+    score: the face detector's, which is lower for covered mouths but not for bearded ones. Thresholds lie
+    between ordinary portraits, nearly all of which must pass, and the same ones degraded;
     `benchmarks/conditions.py` counts both.
     """
     if not seen.pixels:
         return (Cause(1.0, 0.8, "hardly any skin can be seen: the face is a guess"),)
-    # grey says nothing where everything is white or black
+    # white and black pixels are grey too, and have a warning of their own
     plain = rising(seen.chroma, 0.018, 0.006) * (1.0 - rising(seen.clipped, 0.2, 0.5))
-    line = rising(seen.edge, 0.45, 0.85)
-    hairy = rising(seen.grain, 1.4, 2.4)
-    blind = rising(seen.eyes_darker, 0.4, 1.2) * rising(seen.eyes, 0.45, 0.05)
-    mute = rising(seen.mouth, 0.45, 0.05)
+    blind = rising(seen.eyes_darker, 0.25, 0.85) * rising(seen.eyes, 0.35, 0.10)
+    # glasses, masks and shadows have edges, and much lowers the score: each must leave the others alone
+    hard = rising(seen.edge, 0.75, 1.0) * rising(seen.shaded, 0.14, 0.26) * (1.0 - blind)
+    dark = rising(seen.brightness, 0.28, 0.08)
+    cast = rising(seen.cast, 0.0, 0.4)
+    doubt = 3.0 * float(np.clip(score - 0.9, -0.1, 0.1)) * (1.0 - blind) * (1.0 - max(dark, cast))
+    # from the side a mouth looks like little, and cheeks end in edges of their own
+    front = 1.0 - 0.6 * rising(seen.turned, 0.35, 0.65)
+    flat = 4.0 * min(seen.mouth_contrast - 0.1, 0.0)
+    gaudy = -0.2 * rising(seen.chroma, 0.12, 0.22)
+    mute = rising(seen.mouth + doubt + flat + gaudy, 0.35, -0.08) * (1.0 - hard) * front
+    line = rising(seen.edge, 0.42, 0.82) * rising(seen.shaded, 0.14, 0.26) * front
+    line *= (1.0 - blind) * (1.0 - mute)
+    hairy = rising(seen.grain, 1.4, 3.0)
+    share = f"{100 * seen.shaded:.0f} % of the face"
+    if hairy > 0.75:
+        dark_side = f"about {share} looks covered (hair, hand): its shape there is a guess"
+    else:
+        what = "strong shadow" if hairy < 0.25 else "strong shadow, or hair,"
+        dark_side = f"{what} over {share}: relief there and along its edge may be wrong; use softer light"
+    odd = rising(seen.unexplained, 0.4, 0.65) * (1.0 - max(line, blind, mute))
     return (
         Cause(plain, 0.1, "the picture is grey or toned: skin colour is a guess"),
         Cause(
-            rising(seen.clipped, 0.0, 0.3),
+            rising(seen.clipped, 0.0, 0.2),
             0.8,
             f"the face is over-exposed ({100 * seen.clipped:.0f} % of it is white): it shows no relief there;"
             " take the picture with less exposure",
         ),
         Cause(
-            rising(seen.brightness, 0.3, 0.1),
+            dark,
             0.5,
             f"the face is very dark (brightness {100 * seen.brightness:.0f} %): it shows little relief;"
             " take the picture with more light",
         ),
         Cause(
-            rising(seen.cast, 0.0, 0.4),
+            cast,
             0.3,
             "the light is strongly coloured: skin colour is a guess; white light gives a better one",
         ),
-        Cause(
-            line * (1.0 - hairy),
-            0.4,
-            f"strong shadow over {100 * seen.shaded:.0f} % of the face: relief there and along its edge may"
-            " be wrong; use softer light",
-        ),
-        Cause(
-            line * hairy,
-            0.5,
-            f"about {100 * seen.shaded:.0f} % of the face looks covered (hair, hand): its shape there is a"
-            " guess",
-        ),
+        Cause(line, 0.4 + 0.1 * hairy, dark_side),
         Cause(blind, 0.5, "the eyes look covered (dark glasses, hair): their shape is a guess"),
         Cause(mute, 0.5, "mouth and chin look covered (mask, hand, scarf): their shape is a guess"),
+        Cause(
+            odd,
+            0.5,
+            f"{100 * seen.unexplained:.0f} % of the face looks unlike skin in any light: it may be covered,"
+            " or no face",
+        ),
     )
 
 
@@ -85,7 +98,7 @@ def confidence(face: DetectedFace, fit: InverseFit, seen: Conditions) -> float:
     spread_mm = fit.photometric.landmark_rms_px / fit.state.camera.scale
     agreement = 1.0 / (1.0 + (spread_mm / 4.0) ** 4)
     value = face.confidence * face.landmark_confidence * agreement * (1.0 - 0.5 * face.outside)
-    for cause in causes(seen):
+    for cause in causes(seen, face.confidence):
         value *= 1.0 - cause.loss * cause.strength
     return float(np.clip(np.nan_to_num(value), 0.0, 1.0))
 
@@ -95,6 +108,8 @@ def warnings_about(face: DetectedFace, fit: InverseFit, seen: Conditions) -> tup
     found: list[str] = []
     if face.truncated:
         found.append(f"the picture's frame cuts the face ({100 * face.outside:.0f} % of it lies outside)")
+    if face.confidence * face.landmark_confidence < 0.65:
+        found.append("this hardly looks like a whole face: it may be cut, covered, or no face")
     if face.size < 60:
         found.append(f"the face is small ({face.size:.0f} px); 100 px or more give a better shape")
     yaw = float(np.degrees(fit.state.camera.yaw))
@@ -102,5 +117,5 @@ def warnings_about(face: DetectedFace, fit: InverseFit, seen: Conditions) -> tup
         found.append(f"the face is turned far ({yaw:.0f} degrees): its hidden side is a guess")
     if fit.photometric.landmark_rms_px / fit.state.camera.scale > 4.0:
         found.append("model and landmarks disagree: the face may be covered, or no face")
-    found += [cause.warning for cause in causes(seen) if cause.strength >= 0.5]
+    found += [cause.warning for cause in causes(seen, face.confidence) if cause.strength >= 0.5]
     return tuple(found)
