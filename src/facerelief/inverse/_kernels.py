@@ -54,54 +54,70 @@ def shade_slopes(p, q, light, shading, jacobian):
 
 
 @kernel
-def separate(detail, gain, jacobian, noise, skin, slope, mask, adapt, out):
+def band_statistics(band, jacobian, noise, skin, mask, out):
+    """Per pixel what tells how strong albedo detail is in a band of log colour; out (h, w, 3) is overwritten.
+
+    band (h, w, 3); jacobian (h, w, 3, 2) of log shading by slopes; noise (h, w, 3) variances; skin (3, 3)
+    covariance of albedo detail. With N = diag(noise) and P = (jacobian jacobian^T + N)^-1, which nearly
+    projects shading away: q^T P q, its mean from noise alone, and what detail of covariance skin adds to it.
+    """
+    m, inverse = np.empty((3, 3)), np.empty((3, 3))
+    for i in range(band.shape[0]):
+        for j in range(band.shape[1]):
+            for k in range(3):
+                out[i, j, k] = 0.0
+            if not mask[i, j]:
+                continue
+            for c in range(3):
+                for e in range(3):
+                    m[c, e] = (
+                        np.float64(jacobian[i, j, c, 0]) * jacobian[i, j, e, 0]
+                        + np.float64(jacobian[i, j, c, 1]) * jacobian[i, j, e, 1]
+                    )
+                m[c, c] += noise[i, j, c]
+            _inverse(m, inverse)
+            for c in range(3):
+                # a clipped channel's variance stands for "unknown": it has no noise to expect
+                out[i, j, 1] += inverse[c, c] * min(noise[i, j, c], 0.1)
+                for e in range(3):
+                    out[i, j, 0] += inverse[c, e] * np.float64(band[i, j, c]) * band[i, j, e]
+                    out[i, j, 2] += inverse[c, e] * skin[c, e]
+
+
+@kernel
+def separate(band, strength, slope, jacobian, noise, skin, mask, out):
     """The part of a band of log colour that albedo detail explains; out (h, w, 3) is overwritten.
 
-    detail (h, w, 3) the band; gain (h, w) local factor on the albedo covariance skin (3, 3); jacobian (h, w,
-    3, 2) of log shading by slopes, whose prior deviation is slope; noise (h, w, 3) variances. Best linear
-    unbiased-like estimate skin (skin + shading + noise)^-1 detail. With adapt True, out[..., 0] instead
-    receives the local estimate of gain: what the colours' part that shading cannot make leaves over noise.
+    As `band_statistics`, with the local strength (h, w) of the detail, a factor on skin, and the variance
+    of slopes: A (A + slope S + N)^-1 band with A = strength skin, the best linear estimate.
     """
-    m, inverse, a = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
+    m, inverse = np.empty((3, 3)), np.empty((3, 3))
     v = np.empty(3)
-    for i in range(detail.shape[0]):
-        for j in range(detail.shape[1]):
+    for i in range(band.shape[0]):
+        for j in range(band.shape[1]):
             for c in range(3):
                 out[i, j, c] = 0.0
             if not mask[i, j]:
                 continue
-            g = np.float64(gain[i, j])
+            g = np.float64(strength[i, j])
             for c in range(3):
                 for e in range(3):
-                    a[c, e] = g * skin[c, e]
                     shading = (
                         np.float64(jacobian[i, j, c, 0]) * jacobian[i, j, e, 0]
                         + np.float64(jacobian[i, j, c, 1]) * jacobian[i, j, e, 1]
                     )
-                    m[c, e] = slope * slope * shading
-                    if not adapt:
-                        m[c, e] += a[c, e]
+                    m[c, e] = g * skin[c, e] + slope * shading
                 m[c, c] += noise[i, j, c]
             _inverse(m, inverse)
             for c in range(3):
                 v[c] = 0.0
                 for e in range(3):
-                    v[c] += inverse[c, e] * detail[i, j, e]
-            if adapt:
-                # E[q^T m^-1 q] = trace(m^-1 (g skin + m)); shading's share is taken as given
-                energy, trace = 0.0, 0.0
-                for c in range(3):
-                    energy += v[c] * detail[i, j, c]
-                    for e in range(3):
-                        trace += inverse[c, e] * skin[c, e]
-                out[i, j, 0] = energy
-                out[i, j, 1] = trace
-            else:
-                for c in range(3):
-                    total = 0.0
-                    for e in range(3):
-                        total += a[c, e] * v[e]
-                    out[i, j, c] = total
+                    v[c] += inverse[c, e] * band[i, j, e]
+            for c in range(3):
+                total = 0.0
+                for e in range(3):
+                    total += skin[c, e] * v[e]
+                out[i, j, c] = g * total
 
 
 @kernel
@@ -117,8 +133,8 @@ def _inverse(m, out):
 
 
 @kernel
-def precision(noise, skin, spread, detail, mask, out):
-    """out (h, w, 6): xx xy xz yy yz zz of (skin + spread a a^T + noise)^-1, 0 off the mask; a is detail."""
+def precision(noise, skin, spread, detail, strength, mask, out):
+    """out (h, w, 6): xx xy xz yy yz zz of (strength skin + spread a a^T + noise)^-1; a is detail."""
     m, inverse = np.empty((3, 3)), np.empty((3, 3))
     for i in range(noise.shape[0]):
         for j in range(noise.shape[1]):
@@ -128,7 +144,9 @@ def precision(noise, skin, spread, detail, mask, out):
                 continue
             for c in range(3):
                 for e in range(3):
-                    m[c, e] = skin[c, e] + spread * np.float64(detail[i, j, c]) * detail[i, j, e]
+                    m[c, e] = (
+                        strength[i, j] * skin[c, e] + spread * np.float64(detail[i, j, c]) * detail[i, j, e]
+                    )
                 m[c, c] += noise[i, j, c]
             _inverse(m, inverse)
             out[i, j, 0], out[i, j, 1], out[i, j, 2] = inverse[0, 0], inverse[0, 1], inverse[0, 2]

@@ -4,7 +4,9 @@ The unknown is a displacement d of the depth map along camera z, z = depth + d (
 
     E(d) = mean rho(r^T C^-1 r) + mu1 mean d^2 + mu2 mean |Laplacian d|
 
-with lengths in mm, so that the weights mean the same at every resolution. r (3,) is the relative difference
+with lengths in mm, so that the weights mean the same at every resolution. Both regularisers look at root
+mean squares over a few mm and grow slowly: skin is flat with folds here and there. r (3,) is the relative
+difference
 of the picture and albedo * (H(n) light), n ~ (-dz/dx, -dz/dy, 1); rho is Geman-McClure. C holds what else
 changes colours: camera noise, and skin detail that the parametric albedo lacks (freckles, blotches, hairs),
 which changes blue and green more than red, while shading changes all channels alike. For the same reason the
@@ -37,39 +39,56 @@ SKIN_DETAIL = ((0.00045, 0.00060, 0.00060), (0.00060, 0.00110, 0.00108), (0.0006
 
 @dataclass(frozen=True)
 class ReliefConfig:
-    """Weights and schedule of shape from shading."""
+    """Weights and schedule of shape from shading. Tuned on `evaluation.relief_truth`."""
 
-    displacement: float = 1.0
-    """mu1, per mm^2 of mean squared displacement. Also decides which widths are coarse shape rather than
-    detail: a smooth slope of the picture is explained by little relief only if it is short."""
-    laplacian: float = 1.0
+    displacement: float = 70.0
+    """mu1, per mm^2 of mean squared displacement, for small ones."""
+    sparse_mm: float = 0.05
+    """Displacements beyond this cost ever less than their squares: skin is flat with folds here and there."""
+    sparse_power: float = 2.0
+    """How much less: the square's weight falls with (1 + (d / sparse_mm)^2)^-power; 0 is the plain square, 1
+    a logarithm, 2 Geman-McClure."""
+    fold_mm: float = 2.0
+    """Whether skin is folded is decided over about this distance."""
+    laplacian: float = 3.0
     """mu2, per 1/mm of the mean absolute Laplacian of the displacement."""
-    soften: float = 0.02
+    soften: float = 0.1
     """|Laplacian| in 1/mm below which its cost is quadratic."""
+    crease_mm: float = 1.0
+    """|Laplacian| is the root mean square over about this distance, which keeps staircases and specks out."""
     robust: float = 3.0
     """Whitened residuals (root mean square of three channels) beyond this lose influence; infinity for
     none."""
     coherence_mm: float = 0.5
     """Robust weights come from costs averaged over about this distance."""
+    contrast: float = 0.15
+    """Log ratios of picture and coarse rendering beyond this, within `lowpass_mm` and over `contrast_mm`, are
+    brows, beards or shine rather than relief; infinity for no such limit."""
+    contrast_mm: float = 1.5
+    """See `contrast`."""
     noise: float = 2.0 / 255.0
     """Standard deviation of the picture's noise, colours in [0, 1]."""
     skin: tuple[tuple[float, float, float], ...] = SKIN_DETAIL
     """Covariance (3, 3) of the log RGB of skin detail."""
     whiten: bool = True
     """Tell shading from albedo detail by colour; else every channel counts alike."""
-    unexplained: float = 0.3
-    """Share of the skin covariance left in C after the detail that colour gives away is taken out."""
-    doubt: float = 0.3
-    """Relative uncertainty of the detail taken out: moles and hairs leave little trust behind."""
-    slope: float = 0.5
-    """Deviation of the relief's slopes that is assumed while separating; large: shading is left whole."""
-    contrast: float = 0.3
-    """Log ratios of picture and coarse rendering beyond this, within `lowpass_mm`, are not shading of
-    relief."""
+    slope: float = 0.3
+    """Deviation of the relief's slopes that is assumed while separating."""
     bands_mm: tuple[float, ...] = (0.4, 0.8, 1.6, 3.2)
     """Gaussian deviations that split the picture into bands for separating; the last band is what is
     smoother."""
-    lowpass_mm: float = 10.0
+    surroundings: float = 3.0
+    """How strong detail is in a band is measured over this many of the band's deviations."""
+    belief: float = 1.0
+    """How firmly detail is believed to be as strong as `skin` where colours say little."""
+    unexplained: float = 1.0
+    """Share of the skin covariance, times its local strength, that is left in C after the detail that colour
+    gives away is taken out."""
+    least_detail: float = 0.1
+    """The local strength is at least this."""
+    doubt: float = 1.0
+    """Relative uncertainty of the detail taken out: moles and hairs leave little trust behind."""
+    lowpass_mm: float = 15.0
     """Residuals smoother than this Gaussian deviation are the coarse fit's faults, not detail."""
     limit: float = 0.03
     """|d| stays below this share of the mask's width."""
@@ -92,7 +111,7 @@ class Relief:
     trust: Float32
     """(h, w) final robust weights in [0, 1]; 0 off the mask."""
     energy_before: float
-    """E at d = 0, with the final robust weights' cost function; 0 where nothing could be solved."""
+    """E at d = 0; 0 where nothing could be solved."""
     energy_after: float
     """E at the solution."""
 
@@ -127,7 +146,7 @@ def solve_relief(
         return nothing
     window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     limit = config.limit * (columns[-1] + 1 - columns[0]) / scale
-    normals = normals_from_depth(np.where(usable, z, np.nan), scale)
+    normals = normals_from_depth(np.where(np.isfinite(z), z, np.nan), scale)
     # a frame of inactive pixels spares the kernels the question where the grid ends
     cut = tuple(_framed(x[window]) for x in (picture, skin, normals, usable, prior))
     folded = fold_light(lamp).astype(np.float32)
@@ -158,13 +177,14 @@ def albedo_detail(
     config: ReliefConfig,
     prior: Float32,
 ) -> tuple[Float32, Float32]:
-    """Skin detail in log RGB that its colour gives away, and the part of the picture too smooth for relief.
+    """Skin detail in log RGB that its colour gives away, and what is too smooth for relief.
 
     ratio (h, w, 3) log of the picture over the coarse model's rendering; jacobian (h, w, 3, 2) of the log
     shading by the slopes; noise (h, w, 3) variance of `ratio`. Shading moves all channels of a pixel along
     the columns of its jacobian; what moves them otherwise is albedo or noise, and of the two only albedo is
     smooth. Hence per band of widths the best linear estimate of the detail, with the noise that is left in
-    that band and with the strength of detail found around each pixel. Returns two (h, w, 3).
+    that band and with the strength of detail found around each pixel. Returns the detail (h, w, 3), what is
+    too smooth (h, w, 3), and the detail's strength (h, w), 1 for that of `config.skin`.
     """
     from facerelief.inverse import _kernels
 
@@ -174,9 +194,10 @@ def albedo_detail(
     total = np.zeros_like(ratio)
     smooth = ratio
     remaining = 1.0  # variance of white noise that is left after smoothing
-    smoothest = _blurred(ratio, np.maximum(prior, np.float32(1e-3) * mask), config.lowpass_mm * scale)
+    smoothest = _trend(ratio, prior, mask, config.lowpass_mm * scale)
+    overall = np.zeros(mask.shape, np.float32)
     out = np.zeros_like(ratio)
-    gain = np.ones(mask.shape, np.float32)
+    found = np.zeros_like(ratio)
     for index in range(len(sigmas) + 1):
         if index < len(sigmas):
             fresh = _blurred(ratio, inside, sigmas[index])
@@ -187,15 +208,18 @@ def albedo_detail(
         band = smooth - fresh
         share = (noise * np.float32(max(remaining - left, 1e-3))).astype(np.float32)
         skin = covariance / (len(sigmas) + 1)
-        _kernels.separate(band, gain, jacobian, share, skin, config.slope, mask, True, out)
-        local = _blurred(out[..., :2], inside, 2.0 * spread)
-        # two of three directions are free of shading: their cost is 2 from noise alone
-        strength = np.clip((local[..., 0] - 2.0) / np.maximum(local[..., 1], 1e-6), 0.0, 100.0)
-        strength = np.ascontiguousarray(strength, np.float32)
-        _kernels.separate(band, strength, jacobian, share, skin, config.slope, mask, False, out)
+        _kernels.band_statistics(band, jacobian, share, skin, mask, found)
+        local = _blurred(found, inside, config.surroundings * spread)
+        # where colours say little, the usual strength of detail is believed
+        weak = np.float32(config.belief)
+        strength = (local[..., 0] - local[..., 1] + weak) / (local[..., 2] + weak)
+        strength = np.ascontiguousarray(np.clip(strength, 0.0, 100.0), np.float32)
+        slope = config.slope**2 / (len(sigmas) + 1)
+        overall += strength / np.float32(len(sigmas) + 1)
+        _kernels.separate(band, strength, slope, jacobian, share, skin, mask, out)
         total += out
         smooth, remaining = fresh, left
-    return total, smoothest
+    return total, smoothest, overall
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,32 +304,48 @@ class _Level:
     def weights(self, d: Float32, config: ReliefConfig) -> Float32:
         return self.robust(self.linearised(d)[2], config)
 
-    def energy(self, d: Float32, config: ReliefConfig) -> float:
+    def reach(self, d: Float32, config: ReliefConfig) -> tuple[Float32, Float32]:
+        """(h, w) mean squares of the Laplacian of d and of d over each pixel's surroundings."""
         from facerelief.inverse import _kernels
 
+        bent = np.empty_like(d)
+        _kernels.laplacian(d, self.active, self.scale, bent)
+        inside = self.active.astype(np.float32)
+        return (
+            _blurred(bent * bent, inside, config.crease_mm * self.scale),
+            _blurred(d * d, inside, config.fold_mm * self.scale),
+        )
+
+    def energy(self, d: Float32, config: ReliefConfig) -> float:
         count = max(int(self.mask.sum()), 1)
         cost = self.linearised(d)[2]
         if np.isfinite(config.robust):
             cost = cost / (1.0 + cost / np.float32(3 * config.robust**2))
-        bent = np.empty_like(d)
-        _kernels.laplacian(d, self.active, self.scale, bent)
-        curved = config.laplacian * np.sqrt(bent * bent + np.float32(config.soften**2))
-        parts = cost * self.prior + config.displacement * self.pull * d * d
-        return float((parts.sum(dtype=np.float64) + curved[self.active].sum(dtype=np.float64)) / count)
+        bent, size = self.reach(d, config)
+        curved = config.laplacian * (np.sqrt(bent + np.float32(config.soften**2)) - config.soften)
+        unit, power = config.sparse_mm**2, config.sparse_power
+        grown = np.log1p(size / unit)
+        if power != 1:  # the integral of (1 + x)^-power
+            grown = np.expm1((1 - power) * grown) / (1 - power)
+        held = np.minimum(self.pull, np.float32(1)) * grown * np.float32(config.displacement * unit)
+        parts = (cost * self.prior)[self.mask].sum(dtype=np.float64)
+        return float((parts + (held + curved)[self.active].sum(dtype=np.float64)) / count)
 
     def solve(self, d: Float32, config: ReliefConfig, limit: float) -> Float32:
         from facerelief.inverse import _kernels
 
-        pull = np.ascontiguousarray(config.displacement * self.pull * self.active, np.float32)
-        bent, b, step = np.empty_like(d), np.empty_like(d), np.empty_like(d)
+        rest = np.ascontiguousarray(config.displacement * self.pull * self.active, np.float32)
+        b, step = np.empty_like(d), np.empty_like(d)
         for _ in range(config.steps):
             tensor, force, cost = self.linearised(d)
             weight = self.robust(cost, config)[..., None]
             tensor *= weight
             force *= weight
-            _kernels.laplacian(d, self.active, self.scale, bent)
-            bend = (0.5 * config.laplacian) / np.sqrt(bent * bent + np.float32(config.soften**2))
+            bent, size = self.reach(d, config)
+            bend = (0.5 * config.laplacian) / np.sqrt(bent + np.float32(config.soften**2))
             bend = np.ascontiguousarray(bend * self.active, np.float32)
+            pull = rest / (1 + size / np.float32(config.sparse_mm**2)) ** np.float32(config.sparse_power)
+            pull = np.ascontiguousarray(pull, np.float32)
             _kernels.slopes_adjoint(force, self.active, self.scale, b)
             # the regularisers' own force at d
             _kernels.apply(d, self.active, np.zeros_like(tensor), pull, bend, self.scale, step)
@@ -347,19 +387,29 @@ def _level(
     log_jacobian = jacobian / unit[..., None]
     # dark pixels are noisy, clipped ones say nothing
     brightness = np.minimum(rendering, picture) + floor
-    clipped = np.clip((picture - 0.96) / 0.04, 0, 1) ** 2
-    noise = (config.noise / brightness) ** 2 + 1.0 * clipped
+    clipped = np.clip((picture - 0.94) / 0.04, 0, 1) ** 2
+    noise = (config.noise / brightness) ** 2 + np.float32(100) * clipped
+    prior = prior * (1 - clipped.mean(axis=2))
     noise = np.ascontiguousarray(noise, np.float32)
     prior = _plausible(ratio, prior, mask, scale, config)
     if config.whiten:
-        detail, smooth = albedo_detail(ratio, log_jacobian, noise, mask, scale, config, prior)
+        detail, smooth, strength = albedo_detail(ratio, log_jacobian, noise, mask, scale, config, prior)
         covariance = config.unexplained * np.asarray(config.skin, np.float64)
     else:
-        smooth = _blurred(ratio, np.maximum(prior, np.float32(1e-3) * mask), config.lowpass_mm * scale)
+        smooth = _trend(ratio, prior, mask, config.lowpass_mm * scale)
         detail = np.zeros_like(ratio)
+        strength = np.ones(mask.shape, np.float32)
         covariance = config.unexplained * np.diag(np.full(3, np.trace(np.asarray(config.skin)) / 3))
     inverse = np.empty((*mask.shape, 6), np.float32)
-    _kernels.precision(noise, covariance, config.doubt**2, detail, mask, inverse)
+    _kernels.precision(
+        noise,
+        covariance,
+        config.doubt**2,
+        detail,
+        np.maximum(strength, np.float32(config.least_detail)),
+        mask,
+        inverse,
+    )
     target = np.exp(np.clip(ratio - detail - smooth, -3, 3)) * unit
     # the frame is off the mask, so it counts as border here
     distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
@@ -391,9 +441,9 @@ def _plausible(ratio: Float32, prior: Float32, mask: Mask, scale: float, config:
     grey = ratio.mean(axis=2)
     weight = prior * mask
     for _ in range(3):
-        background = _blurred(grey, np.maximum(weight, np.float32(1e-3) * mask), config.lowpass_mm * scale)
+        background = _trend(grey[..., None], weight, mask, config.lowpass_mm * scale)[..., 0]
         beyond = np.square((grey - background) / np.float32(config.contrast))
-        beyond = _blurred(beyond, mask.astype(np.float32), config.coherence_mm * scale)
+        beyond = _blurred(beyond, mask.astype(np.float32), config.contrast_mm * scale)
         weight = prior * mask / np.square(1 + beyond)
     return np.ascontiguousarray(weight, np.float32)
 
@@ -454,7 +504,8 @@ def _doubled(d: Float32, shape: tuple[int, ...]) -> Float32:
 
 
 def _blurred(x: Float32, inside: Float32, sigma: float) -> Float32:
-    """Gaussian mean of x (h, w) or (h, w, c) over the mask alone; 0 off it. Wide ones on a coarser grid."""
+    """Gaussian mean of x (h, w) or (h, w, c), c <= 4, with weights `inside` (h, w). Wide ones on a coarser
+    grid."""
     import cv2
 
     weighted = x * (inside if x.ndim == 2 else inside[..., None])
@@ -474,3 +525,56 @@ def _blurred(x: Float32, inside: Float32, sigma: float) -> Float32:
     if factor > 1:
         out = cv2.resize(out, (width, height), interpolation=cv2.INTER_LINEAR)
     return out
+
+
+def _trend(x: Float32, weight: Float32, mask: Mask, sigma: float) -> Float32:
+    """x (h, w, c) smoothed: at each pixel the best plane under Gaussian weights of deviation sigma px.
+
+    Planes rather than means, since a mean is off beside the mask's border wherever x has a slope. Found on a
+    grid of about three samples per deviation.
+    """
+    import cv2
+
+    height, width = mask.shape
+    factor = max(int(sigma / 3), 1)
+    small = (-(-width // factor), -(-height // factor))
+    held = np.maximum(weight, np.float32(1e-3)) * mask
+
+    def mean(y: Float32) -> NDArray[np.float64]:
+        coarse = y if factor == 1 else cv2.resize(y, small, interpolation=cv2.INTER_AREA)
+        coarse = coarse.astype(np.float64)
+        spread = max(sigma / factor, 0.3)
+        return cv2.GaussianBlur(coarse, (0, 0), spread, borderType=cv2.BORDER_CONSTANT)
+
+    h = (np.arange(width, dtype=np.float32) + 0.5 - width / 2) / np.float32(sigma)
+    v = (np.arange(height, dtype=np.float32) + 0.5 - height / 2) / np.float32(sigma)
+    axes = (np.ones_like(held), np.broadcast_to(h, held.shape), np.broadcast_to(v[:, None], held.shape))
+    moment = np.empty((small[1], small[0], 3, 3))
+    for i in range(3):
+        for j in range(i, 3):
+            moment[..., i, j] = moment[..., j, i] = mean(np.ascontiguousarray(held * axes[i] * axes[j]))
+    terms = [mean(np.ascontiguousarray(held[..., None] * x * a[..., None])) for a in axes]
+    right = np.stack([t.reshape(*moment.shape[:2], -1) for t in terms], axis=2)
+    # moments about the pixel itself, so that the ridge that steadies thin places holds slopes alone
+    here = _grid(small, width, height, sigma)
+    shift = np.zeros_like(moment)
+    shift[..., 0, 0] = shift[..., 1, 1] = shift[..., 2, 2] = 1
+    shift[..., 1, 0], shift[..., 2, 0] = -here[0], -here[1]
+    moment = shift @ moment @ shift.swapaxes(-1, -2)
+    right = shift @ right
+    total = np.maximum(moment[..., :1, :1], 1e-9)
+    ridge = np.diag([0.0, 0.03, 0.03]) * total + np.eye(3) * 1e-9
+    plane = np.linalg.solve(moment + ridge, right)[..., 0, :]
+    out = np.ascontiguousarray(np.clip(plane, -20, 20), np.float32)
+    if factor > 1:
+        out = cv2.resize(out, (width, height), interpolation=cv2.INTER_LINEAR)
+    return out.reshape(x.shape)
+
+
+def _grid(
+    small: tuple[int, int], width: int, height: int, sigma: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centres of a coarser grid's pixels in the coordinates of `_trend`."""
+    h = ((np.arange(small[0]) + 0.5) * (width / small[0]) - width / 2) / sigma
+    v = ((np.arange(small[1]) + 0.5) * (height / small[1]) - height / 2) / sigma
+    return np.broadcast_to(h, small[::-1]), np.broadcast_to(v[:, None], small[::-1])
