@@ -241,7 +241,7 @@ def _edges(seen: _Seen) -> dict[str, float]:
     lines = _lines()
     table = np.stack([known.astype(np.float32), value.astype(np.float32)], axis=1)
     # (lines, slots, 2 sides, 2): cells that are known, and the sum of their values
-    sums = (lines.reshape(-1, ROWS * COLUMNS) @ table).reshape(*lines.shape[:3], 2)
+    sums = (lines @ table).reshape(-1, _SLOTS, 2, 2)
     count, total = sums[..., 0], sums[..., 1]
     usable: NDArray[np.bool_] = np.asarray((count >= 3).all(axis=2))
     mean = total / np.maximum(count, 1)
@@ -334,8 +334,10 @@ def _ahead() -> Float32:
 
 
 @cache
-def _lines() -> Float32:
-    """(lines, slots of 12 mm along each, 2 sides, cells): 1 for cells 3 to 24 mm from the line."""
+def _lines() -> Any:
+    """Sparse (lines * slots of 12 mm along each * 2 sides, cells): 1 for cells 3 to 24 mm from the line."""
+    from scipy import sparse
+
     j, i = np.indices((ROWS, COLUMNS)).reshape(2, -1)
     x, y = (i + 0.5 - COLUMNS / 2) * CELL, (ABOVE - 0.5 - j) * CELL + 24.0
     angle = np.arange(_ANGLES) * np.pi / _ANGLES
@@ -343,8 +345,7 @@ def _lines() -> Float32:
     slot = np.floor(along / (2 * CELL)).astype(np.int64) + _SLOTS // 2
     slot = np.repeat(slot, _OFFSETS, axis=0)
     ahead = _ahead()
-    out = np.zeros((len(ahead), _SLOTS, 2, ROWS * COLUMNS), np.float32)
-    for k in range(_SLOTS):
-        out[:, k, 0] = (slot == k) & (ahead > 3) & (ahead < 24)
-        out[:, k, 1] = (slot == k) & (ahead < -3) & (ahead > -24)
-    return out
+    line, cell = np.nonzero((np.abs(ahead) > 3) & (np.abs(ahead) < 24) & (slot >= 0) & (slot < _SLOTS))
+    row = (line * _SLOTS + slot[line, cell]) * 2 + (ahead[line, cell] < 0)
+    shape = (len(ahead) * _SLOTS * 2, ROWS * COLUMNS)
+    return sparse.csr_array((np.ones(len(row), np.float32), (row, cell)), shape=shape)
