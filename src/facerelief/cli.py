@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from facerelief._version import __version__
+from facerelief.cli_evaluate import evaluate_app
 from facerelief.errors import FacereliefError, OutputError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ app = typer.Typer(
 )
 model_app = typer.Typer(no_args_is_help=True, help="Look at, convert or build face models.")
 app.add_typer(model_app, name="model")
+app.add_typer(evaluate_app, name="evaluate")
 
 
 class Method(StrEnum):
@@ -504,6 +506,62 @@ def build(
         from facerelief.building.report import write_report
 
         write_report(built, report, progress=_note)
+        _say(f"report in {report}")
+
+
+@model_app.command()
+def albedo(
+    photos: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Photos; an index.csv there tells persons and groups.")
+    ],
+    groups: Annotated[
+        list[str] | None, typer.Option("--group", help="Only this group of photos (repeat for more).")
+    ] = None,
+    studios: Annotated[
+        list[str] | None,
+        typer.Option("--studio", help="Group of photos that were all taken under one light (repeat)."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(metavar="open|FILE", help="The face model that is to get the skin.")
+    ] = "open",
+    out: _OutModel = Path("open_model.npz"),
+    fits: Annotated[
+        int, typer.Option(min=1, help="Times that all photos are fitted, each with the model learned before.")
+    ] = 2,
+    hold_out: Annotated[
+        int, typer.Option(min=0, help="Every so manieth person is kept for the report; 0 for none.")
+    ] = 6,
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keeps what was seen on photos, so a stopped build goes on."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Photos fitted at once.")] = 1,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Measure and draw the result into this folder.")
+    ] = None,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Learn a model's skin colours from photos by inverse rendering.
+
+    Takes about a second a photo and fit, then some minutes.
+    """
+    from facerelief.building.albedo_photos import PhotoConfig, build_albedo, write_albedo_report
+    from facerelief.evaluation.fit_quality import find_photos
+
+    _check_model_file(out, overwrite)
+    config = PhotoConfig(studios=tuple(studios or ()), fits=fits, hold_out=hold_out)
+    built = build_albedo(
+        _read_model(model),
+        find_photos(photos, groups or ()),
+        config,
+        state=state,
+        workers=workers,
+        progress=_note,
+    )
+    _write_model(built.model, out)
+    _say(_about_model(built.model, out))
+    if report is not None:
+        write_albedo_report(built, report)
         _say(f"report in {report}")
 
 

@@ -47,7 +47,7 @@ class AlbedoConfig:
     """Components to keep."""
     rounds: int = 4
     """Rounds of light, then model."""
-    imputations: int = 6
+    imputations: int = 5
     """Rounds of completion within each analysis."""
     robust: float = 0.08
     """Colour residuals beyond this lose influence (Geman-McClure)."""
@@ -275,6 +275,8 @@ class AlbedoLearner:
 
     def analyse(self) -> None:
         """Robust principal components of the persons and their mirror images, unseen parts completed."""
+        from scipy.sparse.linalg import eigsh
+
         albedo, weight = self.person_albedos()
         albedo = np.concatenate([albedo, albedo[:, self.mirror]])
         weight = np.concatenate([weight, weight[:, self.mirror]])
@@ -287,14 +289,15 @@ class AlbedoLearner:
         for _ in range(self.config.imputations):
             mean = filled.mean(axis=0)
             centred = ((filled - mean) * metric).reshape(size, -1)
-            values, vectors = np.linalg.eigh((centred @ centred.T).astype(np.float64))
-            order = np.argsort(values)[::-1][:count]
-            scale = np.sqrt(np.maximum(values[order], 1e-12))
-            directions = ((vectors[:, order] / scale).T @ centred).astype(np.float32)
+            gram = (centred @ centred.T).astype(np.float64)
+            values, vectors = eigsh(gram, count, v0=np.ones(size))
+            values, vectors = np.maximum(values[::-1], 1e-12), vectors[:, ::-1]
+            scale = np.sqrt(values)
+            directions = ((vectors / scale).T @ centred).astype(np.float32)
             scores = centred @ directions.T
             # small components are mostly noise: keep of each what exceeds the tail
-            tail = max((values.sum() - values[order].sum()) / max(size - count, 1), 0.0)
-            shrink = np.clip(1 - tail / np.maximum(values[order], 1e-12), 0, 1).astype(np.float32)
+            tail = max((float(np.trace(gram)) - values.sum()) / max(size - count, 1), 0.0)
+            shrink = np.clip(1 - tail / values, 0, 1).astype(np.float32)
             rebuilt = mean + ((scores * shrink) @ directions).reshape(size, -1, 3) / metric
             residual = ((albedo - rebuilt) ** 2).mean(axis=2)
             trust = (weight / (1 + residual / self.config.robust**2) ** 2)[:, :, None]
