@@ -116,24 +116,21 @@ def _shade(light, x, y, z, k):
 
 @kernel
 def _mouth(across, below_upper, gap, out):
-    """Colour, before light, of a mouth's inside: dark, with a band of teeth at the upper and lower rim.
+    """Colour, before light, of a mouth's inside: dark, with a band of teeth below the upper rim.
 
     across -1..1 from corner to corner; below_upper mm below the upper rim; gap mm between the rims.
     """
     edge = 1.0 - across * across
     upper = 11.0 * (0.55 + 0.45 * edge)
-    lower = 5.0 * (0.4 + 0.6 * edge)
-    above_lower = gap - below_upper
     corner = _step(0.0, 0.55, edge)
     top = 1.0 - _step(upper - 0.9, upper + 0.5, below_upper)
-    bottom = (1.0 - _step(lower - 0.9, lower + 0.5, above_lower)) * 0.55 * _step(6.0, 14.0, gap)
     # teeth stand in the lips' shade at the rims
     top *= 0.55 + 0.45 * _step(0.0, 6.0, below_upper)
     # faint gaps between the teeth
     place = abs(across) * 4.2
     line = abs(place - math.floor(place) - 0.5)
     top *= 1.0 - 0.14 * _step(0.42, 0.5, line)
-    share = max(top, bottom) * corner
+    share = top * corner * _step(1.0, 4.0, gap - upper * 0.5)
     out[0] = 0.20 + (0.86 - 0.20) * share
     out[1] = 0.075 + (0.82 - 0.075) * share
     out[2] = 0.07 + (0.76 - 0.07) * share
@@ -148,6 +145,7 @@ def surface_maps(
     normals_old,
     normals_new,
     share,
+    lit,
     border,
     light_old,
     light_new,
@@ -172,12 +170,13 @@ def surface_maps(
 ):
     """What each drawn pixel needs: where the photo shows it, how its light changes, what it is otherwise.
 
-    Per vertex: uv_old (N, 2) photo px, normals (N, 3) camera space, share and border (N,), colors (N, 3)
+    Per vertex: uv_old (N, 2) photo px, normals (N, 3) camera space, share, lit and border (N,), colors (N, 3)
     albedo; mouth (N, 3) as `_mouth` reads it, for triangles from `first_mouth` on. Lights are folded (9, 3);
     floors (3,) keep shadows from dividing by nothing. relief (h, w, 3): what the photo's fine normals add to
     the smooth ones, on photo pixels from (relief_left, relief_top) on; turn (3, 3) old to new camera space.
-    Outputs over the picture part that was drawn: map_x, map_y column and row of the photo, keep the photo's
-    share, alpha the face's share, gain (h, w, 3) light new by old, fill (h, w, 3) lit colour elsewhere.
+    lit is 0 where the photo shows a wall and no skin: its light stays. Outputs over the picture part that
+    was drawn: map_x, map_y column and row of the photo, keep the photo's share, alpha the face's share, gain
+    (h, w, 3) light new by old, fill (h, w, 3) lit colour elsewhere.
     """
     height, width = triangle.shape
     size = texture.shape[0]
@@ -247,9 +246,10 @@ def surface_maps(
             s0 = max(_shade(light_new, nx, ny, nz, 0), floor_new[0])
             s1 = max(_shade(light_new, nx, ny, nz, 1), floor_new[1])
             s2 = max(_shade(light_new, nx, ny, nz, 2), floor_new[2])
-            gain[i, j, 0] = s0 / max(_shade(light_old, ox, oy, oz, 0), floor_old[0])
-            gain[i, j, 1] = s1 / max(_shade(light_old, ox, oy, oz, 1), floor_old[1])
-            gain[i, j, 2] = s2 / max(_shade(light_old, ox, oy, oz, 2), floor_old[2])
+            on = wa * lit[a] + wb * lit[b] + wc * lit[c]
+            gain[i, j, 0] = 1.0 + on * (s0 / max(_shade(light_old, ox, oy, oz, 0), floor_old[0]) - 1.0)
+            gain[i, j, 1] = 1.0 + on * (s1 / max(_shade(light_old, ox, oy, oz, 1), floor_old[1]) - 1.0)
+            gain[i, j, 2] = 1.0 + on * (s2 / max(_shade(light_old, ox, oy, oz, 2), floor_old[2]) - 1.0)
             if w >= 1.0:
                 continue
             if t >= first_mouth:

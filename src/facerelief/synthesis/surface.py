@@ -41,6 +41,8 @@ class FaceSurface:
     """(N,) the model's vertices that are drawn."""
     outline_mm: Float32
     """(N,) distance to that outline on the average face, negative outside the drawn part."""
+    hems: Bool
+    """(N,) skin beside the openings of eyes and mouth: photos show eyes and teeth there when a fit is off."""
     neighbours: tuple[Int32, Int32]
     """(E,) and (E,) ids of the ends of each edge of the drawn surface, both ways."""
     upper: Int32
@@ -49,6 +51,8 @@ class FaceSurface:
     """(K,) those below them."""
     lips: tuple[Int32, Int32]
     """Vertices nearest to the inner lip line, above and below, at each of the K places."""
+    motions: Float32
+    """(E, 3 N) the model's expression basis, one row for each: a mix of some is one pass over memory."""
 
     def extended(self, vertices: Float32) -> Float32:
         """(N, 3) model vertices, mm -> (N + M, 3) with the sheet."""
@@ -132,10 +136,12 @@ def _find(model: FaceModel) -> FaceSurface:
         inset=inset.astype(np.float32),
         drawn=drawn,
         outline_mm=np.where(drawn, distance, -distance).astype(np.float32),
+        hems=_hems(model, drawn & ~eyes),
         neighbours=(edges[:, 0].copy(), edges[:, 1].copy()),
         upper=upper,
         lower=lower,
         lips=lips,
+        motions=np.ascontiguousarray(model.expression.reshape(3 * model.n_vertices, -1).T),
     )
 
 
@@ -145,11 +151,7 @@ def _mouth_rims(model: FaceModel) -> tuple[Int32, Int32]:
     if "ibug68" not in model.landmarks:
         return nothing, nothing
     inner = model.landmarks["ibug68"].of(model.mean)[60:68]
-    t = model.triangles.astype(np.int64)
-    directed = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]])
-    key = directed.min(axis=1) * model.n_vertices + directed.max(axis=1)
-    _, first, count = np.unique(key, return_index=True, return_counts=True)
-    border = directed[first[count == 1]]
+    border = _open_edges(model)
     following = dict(border.tolist())
     left = set(following)
     width = float(np.ptp(inner[:, 0]))
@@ -166,6 +168,27 @@ def _mouth_rims(model: FaceModel) -> tuple[Int32, Int32]:
         if len(loop) >= 8 and near and 0.4 * width < np.ptp(points[:, 0]) < 1.6 * width:
             return _split(np.array(loop), points)
     return nothing, nothing
+
+
+def _open_edges(model: FaceModel) -> NDArray[np.int64]:
+    """(B, 2) directed edges that only one triangle has."""
+    t = model.triangles.astype(np.int64)
+    directed = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]])
+    key = directed.min(axis=1) * model.n_vertices + directed.max(axis=1)
+    _, first, count = np.unique(key, return_index=True, return_counts=True)
+    return directed[first[count == 1]]
+
+
+def _hems(model: FaceModel, skin: Bool, reach_mm: float = 5.0) -> Bool:
+    """(N,) skin within reach of an opening's rim."""
+    from scipy.spatial import KDTree
+
+    rim = np.unique(_open_edges(model))
+    rim = rim[skin[rim]]
+    out = np.zeros(model.n_vertices, bool)
+    if len(rim):
+        out[skin] = np.asarray(KDTree(model.mean[rim]).query(model.mean[skin])[0]) < reach_mm
+    return out
 
 
 def _split(loop: NDArray[np.intp], points: Float32) -> tuple[Int32, Int32]:

@@ -75,13 +75,13 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
 LIGHTS: Mapping[str, tuple[float, float, float] | None] = {
     "from-left": (-1.0, 0.25, 0.6),
     "from-right": (1.0, 0.25, 0.6),
-    "from-above": (0.0, 1.0, 0.55),
-    "from-below": (0.0, -1.0, 0.55),
+    "from-above": (0.0, 0.85, 0.7),
+    "from-below": (0.0, -0.85, 0.7),
     "frontal": (0.0, 0.15, 1.0),
     "flat": None,
 }
 """Direction from the face to the lamp in camera space (left is the picture's left); None for no direction."""
-_AMBIENT = 0.35
+_AMBIENT = 0.4
 """Share of a named lamp's light that comes from all sides."""
 
 

@@ -1,0 +1,287 @@
+"""What one photo shows of its face, prepared: the costly part of editing, done once for each photo.
+
+Per vertex of the drawn surface (`surface.FaceSurface`): where it is seen and how surely. Per pixel of the
+photo: what its fine normals add to smooth ones. And the completed texture without the photo's light.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.depth import normals_from_depth
+from facerelief.geometry.mesh import Mesh
+from facerelief.geometry.normals import vertex_normals
+from facerelief.rendering.lighting import shade
+from facerelief.rendering.rasterizer import interpolate, rasterize, visible_vertices
+from facerelief.rendering.texture import complete_texture, sample_texture
+from facerelief.synthesis.surface import face_surface
+
+if TYPE_CHECKING:  # that room reads pictures, which takes OpenCV
+    from facerelief.pipeline.result import Reconstruction
+
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float32 = NDArray[Any]
+Float64 = NDArray[Any]
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom of a part of the picture, px."""
+
+_FLOOR = 0.25
+"""Shading is not taken for darker than this share of the face's mean: shadows hold no colour to brighten."""
+_STEEP = 0.35
+"""Relief may turn a normal by about so much, radians."""
+
+
+class PhotoFace:
+    """A photo's face, ready to be looked up from any other pose."""
+
+    def __init__(self, reconstruction: Reconstruction, texture_size: int | None, relief: float) -> None:
+        """As `Editor`."""
+        r = reconstruction
+        self.reconstruction = r
+        self.surface = surface = face_surface(r.model)
+        n = r.model.n_vertices
+        # the sheet of the mouth has vertices of its own, so its triangles only join the model's
+        self.all_triangles = np.concatenate([r.model.triangles, surface.triangles[surface.first_mouth :]])
+        self.vertices = surface.extended(r.vertices)
+        self.uvz: Float64 = r.camera.project(self.vertices.astype(np.float64)).astype(np.float64)
+        self.normals = self.camera_normals(r.camera, self.vertices)
+        self.area = self.areas(self.uvz)
+        front = surface.drawn & (self.normals[:n, 2] > 0.3)
+        self.front = np.flatnonzero(front if front.any() else surface.drawn)
+        self.visible = self._visible_in_photo()
+        self.floor = self.least_shading(self.normals, r.light)
+        self.relief, self.relief_left, self.relief_top = self._relief_normals(relief)
+        self.colors = np.zeros((len(self.vertices), 3), np.float32)
+        self.colors[:n] = np.clip(r.model.skin(r.albedo if len(r.albedo) else None), 0, 1)
+        self.albedo = self._photo_albedo()
+        self.skin_seen = self._really_skin()
+        self.lit = np.ones(len(self.vertices))
+        self.lit[:n] = self.skin_seen
+        self.seen = self._trusted()
+        self.inset = surface.inset.astype(np.float64)
+        # an outline that the photo hides has nothing around it to fade into
+        self.inset[:n] = np.where(surface.drawn, np.maximum(self.inset[:n], self.hidden), 0)
+        self.texture, self.texture_uv = self._albedo_texture(texture_size)
+
+    def camera_normals(self, camera: WeakPerspective, vertices: Float32) -> Float32:
+        """(N + M, 3) float32, camera space."""
+        seen = camera.to_camera(vertices.astype(np.float32))
+        return vertex_normals(seen, self.all_triangles).astype(np.float32)
+
+    def areas(self, uvz: Float64) -> Float64:
+        from facerelief.synthesis import _kernels
+
+        out = np.empty(len(uvz))
+        _kernels.projected_areas(uvz, self.surface.triangles, out)
+        return out
+
+    def least_shading(self, normals: Float32, light: ArrayLike) -> Float64:
+        """(3,) what shading is at least: a share of the face's mean, so twice the light gives twice that."""
+        mean = np.maximum(shade(normals[self.front], light), 0).mean(axis=0)
+        return np.maximum(_FLOOR * mean, 1e-6).astype(np.float64)
+
+    def shape(self, weights: Float32) -> Float32:
+        r = self.reconstruction
+        change = weights - r.expression
+        if not change.any():
+            return r.vertices
+        with np.errstate(invalid="ignore"):  # some BLAS builds raise the flag on finite operands
+            return r.vertices + (change @ self.surface.motions).reshape(-1, 3)
+
+    def mouth_share(self, shape: Float32) -> float:
+        """How much of the mouth's inside is the photo's: where that was open, and about as wide."""
+        surface = self.surface
+        if not len(surface.upper):
+            return 0.0
+        old, new = surface.lip_gap(self.reconstruction.vertices), surface.lip_gap(shape)
+        ratio = (float(old.mean()) + 0.5) / (float(new.mean()) + 0.5)
+        seen = np.clip((float(old.max()) - 1.5) / 2.0, 0, 1)
+        same, wide = np.clip((ratio - 0.8) / 0.15, 0, 1), np.clip((ratio - 0.4) / 0.25, 0, 1)
+        return float(max(seen * wide, same))
+
+    def _visible_in_photo(self) -> NDArray[np.bool_]:
+        """(N + M,) not hidden by another part of the head, facing the viewer, and inside the picture."""
+        r = self.reconstruction
+        low, high = self.uvz[:, :2].min(axis=0), self.uvz[:, :2].max(axis=0)
+        zoom = min(640.0 / float((high - low).max() + 1e-9), 4.0)
+        camera = r.camera.in_crop(low[0] - 1 / zoom, low[1] - 1 / zoom, zoom)
+        w, h = (int(x) for x in np.ceil((high - low) * zoom) + 2)
+        uvz = camera.project(self.vertices.astype(np.float64))
+        drawn = rasterize(uvz, self.all_triangles, h, w, cull_backfaces=True)
+        visible = visible_vertices(uvz, self.all_triangles, drawn, self.normals, tolerance_mm=1.0)
+        unit = zoom * r.camera.scale
+        self.edge_mm = _distance_to_edges(drawn.depth, uvz, 8.0) / unit
+        self.end_mm = _distance_to_edges(drawn.depth, uvz, np.inf) / unit
+        height, width = r.image.shape[:2]
+        u, v = self.uvz[:, 0], self.uvz[:, 1]
+        return visible & (u > 0.5) & (v > 0.5) & (u < width - 0.5) & (v < height - 0.5)
+
+    def _really_skin(self) -> Float64:
+        """(N,) 0..1: 0 for vertices near the face's edges where the photo is much brighter than skin.
+
+        There the fit is off and a light wall shows; dark pixels may be hair and stay.
+        """
+        r, surface = self.reconstruction, self.surface
+        n = r.model.n_vertices
+        albedo, left, top = self.albedo
+        column = np.clip((self.uvz[:n, 0] - left).astype(int), 0, albedo.shape[1] - 1)
+        row = np.clip((self.uvz[:n, 1] - top).astype(int), 0, albedo.shape[0] - 1)
+        ratio = np.log((albedo[row, column] + 0.02) / (self.colors[:n] + 0.02)).astype(np.float64)
+        eyes = r.model.regions.get("eyeballs", np.zeros(n, bool))
+        skin = self.visible[:n] & surface.drawn & ~eyes
+        inner = skin & (self.normals[:n, 2] > 0.7)
+        out = np.ones(n)
+        if np.count_nonzero(inner) < 50:
+            return out
+        middle = np.median(ratio[inner], axis=0)
+        outer = skin & ((self.end_mm[:n] < 10) | (surface.outline_mm < 20))
+        # bright as it is, too: where little light falls, dividing by it makes anything bright
+        column, row = np.clip(column + left, 0, r.image.shape[1] - 1), np.clip(row + top, 0, len(r.image) - 1)
+        photo = r.image[row, column].astype(np.float64).min(axis=1)
+        bright = outer & ((ratio - middle).min(axis=1) > 0.3) & (photo > 1.15 * np.median(photo[inner]))
+        a, b = surface.neighbours
+        wide = bright.astype(np.float64)
+        for _ in range(2):
+            now = wide.copy()
+            np.maximum.at(now, a, 0.75 * wide[b])
+            wide = now
+        out[skin] = 1 - np.clip(1.6 * wide[skin], 0, 1)
+        return out
+
+    def _trusted(self) -> Float32:
+        """(N + M,) 0..1 how surely the photo shows a vertex: 0 where hidden, rising over a few mm beside."""
+        r, surface = self.reconstruction, self.surface
+        n = r.model.n_vertices
+        a, b = surface.neighbours
+        seen = self.visible[:n].astype(np.float64)
+        eyes = r.model.regions.get("eyeballs", np.zeros(n, bool))
+        # lids hide the rim of an eye: there the eye's own pixels are nearer than any made-up ones
+        near = seen.copy()
+        np.maximum.at(near, a, seen[b])
+        edge = surface.drawn & ~eyes
+        least = seen.copy()
+        np.minimum.at(least, a, seen[b])
+        value = np.where(edge, least, near)
+        degree = np.maximum(np.bincount(a, minlength=n), 1)
+        for _ in range(2):
+            value = np.where(eyes, value, 0.5 * value + 0.5 * np.bincount(a, value[b], minlength=n) / degree)
+        value *= self.skin_seen
+        self.hidden = np.clip(1 - 3 * value, 0, 1)
+        facing = np.clip((self.normals[:n, 2] - 0.08) / 0.22, 0, 1)
+        out = np.ones(len(self.vertices), np.float32)
+        # at an edge a fit that is a little off shows what lies behind
+        margin = np.clip((self.edge_mm[:n] - 0.5) / 2.5, 0, 1)
+        out[:n] = value * np.where(eyes, 1.0, facing * margin)
+        return out
+
+    def _relief_normals(self, share: float) -> tuple[Float32, int, int]:
+        """(h, w, 3) what fine normals add to smooth ones, and the patch's corner; empty without relief."""
+        r = self.reconstruction
+        if r.fine is None:
+            return np.zeros((0, 0, 3), np.float32), 0, 0
+        fine = r.fine
+        normals = normals_from_depth(fine.depth, r.camera.scale)
+        drawn = rasterize(
+            self.uvz - [fine.left, fine.top, 0],
+            self.surface.triangles,
+            *fine.depth.shape,
+            cull_backfaces=True,
+        )
+        smooth = interpolate(drawn, self.surface.triangles, self.normals)
+        smooth /= np.maximum(np.linalg.norm(smooth, axis=2, keepdims=True), 1e-6)
+        good = drawn.mask & np.isfinite(normals).all(axis=2) & (normals[:, :, 2] > 0.2)
+        out = np.where(good[:, :, None], normals - smooth, 0).astype(np.float32)
+        # steep steps are edges (lids, lips, nostrils) more often than wrinkles
+        steep = np.linalg.norm(out, axis=2, keepdims=True)
+        out *= share / np.maximum(1.0, steep / _STEEP)
+        return np.ascontiguousarray(out), fine.left, fine.top
+
+    def _albedo_texture(self, size: int | None) -> tuple[Float32, Float64]:
+        """The completed texture (S, S, 3) of the face without the photo's light, and uv in its texels."""
+        r, model = self.reconstruction, self.reconstruction.model
+        if not len(self.surface.uv_triangles):
+            return np.zeros((0, 0, 3), np.float32), np.zeros((0, 2))
+        face = self.uvz[: model.n_vertices][self.surface.drawn]
+        if size is None:
+            extent = float(np.ptp(face[:, :2], axis=0).max())
+            size = int(np.clip(2 ** np.ceil(np.log2(max(extent, 1.0) * 1.3)), 256, 1024))
+        albedo, left, top = self.albedo
+        none = np.zeros(model.n_vertices, bool)
+        eyes = model.regions.get("eyeballs", none)[model.triangles].all(axis=1)
+        loose = model.regions.get("ears", none) | (model.regions.get("neck", none) & ~model.face_vertices)
+        loose = loose[model.triangles].any(axis=1)
+
+        def part(kept: Any) -> Mesh:
+            return Mesh(r.vertices, model.triangles[kept], uv=model.uv, uv_triangles=model.uv_triangles[kept])
+
+        # halved: an albedo above 1 (a highlight) is not cut off
+        half, camera = np.float32(0.5), r.camera.in_crop(left, top, 1.0)
+        base = self.colors[: model.n_vertices] * half
+        sampled, weight = sample_texture(albedo * half, part(~loose), camera, size, margin_mm=4.0)
+        uv = np.column_stack([model.uv[:, 0], 1 - model.uv[:, 1]]).astype(np.float64) * size
+        flat = np.column_stack([uv, np.zeros(len(uv))])
+        islands = rasterize(flat, model.uv_triangles, size, size)
+        trust = self.skin_seen * ~self.surface.hems
+        weight *= interpolate(islands, model.triangles, trust.astype(np.float32))
+        texture = complete_texture(sampled, weight, part(~eyes & ~loose), model.symmetry, base)
+        if eyes.any():
+            drawn = rasterize(flat, model.uv_triangles[eyes], size, size)
+            own = interpolate(drawn, model.triangles[eyes], base)
+            share = (np.clip(weight / 0.5, 0, 1) * drawn.mask)[:, :, None]
+            texture = np.where(drawn.mask[:, :, None], own + (sampled - own) * share, texture)
+        return np.ascontiguousarray(texture / half, np.float32), uv
+
+    def _photo_albedo(self) -> tuple[Float32, int, int]:
+        """(h, w, 3) the photo divided by its shading around the face, and the corner of that part.
+
+        Not `Reconstruction.skin`, which is blended with the model's colours: beside the photo's own pixels
+        that would show a seam.
+        """
+        r = self.reconstruction
+        left, top, right, bottom = picture_box(self.uvz, 2.0, r.image)
+        if right <= left or bottom <= top:
+            return np.ones((1, 1, 3), np.float32), 0, 0
+        drawn = rasterize(
+            self.uvz - [left, top, 0], self.all_triangles, bottom - top, right - left, cull_backfaces=True
+        )
+        normals = interpolate(drawn, self.all_triangles, self.normals)
+        if len(self.relief):
+            h, w = self.relief.shape[:2]
+            y0, x0 = max(self.relief_top - top, 0), max(self.relief_left - left, 0)
+            sy, sx = max(top - self.relief_top, 0), max(left - self.relief_left, 0)
+            part = self.relief[sy : sy + bottom - top - y0, sx : sx + right - left - x0]
+            h, w = part.shape[:2]
+            normals[y0 : y0 + h, x0 : x0 + w] += part
+        normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-6)
+        shading = np.maximum(shade(normals, r.light), self.floor).astype(np.float32)
+        photo = r.image[top:bottom, left:right].astype(np.float32) / np.float32(255)
+        out = photo / shading
+        return out, left, top
+
+
+def _distance_to_edges(depth: Float32, uvz: Float64, jump_mm: float) -> Float64:
+    """(N,) px from each point to where a drawing ends or its depth jumps."""
+    import cv2
+
+    far = np.where(np.isfinite(depth), depth, np.float32(-1e3))
+    near = np.asarray(cv2.dilate(far, np.ones((3, 3), np.uint8)))
+    low = np.asarray(cv2.erode(far, np.ones((3, 3), np.uint8)))
+    flat = ((near - low < jump_mm) & np.isfinite(depth)).astype(np.uint8)
+    distance = np.asarray(cv2.distanceTransform(np.pad(flat, 1), cv2.DIST_L2, 5))[1:-1, 1:-1]
+    row = np.clip(uvz[:, 1].astype(int), 0, len(depth) - 1)
+    column = np.clip(uvz[:, 0].astype(int), 0, depth.shape[1] - 1)
+    return distance[row, column].astype(np.float64)
+
+
+def picture_box(uv: Float64, margin: float, image: NDArray[np.uint8]) -> Box:
+    """The part of the picture around points (N, 2 or more) px; empty where they lie outside it."""
+    height, width = image.shape[:2]
+    low, high = np.floor(uv[:, :2].min(axis=0) - margin), np.ceil(uv[:, :2].max(axis=0) + margin)
+    left, top = (int(x) for x in np.clip(low, 0, [width, height]))
+    right, bottom = (int(x) for x in np.clip(high, [left, top], [width, height]))
+    return left, top, right, bottom

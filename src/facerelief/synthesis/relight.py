@@ -1,0 +1,127 @@
+"""How a new light reaches what is not drawn: hair, ears and neck, but not the wall behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.rendering.lighting import shade
+from facerelief.rendering.rasterizer import interpolate, rasterize
+from facerelief.synthesis.matte import head_matte
+from facerelief.synthesis.photo import Box, PhotoFace, picture_box
+
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float32 = NDArray[Any]
+Float64 = NDArray[Any]
+
+_HAIR_MM = 60.0
+"""Hair is looked for this far around the model's head."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gain:
+    """How a new light changes a box of the picture."""
+
+    factor: Float32
+    """(h, w, 3)."""
+    box: Box
+
+    def apply(self, image: NDArray[np.uint8]) -> None:
+        """Light a picture (H, W, 3), in place."""
+        left, top, right, bottom = self.box
+        area = image[top:bottom, left:right]
+        area[:] = np.clip(area * self.factor + np.float32(0.5), 0, 255).astype(np.uint8)
+
+    def window(self, wanted: Box) -> Float32:
+        """The factors over another box; 1 where that is larger."""
+        left, top, right, bottom = wanted
+        out = np.ones((bottom - top, right - left, 3), np.float32)
+        x0, y0 = max(left, self.box[0]), max(top, self.box[1])
+        x1, y1 = min(right, self.box[2]), min(bottom, self.box[3])
+        if x0 < x1 and y0 < y1:
+            part = self.factor[y0 - self.box[1] : y1 - self.box[1], x0 - self.box[0] : x1 - self.box[0]]
+            out[y0 - top : y1 - top, x0 - left : x1 - left] = part
+        return out
+
+
+class HeadLight:
+    """The head of one photo, ready for any light."""
+
+    def __init__(self, photo: PhotoFace) -> None:
+        self.photo = photo
+
+    def __call__(
+        self,
+        uvz: Float64,
+        normals: Float32,
+        light: ArrayLike,
+        floor: Float64,
+        maps: tuple[Float32, Float32],
+    ) -> Gain | None:
+        """How a new light changes the head seen at uvz (N + M, 3) with normals in camera space.
+
+        floor (3,): least shading; maps: where the pixels of the new picture come from. Coarse and smooth:
+        hair and neck are lit like the model's scalp and neck. None where no head is in the picture.
+        """
+        import cv2
+
+        from facerelief.synthesis import _kernels
+
+        r = self.photo.reconstruction
+        n = r.model.n_vertices
+        box = picture_box(uvz[:n], _HAIR_MM * r.camera.scale, r.image)
+        left, top, right, bottom = box
+        if right - left < 2 or bottom - top < 2:
+            return None
+        old = np.maximum(shade(self.photo.normals[:n], r.light), self.photo.floor)
+        new = np.maximum(shade(normals[:n], light), floor)
+        change = (new / old).astype(np.float32)
+        zoom = 80.0 / max(right - left, bottom - top)
+        w, h = max(round((right - left) * zoom), 2), max(round((bottom - top) * zoom), 2)
+        scale = np.array([w / (right - left), h / (bottom - top), 1.0])
+        drawn = rasterize((uvz[:n] - [left, top, 0]) * scale, r.model.triangles, h, w, cull_backfaces=True)
+        mask = drawn.mask.astype(np.float32)
+        both = np.dstack([interpolate(drawn, r.model.triangles, change), mask])
+        mm = r.camera.scale * zoom
+        # near the head as at its edge; farther off, where only hair is, more and more like its mean
+        spread = np.full_like(both, 1e-6)
+        for sigma, weight in ((5.0, 1.0), (20.0, 0.02)):
+            spread += weight * np.asarray(cv2.GaussianBlur(both, (0, 0), max(sigma * mm, 0.7)))
+        spread[:, :, :3] += 1e-6 * (both[:, :, :3].sum(axis=(0, 1)) / max(float(mask.sum()), 1.0) - 1)
+        factor = np.ascontiguousarray(spread[:, :, :3] / spread[:, :, 3:])
+        # hair is rough: no side of it is as bright or as dark as a smooth skull's
+        mean = factor.mean(axis=(0, 1))
+        factor = mean * np.clip(1 + 0.75 * (factor / mean - 1), 0.5, 1.6)
+        dense = cv2.resize(
+            factor.astype(np.float32), (right - left, bottom - top), interpolation=cv2.INTER_LINEAR
+        )
+        gain = Gain(np.asarray(dense), box)
+        x, y = (part[top:bottom, left:right] for part in maps)
+        matte = cv2.remap(self.matte, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        _kernels.fade_gain(gain.factor, np.asarray(matte))
+        return gain
+
+    @cached_property
+    def matte(self) -> NDArray[np.uint8]:
+        """(H, W) how much of the photo's pixels is head or hair; only new lights need it."""
+        r = self.photo.reconstruction
+        box = picture_box(self.photo.uvz[: r.model.n_vertices], _HAIR_MM * r.camera.scale, r.image)
+        left, top, right, bottom = box
+        if right - left < 8 or bottom - top < 8:
+            return np.zeros(r.image.shape[:2], np.uint8)
+        zoom = min(200.0 / max(right - left, bottom - top), 1.0)
+        w, h = max(round((right - left) * zoom), 2), max(round((bottom - top) * zoom), 2)
+        uvz = (self.photo.uvz - [left, top, 0]) * [w / (right - left), h / (bottom - top), 1.0]
+        drawn = rasterize(uvz[: r.model.n_vertices], r.model.triangles, h, w)
+        # collars hide the neck, hair the ears
+        none = np.zeros(r.model.n_vertices, bool)
+        loose = (
+            r.model.regions.get("neck", none) | r.model.regions.get("ears", none)
+        ) & ~self.photo.surface.drawn
+        firm = np.logical_not(loose[r.model.triangles].any(axis=1))
+        head = np.where(drawn.mask, np.where(firm[np.maximum(drawn.triangle, 0)], 2, 1), 0).astype(np.uint8)
+        return head_matte(r.image, head, box, r.camera.scale)
