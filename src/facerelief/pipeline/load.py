@@ -13,10 +13,12 @@ from facerelief.errors import ImageError
 from facerelief.export.face_json import FaceFileError, FaceParameters, read_face_json
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.patch import ColorPatch, DepthPatch
+from facerelief.inverse.detail import blended_albedo
 from facerelief.morphable import load_model, open_model
 from facerelief.morphable.model import FaceModel
 from facerelief.pipeline.result import Reconstruction
 from facerelief.rendering.lighting import shade
+from facerelief.rendering.rasterizer import interpolate, rasterize
 
 # NumPy's annotations widen float32 in mixed arithmetic: this name says what arrays hold, unchecked
 Float32 = NDArray[Any]
@@ -58,7 +60,7 @@ def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None
     """A saved face as it was when it was saved: picture, parameters, depth, relief and skin.
 
     Numbers come back to the digits face.json keeps, the picture as photo.jpg, a JPEG of high quality, shows
-    it. `skin` is found anew from picture, light and relief.
+    it. `skin` is found anew from these.
 
     Args:
         folder: a face folder, or the face.json in it.
@@ -137,10 +139,13 @@ def _depth(file: Path, image: NDArray[np.uint8]) -> DepthPatch:
 
 
 def _skin(r: Reconstruction, fine: DepthPatch) -> ColorPatch:
-    """The photo divided by the light that its relief gets."""
+    """The albedo of photo and model, blended as a fit does it, with the light that the relief gets."""
     h, w = fine.depth.shape
     photo: Float32 = r.image[fine.top : fine.top + h, fine.left : fine.left + w] / np.float32(255)
-    shading: Float32 = shade(normals_from_depth(fine.depth, r.camera.scale), r.light)
-    return ColorPatch(
-        np.clip(photo / np.maximum(shading, 0.1), 0, 1.2).astype(np.float32), fine.left, fine.top
-    )
+    shading: Float32 = shade(np.nan_to_num(normals_from_depth(fine.depth, r.camera.scale)), r.light)
+    uvz = r.camera.in_crop(fine.left, fine.top, 1.0).project(r.vertices)
+    drawn = rasterize(uvz, r.model.triangles, h, w, cull_backfaces=True)
+    own = np.clip(r.model.skin(r.albedo if len(r.albedo) else None), 0.02, 1.2)
+    color = blended_albedo(photo, interpolate(drawn, r.model.triangles, own), shading)
+    color[np.isnan(fine.depth)] = np.nan
+    return ColorPatch(color.astype(np.float32), fine.left, fine.top)
