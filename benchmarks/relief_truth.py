@@ -85,7 +85,8 @@ def sheet(cases: list[ReliefCase], config: ReliefConfig, out: Path) -> None:
             grey(np.where(case.mask, case.displacement, 0)),
             grey(found.displacement),
         ]
-        rows.append(np.hstack([cv2.resize(tile, (360, 440), interpolation=cv2.INTER_AREA) for tile in tiles]))
+        small = [cv2.resize(tile, (360, 440), interpolation=cv2.INTER_AREA) for tile in tiles]
+        rows.append(np.hstack(small).astype(np.uint8))
     done, data = cv2.imencode(out.suffix, np.vstack(rows)[..., ::-1])
     if not done:
         raise SystemExit(f"{out}: cannot be encoded")

@@ -105,7 +105,7 @@ def _case(
         SAMPLES * width,
         cull_backfaces=True,
     )
-    eligible = model.face_vertices[model.triangles].all(axis=1)
+    eligible = np.asarray(model.face_vertices[model.triangles].all(axis=1))
     skin = drawn.mask & eligible[np.maximum(drawn.triangle, 0)]
 
     def across(values: NDArray[Any]) -> Float32:
@@ -129,7 +129,7 @@ def _case(
     if config.jpeg:
         done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, config.jpeg])
         assert done
-        image = np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
 
     whole = camera.in_crop(left, top, 1.0)
     depth = _pooled(base).astype(np.float32)
@@ -147,7 +147,7 @@ def _case(
     given = rasterize(whole.project(case.vertices), model.triangles, height, width, cull_backfaces=True)
     columns = np.flatnonzero(mask.any(axis=0))
     return ReliefCase(
-        image,
+        np.ascontiguousarray(image, np.uint8),
         interpolate(given, model.triangles, case.albedo),
         depth,
         case.light,

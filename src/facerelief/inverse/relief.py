@@ -39,13 +39,17 @@ SKIN_DETAIL = ((0.00045, 0.00060, 0.00060), (0.00060, 0.00110, 0.00108), (0.0006
 
 @dataclass(frozen=True)
 class ReliefConfig:
-    """Weights and schedule of shape from shading. Tuned on `evaluation.relief_truth`."""
+    """Weights and schedule of shape from shading.
 
-    displacement: float = 70.0
+    Tuned on `evaluation.relief_truth`, and on real photos, whose coarse light, shape and albedo are wrong in
+    smooth ways: hence a narrower `lowpass_mm` and a milder `sparse_power` than known light would ask for.
+    """
+
+    displacement: float = 60.0
     """mu1, per mm^2 of mean squared displacement, for small ones."""
     sparse_mm: float = 0.05
     """Displacements beyond this cost ever less than their squares: skin is flat with folds here and there."""
-    sparse_power: float = 2.0
+    sparse_power: float = 1.0
     """How much less: the square's weight falls with (1 + (d / sparse_mm)^2)^-power; 0 is the plain square, 1
     a logarithm, 2 Geman-McClure."""
     fold_mm: float = 2.0
@@ -61,7 +65,7 @@ class ReliefConfig:
     none."""
     coherence_mm: float = 0.5
     """Robust weights come from costs averaged over about this distance."""
-    contrast: float = 0.15
+    contrast: float = 0.22
     """Log ratios of picture and coarse rendering beyond this, within `lowpass_mm` and over `contrast_mm`, are
     brows, beards or shine rather than relief; infinity for no such limit."""
     contrast_mm: float = 1.5
@@ -77,18 +81,18 @@ class ReliefConfig:
     bands_mm: tuple[float, ...] = (0.4, 0.8, 1.6, 3.2)
     """Gaussian deviations that split the picture into bands for separating; the last band is what is
     smoother."""
-    surroundings: float = 3.0
+    surroundings: float = 2.0
     """How strong detail is in a band is measured over this many of the band's deviations."""
     belief: float = 1.0
     """How firmly detail is believed to be as strong as `skin` where colours say little."""
     unexplained: float = 1.0
     """Share of the skin covariance, times its local strength, that is left in C after the detail that colour
     gives away is taken out."""
-    least_detail: float = 0.1
-    """The local strength is at least this."""
+    least_detail: float = 0.2
+    """The local strength is at least this, since a picture may have less noise than `noise`."""
     doubt: float = 1.0
     """Relative uncertainty of the detail taken out: moles and hairs leave little trust behind."""
-    lowpass_mm: float = 15.0
+    lowpass_mm: float = 7.0
     """Residuals smoother than this Gaussian deviation are the coarse fit's faults, not detail."""
     limit: float = 0.03
     """|d| stays below this share of the mask's width."""
@@ -148,9 +152,17 @@ def solve_relief(
     limit = config.limit * (columns[-1] + 1 - columns[0]) / scale
     normals = normals_from_depth(np.where(np.isfinite(z), z, np.nan), scale)
     # a frame of inactive pixels spares the kernels the question where the grid ends
-    cut = tuple(_framed(x[window]) for x in (picture, skin, normals, usable, prior))
-    folded = fold_light(lamp).astype(np.float32)
-    levels = [_level(*cut, folded, float(scale), config)]
+    level = _level(
+        _framed(picture[window]),
+        _framed(skin[window]),
+        _framed(normals[window]),
+        _framed(usable[window]),
+        _framed(prior[window]),
+        fold_light(lamp).astype(np.float32),
+        float(scale),
+        config,
+    )
+    levels = [level]
     while len(levels) < config.levels and min(levels[-1].mask.shape) >= 48:
         levels.append(levels[-1].halved())
     d = np.zeros(levels[-1].mask.shape, np.float32)
@@ -176,7 +188,7 @@ def albedo_detail(
     scale: float,
     config: ReliefConfig,
     prior: Float32,
-) -> tuple[Float32, Float32]:
+) -> tuple[Float32, Float32, Float32]:
     """Skin detail in log RGB that its colour gives away, and what is too smooth for relief.
 
     ratio (h, w, 3) log of the picture over the coarse model's rendering; jacobian (h, w, 3, 2) of the log
@@ -213,7 +225,7 @@ def albedo_detail(
         # where colours say little, the usual strength of detail is believed
         weak = np.float32(config.belief)
         strength = (local[..., 0] - local[..., 1] + weak) / (local[..., 2] + weak)
-        strength = np.ascontiguousarray(np.clip(strength, 0.0, 100.0), np.float32)
+        strength = np.ascontiguousarray(np.clip(strength, config.least_detail, 100.0), np.float32)
         slope = config.slope**2 / (len(sigmas) + 1)
         overall += strength / np.float32(len(sigmas) + 1)
         _kernels.separate(band, strength, slope, jacobian, share, skin, mask, out)
@@ -540,7 +552,7 @@ def _trend(x: Float32, weight: Float32, mask: Mask, sigma: float) -> Float32:
     small = (-(-width // factor), -(-height // factor))
     held = np.maximum(weight, np.float32(1e-3)) * mask
 
-    def mean(y: Float32) -> NDArray[np.float64]:
+    def mean(y: Float32) -> Float32:
         coarse = y if factor == 1 else cv2.resize(y, small, interpolation=cv2.INTER_AREA)
         coarse = coarse.astype(np.float64)
         spread = max(sigma / factor, 0.3)
@@ -571,9 +583,7 @@ def _trend(x: Float32, weight: Float32, mask: Mask, sigma: float) -> Float32:
     return out.reshape(x.shape)
 
 
-def _grid(
-    small: tuple[int, int], width: int, height: int, sigma: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _grid(small: tuple[int, int], width: int, height: int, sigma: float) -> tuple[Float32, Float32]:
     """Centres of a coarser grid's pixels in the coordinates of `_trend`."""
     h = ((np.arange(small[0]) + 0.5) * (width / small[0]) - width / 2) / sigma
     v = ((np.arange(small[1]) + 0.5) * (height / small[1]) - height / 2) / sigma
