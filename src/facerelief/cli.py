@@ -525,6 +525,12 @@ def albedo(
         str, typer.Option(metavar="open|FILE", help="The face model that is to get the skin.")
     ] = "open",
     out: _OutModel = Path("open_model.npz"),
+    version: Annotated[
+        str, typer.Option(help="Version of the model that results; the given one's unless said.")
+    ] = "",
+    credit: Annotated[
+        str, typer.Option(help="Where the photos are from, and their licence; goes into the model's line.")
+    ] = "",
     fits: Annotated[
         int, typer.Option(min=1, help="Times that all photos are fitted, each with the model learned before.")
     ] = 2,
@@ -549,7 +555,7 @@ def albedo(
     from facerelief.evaluation.fit_quality import find_photos
 
     _check_model_file(out, overwrite)
-    config = PhotoConfig(studios=tuple(studios or ()), fits=fits, hold_out=hold_out)
+    config = PhotoConfig(tuple(studios or ()), fits, hold_out, version=version, credit=credit)
     built = build_albedo(
         _read_model(model),
         find_photos(photos, groups or ()),

