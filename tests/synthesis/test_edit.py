@@ -97,6 +97,21 @@ def test_the_warp_of_a_turned_head_does_not_fold(editor, degrees):
     assert (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).min() > 0
 
 
+@pytest.mark.parametrize("first", [0, 20])
+def test_the_background_follows_the_outline(editor, first):
+    """Whatever of the face the warped picture still shows ends up under the drawn face: no second contour."""
+    once = Editor(editor.edit(yaw=math.radians(first)))
+    camera = once.camera(turn=radians(0, 15, 0))
+    made = once.render(camera)
+    uvz = camera.project(once.photo.surface.extended(made.vertices).astype(float))
+    normals = once.photo.camera_normals(camera, once.photo.surface.extended(made.vertices))
+    x, y = once._follow(uvz, camera, normals).maps()
+    shown = once.render().coverage.astype(np.float32)
+    carried = np.asarray(cv2.remap(shown, x, y, cv2.INTER_LINEAR))
+    beyond = (carried > 0.5) & (made.coverage < 0.1)
+    assert beyond.sum() < 0.03 * (shown > 0.5).sum()
+
+
 def test_there_and_back(editor):
     """Most of the face survives a turn and the turn back."""
     there = editor.edit(turn=radians(0, 10, 0))

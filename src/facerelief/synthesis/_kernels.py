@@ -131,9 +131,9 @@ def _mouth(across, below_upper, gap, out):
     line = abs(place - math.floor(place) - 0.5)
     top *= 1.0 - 0.14 * _step(0.42, 0.5, line)
     share = top * corner * _step(1.0, 4.0, gap - upper * 0.5)
-    out[0] = 0.20 + (0.86 - 0.20) * share
-    out[1] = 0.075 + (0.82 - 0.075) * share
-    out[2] = 0.07 + (0.76 - 0.07) * share
+    out[0] = 0.20 + (0.76 - 0.20) * share
+    out[1] = 0.075 + (0.71 - 0.075) * share
+    out[2] = 0.07 + (0.64 - 0.07) * share
 
 
 @kernel

@@ -40,7 +40,7 @@ class Follower:
         # hair hides the skull's points at its outline: there the outline's motion counts, not the points'
         roll = camera.roll - self.photo.reconstruction.camera.roll
         spin = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
-        reach = (uvz[self._skull, :2] @ (self._directions @ spin).T).max(axis=0) - self._reach
+        reach = (self._directions @ spin @ uvz[self._skull, :2].T).max(axis=1) - self._reach
         along = (self._outward @ spin * moved).sum(axis=1)
         leaving = np.clip((0.3 - normals[self._anchors, 2]) / 0.3, 0, 1)
         missing = self._outline * leaving * (reach[self._sector] - along)
@@ -59,6 +59,9 @@ class Follower:
         # beyond the frame too: what is cut off still pulls
         shown = self._hidden_by_none()
         rim = surface.drawn & ~eyes & (surface.outline_mm < 12.0)
+        # where the face hides its own far side, its contour is the end of it
+        contour = (self.photo.face_end_mm[:n] < 6.0) & (self.photo.normals[:n, 2] < 0.45)
+        rim |= surface.drawn & ~eyes & contour
         if not rim.any():  # a model all of skin: its silhouette
             rim = surface.drawn & (self.photo.normals[:n, 2] < 0.5)
         other = ~surface.drawn
@@ -117,7 +120,7 @@ class Follower:
         self._reach = np.zeros(_DIRECTIONS)
         self._outline = np.zeros(len(self._anchors))
         if len(self._skull):
-            self._reach = (self.photo.uvz[self._skull, :2] @ self._directions.T).max(axis=0)
+            self._reach = (self._directions @ self.photo.uvz[self._skull, :2].T).max(axis=1)
             # vertices at the outline: they reach about as far out as any
             short = self._reach[self._sector] - (self.photo.uvz[self._anchors, :2] * self._outward).sum(
                 axis=1

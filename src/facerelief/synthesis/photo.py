@@ -117,6 +117,10 @@ class PhotoFace:
         unit = zoom * r.camera.scale
         self.edge_mm = _distance_to_edges(drawn.depth, uvz, 8.0) / unit
         self.end_mm = _distance_to_edges(drawn.depth, uvz, np.inf) / unit
+        face = np.append(self.surface.drawn[r.model.triangles].all(axis=1), True)
+        face = face[np.minimum(drawn.triangle, len(face) - 1)] & drawn.mask
+        alone = np.where(face, drawn.depth, np.float32(np.nan))
+        self.face_end_mm = _distance_to_edges(alone, uvz, np.inf) / unit
         height, width = r.image.shape[:2]
         u, v = self.uvz[:, 0], self.uvz[:, 1]
         return visible & (u > 0.5) & (v > 0.5) & (u < width - 0.5) & (v < height - 0.5)
@@ -229,6 +233,9 @@ class PhotoFace:
         trust = self.skin_seen * ~self.surface.hems
         weight *= interpolate(islands, model.triangles, trust.astype(np.float32))
         texture = complete_texture(sampled, weight, part(~eyes & ~loose), model.symmetry, base)
+        # what a photo hides is mostly deep: nostrils, the inner lips
+        dark = interpolate(islands, model.triangles, 1 - self.surface.openness)
+        texture *= (1 - dark * np.clip(1 - 2 * weight, 0, 1))[:, :, None]
         if eyes.any():
             drawn = rasterize(flat, model.uv_triangles[eyes], size, size)
             own = interpolate(drawn, model.triangles[eyes], base)
@@ -281,7 +288,9 @@ def _distance_to_edges(depth: Float32, uvz: Float64, jump_mm: float) -> Float64:
 def picture_box(uv: Float64, margin: float, image: NDArray[np.uint8]) -> Box:
     """The part of the picture around points (N, 2 or more) px; empty where they lie outside it."""
     height, width = image.shape[:2]
-    low, high = np.floor(uv[:, :2].min(axis=0) - margin), np.ceil(uv[:, :2].max(axis=0) + margin)
+    # a reduction over columns at a time is several times quicker
+    low = np.floor([uv[:, 0].min() - margin, uv[:, 1].min() - margin])
+    high = np.ceil([uv[:, 0].max() + margin, uv[:, 1].max() + margin])
     left, top = (int(x) for x in np.clip(low, 0, [width, height]))
     right, bottom = (int(x) for x in np.clip(high, [left, top], [width, height]))
     return left, top, right, bottom

@@ -43,6 +43,8 @@ class FaceSurface:
     """(N,) distance to that outline on the average face, negative outside the drawn part."""
     hems: Bool
     """(N,) skin beside the openings of eyes and mouth: photos show eyes and teeth there when a fit is off."""
+    openness: Float32
+    """(N,) 1 for skin that light reaches freely, less in nostrils and between lips: those are dark."""
     neighbours: tuple[Int32, Int32]
     """(E,) and (E,) ids of the ends of each edge of the drawn surface, both ways."""
     upper: Int32
@@ -137,6 +139,7 @@ def _find(model: FaceModel) -> FaceSurface:
         drawn=drawn,
         outline_mm=np.where(drawn, distance, -distance).astype(np.float32),
         hems=_hems(model, drawn & ~eyes),
+        openness=_openness(model),
         neighbours=(edges[:, 0].copy(), edges[:, 1].copy()),
         upper=upper,
         lower=lower,
@@ -189,6 +192,31 @@ def _hems(model: FaceModel, skin: Bool, reach_mm: float = 5.0) -> Bool:
     if len(rim):
         out[skin] = np.asarray(KDTree(model.mean[rim]).query(model.mean[skin])[0]) < reach_mm
     return out
+
+
+def _openness(model: FaceModel) -> Float32:
+    """(N,) from how many sides a vertex of the average face is seen, 0.3..1; eyes 1."""
+    from facerelief.geometry.camera import WeakPerspective
+    from facerelief.geometry.normals import vertex_normals
+    from facerelief.rendering.rasterizer import rasterize, visible_vertices
+
+    extent = np.ptp(model.mean, axis=0).max()
+    scale = 240.0 / max(float(extent), 1e-6)
+    middle = (model.mean.min(axis=0) + model.mean.max(axis=0)) / 2
+    centred = (model.mean - middle).astype(np.float64)
+    normals = vertex_normals(centred, model.triangles)
+    seen, facing = np.zeros(model.n_vertices), np.full(model.n_vertices, 1e-6)
+    for pitch in (-1.0, -0.5, 0.0, 0.5, 1.0):
+        for yaw in (-1.0, -0.5, 0.0, 0.5, 1.0):
+            camera = WeakPerspective(pitch, yaw, 0.0, 220.0, 220.0, scale)
+            uvz = camera.project(centred)
+            drawn = rasterize(uvz, model.triangles, 440, 440, cull_backfaces=True)
+            toward = np.maximum(normals @ camera.rotation[2], 0)
+            facing += toward
+            seen += toward * visible_vertices(uvz, model.triangles, drawn, tolerance_mm=1.0)
+    out = np.clip(1.6 * seen / facing, 0.3, 1.0)
+    out[model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))] = 1.0
+    return out.astype(np.float32)
 
 
 def _split(loop: NDArray[np.intp], points: Float32) -> tuple[Int32, Int32]:
