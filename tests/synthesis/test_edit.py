@@ -188,8 +188,8 @@ def test_names(editor):
     for name, parts in EXPRESSIONS.items():
         assert set(parts) <= set(ARKIT_NAMES), name
         assert all(0 < weight <= 1 for weight in parts.values())
-    with pytest.raises(EditError, match=r"'simle' is unknown; did you mean smile"):
-        editor.edit(expression={"simle": 1})
+    with pytest.raises(EditError, match=r"'smilee' is unknown; did you mean smile"):
+        editor.edit(expression={"smilee": 1})
     with pytest.raises(EditError, match="did you mean jawOpen"):
         editor.edit(expression={"jawopen": 1})
     with pytest.raises(EditError, match=r"smile has weight 3, expected 0 to 1"):

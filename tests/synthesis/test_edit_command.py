@@ -69,7 +69,7 @@ def test_output_is_not_replaced_unless_asked(folder, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("-e", "simle=1"), "'simle' is unknown; did you mean smile"),
+        (("-e", "smilee=1"), "'smilee' is unknown; did you mean smile"),
         (("-e", "smile=2"), "smile has weight 2, expected 0 to 1"),
         (("--light", "from-lefft"), "'from-lefft' is unknown; expected from-left,"),
         (("--light", "rotate:x"), "expected rotate:DEG"),

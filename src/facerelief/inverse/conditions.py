@@ -39,8 +39,8 @@ CLIPPED = 0.98
 """Channel values from here on count as clipped."""
 SKIN_RED = (-0.05, 0.75)
 """Natural logarithm of red over green of skins of all kinds in ordinary light (sRGB-coded medians)."""
-SKIN_BLUE = (-0.75, 0.08)
-"""Of blue over green."""
+SKIN_BLUE = (-1.1, 0.08)
+"""Of blue over green; blue is the first to be lost on the shaded side of dark skin."""
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -211,8 +211,8 @@ def _colour(seen: _Seen) -> dict[str, float]:
 def _off_skin(color: Float32) -> float:
     if len(color) < FEWEST // 2:
         return 0.0
-    # dark pictures have few levels: a level's worth added to each channel keeps their ratios sane
-    red, green, blue = np.log(np.median(color, axis=0) + 1 / 255)
+    # dark skin in the shade has few levels: some added to each channel keep their ratios sane
+    red, green, blue = np.log(np.median(color, axis=0) + 3 / 255)
     outside = [
         max(low - value, value - high, 0.0)
         for value, (low, high) in ((red - green, SKIN_RED), (blue - green, SKIN_BLUE))

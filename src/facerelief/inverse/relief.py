@@ -45,7 +45,7 @@ class ReliefConfig:
     smooth ways: hence a narrower `lowpass_mm` and a milder `sparse_power` than known light would ask for.
     """
 
-    displacement: float = 60.0
+    displacement: float = 20.0
     """mu1, per mm^2 of mean squared displacement, for small ones."""
     sparse_mm: float = 0.05
     """Displacements beyond this cost ever less than their squares: skin is flat with folds here and there."""
