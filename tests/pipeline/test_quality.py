@@ -125,7 +125,7 @@ def test_worse_pictures_have_less_confidence(model, photo, marks, clean, change)
     for power in (0, 1, 2, 3):
         seen = measure_conditions(model, change(photo, marks, power), fit.state, fit.appearance)
         values.append(confidence(face, fit, seen))
-    assert all(a >= b - 1e-3 for a, b in pairwise(values)), values
+    assert all(a >= b - 5e-3 for a, b in pairwise(values)), values
     assert values[-1] < 0.9 * values[0]
 
 

@@ -40,19 +40,21 @@ def causes(seen: Conditions, score: float = 0.9) -> tuple[Cause, ...]:
         return (Cause(1.0, 0.8, "hardly any skin can be seen: the face is a guess"),)
     # white and black pixels are grey too, and have a warning of their own
     plain = rising(seen.chroma, 0.018, 0.006) * (1.0 - rising(seen.clipped, 0.2, 0.5))
-    blind = rising(seen.eyes_darker, 0.25, 0.85) * rising(seen.eyes, 0.35, 0.10)
-    # glasses, masks and shadows have edges, and much lowers the score: each must leave the others alone
-    hard = rising(seen.edge, 0.75, 1.0) * rising(seen.shaded, 0.14, 0.26) * (1.0 - blind)
     dark = rising(seen.brightness, 0.28, 0.08)
     cast = rising(seen.cast, 0.0, 0.4)
+    # lenses are like large dark eyes: only much darker regions count
+    blind = rising(seen.eyes_darker, 0.35, 1.0) * rising(seen.eyes, 0.60, 0.30)
+    # glasses, masks and shadows have edges, and much lowers the score: each must leave the others alone
     doubt = 3.0 * float(np.clip(score - 0.9, -0.1, 0.1)) * (1.0 - blind) * (1.0 - max(dark, cast))
-    # from the side a mouth looks like little, and cheeks end in edges of their own
-    front = 1.0 - 0.6 * rising(seen.turned, 0.35, 0.65)
     flat = 4.0 * min(seen.mouth_contrast - 0.1, 0.0)
     gaudy = -0.2 * rising(seen.chroma, 0.12, 0.22)
-    mute = rising(seen.mouth + doubt + flat + gaudy, 0.30, -0.10) * (1.0 - hard) * front
-    line = rising(seen.edge, 0.42, 0.82) * rising(seen.shaded, 0.14, 0.26) * front
-    line *= (1.0 - blind) * (1.0 - mute)
+    lips = seen.mouth + doubt + (flat + gaudy) * (1.0 - dark)
+    sided = rising(seen.shaded, 0.14, 0.26)
+    hard = rising(seen.edge, 0.75, 1.0) * sided * (1.0 - blind) * rising(lips, -0.3, -0.1)
+    # from the side a mouth looks like little, and cheeks end in edges of their own
+    front = 1.0 - 0.6 * rising(seen.turned, 0.35, 0.65)
+    mute = rising(lips, 0.30, -0.10) * (1.0 - hard) * front * (1.0 - 0.5 * max(dark, cast))
+    line = rising(seen.edge, 0.42, 0.82) * sided * front * (1.0 - blind) * (1.0 - mute)
     hairy = rising(seen.grain, 1.4, 3.0)
     share = f"{100 * seen.shaded:.0f} % of the face"
     if hairy > 0.75:
