@@ -567,7 +567,7 @@ def test_model_build(model_file, tmp_path, portrait, monkeypatch):
     out = tmp_path / "built.npz"
     command = ("model", "build", "--heads", model_file, "-o", out, "--persons", 50)
     result = run(*command)
-    assert result.stdout.startswith(f"{out}: facerelief-open 1, ")
+    assert result.stdout.startswith(f"{out}: facerelief-open 2, ")
     assert result.stderr == "building\n"
     assert given["config"].persons == 50
     assert given["faces"] is given["anny"] is None

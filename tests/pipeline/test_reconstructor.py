@@ -53,7 +53,15 @@ def test_the_astronaut(face, photo):
     assert face.method == "fit"
     assert 0.7 < face.confidence <= 1
     assert face.warnings == ()
-    assert set(face.timings_ms) == {"read", "detect", "fit_landmarks", "fit_photometric", "depth"}
+    assert set(face.timings_ms) == {
+        "read",
+        "detect",
+        "fit_landmarks",
+        "fit_photometric",
+        "relief",
+        "albedo",
+        "depth",
+    }
     assert face.source == face.source_sha256 == ""
     left, top, right, bottom = face.box
     inside = (face.landmarks68_px > (left - 15, top - 15)) & (face.landmarks68_px < (right + 15, bottom + 15))
