@@ -26,6 +26,7 @@ FILES = {
     "normals.png",
     "texture.png",
     "preview.png",
+    "photo.jpg",
 }
 
 
