@@ -73,7 +73,7 @@ FOREIGN: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "examples": set(),
-    "geometry": {"numpy", "numba"},
+    "geometry": {"numpy", "scipy", "numba"},
     "runtime": {"numpy", "openvino"},
     "morphable": {"numpy", "scipy", "h5py"},
     "rendering": {"numpy", "scipy", "cv2"},

@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
+from facerelief.geometry.adjacency import graph_laplacian, vertex_links
 from facerelief.geometry.normals import vertex_normals
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.light_prior import N_LIGHT, LightPrior
 from facerelief.inverse.photometric import image_level
 from facerelief.inverse.solver import single_thread
 from facerelief.morphable.model import FaceModel
-from facerelief.rendering.lighting import sh_basis
+from facerelief.rendering.lighting import LUMA, sh_basis
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
@@ -36,7 +37,6 @@ Bool = NDArray[np.bool_]
 
 _FACE_PX = 230
 """Photos are resampled to this face size: about a pixel for each vertex."""
-_LUMA = np.array([0.30, 0.59, 0.11])
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ class AlbedoLearner:
         Only even in x, by the mirrored persons.
         """
         harmonics = sh_basis(self.normal)
-        luma = mean @ _LUMA
+        luma = mean @ LUMA
         rows = harmonics[:, [0, 1, 2, 5, 6, 8]]
         weight, fit = self.area * self.plain, luma
         for _ in range(5):
@@ -372,21 +372,16 @@ def with_albedo(model: FaceModel, statistics: AlbedoStatistics) -> FaceModel:
 
     What is not connected with the face's skin (eyeballs) keeps its colours.
     """
-    from scipy import sparse
     from scipy.sparse.csgraph import connected_components
     from scipy.sparse.linalg import splu
 
     n, face = model.n_vertices, model.face_vertices
-    t = model.triangles
-    rows = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]])
-    rows = np.concatenate([rows, rows[:, ::-1]])
-    links = sparse.csr_matrix((np.ones(len(rows)), (rows[:, 0], rows[:, 1])), (n, n))
-    links.data[:] = 1.0
+    links = vertex_links(model.triangles, n)
     _, label = connected_components(links, directed=False)
     reached = np.isin(label, np.unique(label[face]))
     free = np.flatnonzero(reached & ~face)
     known = np.flatnonzero(face)
-    laplacian = (sparse.diags(np.asarray(links.sum(axis=1)).ravel()) - links).tocsr()
+    laplacian = graph_laplacian(links)
     count = statistics.components.shape[2]
     values = np.concatenate([statistics.mean[:, :, None], statistics.components], axis=2).reshape(
         len(known), -1

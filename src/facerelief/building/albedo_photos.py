@@ -24,11 +24,10 @@ from facerelief.errors import FacereliefError, ModelError
 from facerelief.evaluation.fit_quality import Photo
 from facerelief.inverse.fit import fit_face
 from facerelief.morphable.model import FaceModel
-from facerelief.rendering.lighting import ambient_light, sh_basis
+from facerelief.rendering.lighting import LUMA, ambient_light, sh_basis
 
 COMPONENTS = (0, 5, 10, 20, 40, 60, 80, 100)
 """Numbers of components that the report compares."""
-_LUMA = np.array([0.30, 0.59, 0.11])
 
 
 @dataclass(frozen=True)
@@ -246,7 +245,7 @@ def _tones(build: AlbedoBuild, studio: str, parts: int = 4) -> dict[str, Any]:
         albedo = build.statistics.mean[use] + build.statistics.components[use] @ coefficients
         shading = sh_basis(skin.normal[use].astype(np.float64)) @ light.reshape(3, 9).T
         color = skin.color[use].astype(np.float64)
-        found.append(tuple(float(np.median(x @ _LUMA)) for x in (color, albedo, shading)))  # type: ignore[arg-type]
+        found.append(tuple(float(np.median(x @ LUMA)) for x in (color, albedo, shading)))  # type: ignore[arg-type]
     table = np.array(sorted(found))
     rows = [
         {"photos": len(part), **dict(zip(("brightness", "albedo", "light"), part.mean(axis=0).tolist()))}

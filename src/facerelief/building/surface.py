@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from facerelief.building.registration import HeadSurface, ScanHeads
+from facerelief.geometry.adjacency import neighbour_mean, vertex_links
 from facerelief.geometry.closest import ClosestPoint
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE, OUTLINES
 from facerelief.morphable.model import Contour, FaceModel, SurfacePoints, concatenate_points
@@ -297,13 +297,9 @@ def skin_colors(surface: HeadSurface, draped: Float, masks: dict[str, Bool]) -> 
 
 
 def _smooth(surface: HeadSurface, values: Float, rounds: int = 2) -> Float:
-    t = surface.triangles
-    rows = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]])
-    rows = np.concatenate([rows, rows[:, ::-1]])
-    graph = sparse.csr_matrix((np.ones(len(rows)), (rows[:, 0], rows[:, 1])), (len(values), len(values)))
-    graph = sparse.diags(1 / np.maximum(np.asarray(graph.sum(axis=1)).ravel(), 1)) @ graph
+    mean = neighbour_mean(vertex_links(surface.triangles, len(values), counted=True))
     for _ in range(rounds):
-        values = 0.5 * values + 0.5 * (graph @ values)
+        values = 0.5 * values + 0.5 * (mean @ values)
     return values
 
 

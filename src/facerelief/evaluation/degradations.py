@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from facerelief.rendering.lighting import LUMA
+
 Image = NDArray[np.uint8]
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
 Float = NDArray[Any]
@@ -34,7 +36,7 @@ def gain(image: Image, factor: ArrayLike) -> Image:
 
 def grey(image: Image) -> Image:
     """Without colour; still three channels."""
-    luminance = image @ np.array([0.299, 0.587, 0.114], np.float32)
+    luminance = image @ LUMA
     return np.repeat(np.rint(luminance)[..., None], 3, axis=2).astype(np.uint8)
 
 

@@ -54,6 +54,15 @@ def shade_slopes(p, q, light, shading, jacobian):
 
 
 @kernel
+def _along_shading(jacobian, i, j, c, e):
+    """Entry (c, e) of a pixel's jacobian jacobian^T: how channels change together when slopes do."""
+    return (
+        np.float64(jacobian[i, j, c, 0]) * jacobian[i, j, e, 0]
+        + np.float64(jacobian[i, j, c, 1]) * jacobian[i, j, e, 1]
+    )
+
+
+@kernel
 def band_statistics(band, jacobian, noise, skin, mask, out):
     """Per pixel what tells how strong albedo detail is in a band of log colour; out (h, w, 3) is overwritten.
 
@@ -70,10 +79,7 @@ def band_statistics(band, jacobian, noise, skin, mask, out):
                 continue
             for c in range(3):
                 for e in range(3):
-                    m[c, e] = (
-                        np.float64(jacobian[i, j, c, 0]) * jacobian[i, j, e, 0]
-                        + np.float64(jacobian[i, j, c, 1]) * jacobian[i, j, e, 1]
-                    )
+                    m[c, e] = _along_shading(jacobian, i, j, c, e)
                 m[c, c] += noise[i, j, c]
             _inverse(m, inverse)
             for c in range(3):
@@ -102,11 +108,7 @@ def separate(band, strength, slope, jacobian, noise, skin, mask, out):
             g = np.float64(strength[i, j])
             for c in range(3):
                 for e in range(3):
-                    shading = (
-                        np.float64(jacobian[i, j, c, 0]) * jacobian[i, j, e, 0]
-                        + np.float64(jacobian[i, j, c, 1]) * jacobian[i, j, e, 1]
-                    )
-                    m[c, e] = g * skin[c, e] + slope * shading
+                    m[c, e] = g * skin[c, e] + slope * _along_shading(jacobian, i, j, c, e)
                 m[c, c] += noise[i, j, c]
             _inverse(m, inverse)
             for c in range(3):

@@ -19,7 +19,7 @@ from facerelief.geometry.normals import vertex_normals
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric import Appearance, image_level
 from facerelief.morphable.model import FaceModel
-from facerelief.rendering.lighting import sh_basis
+from facerelief.rendering.lighting import LUMA, sh_basis
 from facerelief.rendering.rasterizer import interpolate, rasterize
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
@@ -41,7 +41,6 @@ SKIN_RED = (-0.05, 0.75)
 """Natural logarithm of red over green of skins of all kinds in ordinary light (sRGB-coded medians)."""
 SKIN_BLUE = (-1.1, 0.08)
 """Of blue over green; blue is the first to be lost on the shaded side of dark skin."""
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
@@ -188,14 +187,14 @@ def _look(
 
 def _exposure(seen: _Seen) -> dict[str, float]:
     return {
-        "brightness": float(np.percentile(seen.color @ LUMINANCE, 90)),
+        "brightness": float(np.percentile(seen.color @ LUMA, 90)),
         "clipped": float(((seen.color > CLIPPED).sum(axis=1) >= 2).mean()),
     }
 
 
 def _colour(seen: _Seen) -> dict[str, float]:
     color = seen.color
-    luminance = color @ LUMINANCE
+    luminance = color @ LUMA
     # a grey or toned picture has one colour for each brightness
     by_brightness = np.stack([np.ones_like(luminance), luminance, luminance**2], axis=1)
     chroma = np.stack([color[:, 0] - color[:, 1], color[:, 2] - color[:, 1]], axis=1)
@@ -223,7 +222,7 @@ def _off_skin(color: Float32) -> float:
 def _light(seen: _Seen, appearance: Appearance) -> dict[str, float]:
     light = appearance.light.astype(np.float64).mean(axis=1)
     apart = np.sqrt(((seen.color - seen.drawn) ** 2).mean(axis=1))
-    skin = max(float(np.percentile(seen.drawn @ LUMINANCE, 75)), 0.1)
+    skin = max(float(np.percentile(seen.drawn @ LUMA, 75)), 0.1)
     return {
         "direction": float(np.linalg.norm(light[1:4]) / max(abs(light[0]), 1e-3)),
         "unexplained": float((apart > 0.25 * skin).mean()),
@@ -232,13 +231,13 @@ def _light(seen: _Seen, appearance: Appearance) -> dict[str, float]:
 
 def _edges(seen: _Seen) -> dict[str, float]:
     """The line through the face with the greatest contrast along most of its length."""
-    luminance = seen.color @ LUMINANCE
-    relative = np.log((luminance + 0.01) / (np.maximum(seen.albedo @ LUMINANCE, 0.0) + 0.05))
+    luminance = seen.color @ LUMA
+    relative = np.log((luminance + 0.01) / (np.maximum(seen.albedo @ LUMA, 0.0) + 0.05))
     fewest = max(1.0, 0.1 * (CELL * seen.px_per_mm) ** 2)
     values = _cells(seen.place, np.stack([relative, luminance, luminance**2], axis=1), fewest)
     known = np.isfinite(values[:, 0])
     value = np.where(known, values[:, 0], 0.0)
-    lines = _lines()
+    ahead, lines = _lines()
     table = np.stack([known.astype(np.float32), value.astype(np.float32)], axis=1)
     # (lines, slots, 2 sides, 2): cells that are known, and the sum of their values
     sums = (lines @ table).reshape(-1, _SLOTS, 2, 2)
@@ -256,9 +255,8 @@ def _edges(seen: _Seen) -> dict[str, float]:
     weak = np.where(length >= 6, weak, -np.inf)
     at = int(weak.argmax())
     best = max(float(weak[at]), 0.0)
-    ahead = _ahead()[at] * sign[at]
-    dark, light = ahead < 0, ahead > 0
-    dark, light = dark & known, light & known
+    side = ahead[at] * sign[at]
+    dark, light = (side < 0) & known, (side > 0) & known
     if not (dark.any() and light.any()):
         return {"edge": best}
     between = 0.5 * (np.median(value[dark]) + np.median(value[light]))
@@ -275,7 +273,7 @@ def _edges(seen: _Seen) -> dict[str, float]:
 def _features(seen: _Seen, where: Places, chroma: float) -> dict[str, float]:
     """Whether eyes and mouth look like eyes and mouth."""
     x, y = seen.place.T
-    luminance, drawn = seen.color @ LUMINANCE, np.maximum(seen.drawn @ LUMINANCE, 0.0)
+    luminance, drawn = seen.color @ LUMA, np.maximum(seen.drawn @ LUMA, 0.0)
     # what is clipped or black shows no features, and is no cover for that
     washed = ((seen.color > CLIPPED).sum(axis=1) >= 2) | (luminance < 0.02)
     eyes = (np.abs(x) < 55) & (y > -14) & (y < 24)
@@ -292,7 +290,7 @@ def _features(seen: _Seen, where: Places, chroma: float) -> dict[str, float]:
         across, up = x[mouth] / 20, down[mouth] / 20
         slow = np.stack([np.ones_like(up), across, up, across * across, across * up, up * up], axis=1)
         looks = [
-            np.stack([np.log(c @ LUMINANCE + 0.02), np.log((c[:, 0] + 0.02) / (c[:, 1] + 0.02))], axis=1)
+            np.stack([np.log(c @ LUMA + 0.02), np.log((c[:, 0] + 0.02) / (c[:, 1] + 0.02))], axis=1)
             for c in (seen.color[mouth], np.maximum(seen.drawn[mouth], 0.0))
         ]
         observed, expected = (v - slow @ np.linalg.lstsq(slow, v, rcond=None)[0] for v in looks)
@@ -323,29 +321,24 @@ _ANGLES, _OFFSETS, _SLOTS = 8, 13, 16
 
 
 @cache
-def _ahead() -> Float32:
-    """(lines, cells) signed distance in mm of the cells' middles from each line."""
-    j, i = np.indices((ROWS, COLUMNS)).reshape(2, -1)
-    x, y = (i + 0.5 - COLUMNS / 2) * CELL, (ABOVE - 0.5 - j) * CELL + 24.0
-    angle = np.arange(_ANGLES) * np.pi / _ANGLES
-    across = np.cos(angle)[:, None] * x + np.sin(angle)[:, None] * y
-    offset = (np.arange(_OFFSETS) - _OFFSETS // 2) * CELL
-    return (across[:, None] - offset[:, None]).reshape(-1, ROWS * COLUMNS)
+def _lines() -> tuple[Float32, Any]:
+    """Lines through the face at all angles and offsets.
 
-
-@cache
-def _lines() -> Any:
-    """Sparse (lines * slots of 12 mm along each * 2 sides, cells): 1 for cells 3 to 24 mm from the line."""
+    Returns (lines, cells) signed distance in mm of the cells' middles from each line, and a sparse (lines *
+    slots of 12 mm along each * 2 sides, cells): 1 for cells 3 to 24 mm from the line.
+    """
     from scipy import sparse
 
     j, i = np.indices((ROWS, COLUMNS)).reshape(2, -1)
     x, y = (i + 0.5 - COLUMNS / 2) * CELL, (ABOVE - 0.5 - j) * CELL + 24.0
     angle = np.arange(_ANGLES) * np.pi / _ANGLES
+    across = np.cos(angle)[:, None] * x + np.sin(angle)[:, None] * y
     along = -np.sin(angle)[:, None] * x + np.cos(angle)[:, None] * y
+    offset = (np.arange(_OFFSETS) - _OFFSETS // 2) * CELL
+    ahead = (across[:, None] - offset[:, None]).reshape(-1, ROWS * COLUMNS)
     slot = np.floor(along / (2 * CELL)).astype(np.int64) + _SLOTS // 2
     slot = np.repeat(slot, _OFFSETS, axis=0)
-    ahead = _ahead()
     line, cell = np.nonzero((np.abs(ahead) > 3) & (np.abs(ahead) < 24) & (slot >= 0) & (slot < _SLOTS))
     row = (line * _SLOTS + slot[line, cell]) * 2 + (ahead[line, cell] < 0)
     shape = (len(ahead) * _SLOTS * 2, ROWS * COLUMNS)
-    return sparse.csr_array((np.ones(len(row), np.float32), (row, cell)), shape=shape)
+    return ahead, sparse.csr_array((np.ones(len(row), np.float32), (row, cell)), shape=shape)

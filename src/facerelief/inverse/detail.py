@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facerelief.geometry.adjacency import neighbour_mean, vertex_links
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.patch import ColorPatch, DepthPatch
@@ -188,8 +189,6 @@ def face_outline(model: FaceModel) -> tuple[Float32, Bool, Bool]:
     Returns share (N,), at least 0.5 inside when interpolated; which triangles may belong to the face at all
     (T + 1,), and which to the eyeballs (T + 1,); the last entry, for pixels without triangle, is False.
     """
-    from scipy import sparse
-
     face = model.face_vertices
     t = model.triangles
     corners = face[t]
@@ -198,11 +197,7 @@ def face_outline(model: FaceModel) -> tuple[Float32, Bool, Bool]:
     for name in ("eyes", "lips"):
         sharp |= model.regions.get(name, sharp)
     sharp_triangle = sharp[t].any(axis=1)
-    rows = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]])
-    rows = np.concatenate([rows, rows[:, ::-1]])
-    links = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows[:, 0], rows[:, 1])))
-    links.data[:] = 1.0
-    mean = sparse.diags(1.0 / np.maximum(np.asarray(links.sum(axis=1)).ravel(), 1)) @ links
+    mean = neighbour_mean(vertex_links(t, model.n_vertices).astype(np.float32))
     share = face.astype(np.float32)
     for _ in range(12):
         share = np.where(sharp, face, 0.5 * share + 0.5 * (mean @ share)).astype(np.float32)

@@ -25,7 +25,6 @@ faces the camera. About the mean over 500 studio portraits."""
 # orthonormal: brightness, red against green and blue, green against blue
 _MIX = np.array([[1, 1, 1], [2, -1, -1], [0, 1, -1]]) / np.sqrt([[3.0], [6.0], [2.0]])
 
-
 # basis averaged over the directions that a surface seen from the front shows, by projected area: what a light
 # gives to a face on the whole (E z = 2/3, E z^2 = 1/2)
 _ON_FACE = np.array([K0, 0, K1 * 2 / 3, 0, 0, 0, K2 / (2 * np.sqrt(3)) * 0.5, 0, 0])

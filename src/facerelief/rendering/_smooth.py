@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from facerelief.geometry.adjacency import graph_laplacian, vertex_links
+
 Float64 = NDArray[np.float64]
 
 
@@ -13,14 +15,7 @@ class SurfaceSmoother:
     """Smooth functions on the vertices of a mesh, from values known on some of them."""
 
     def __init__(self, triangles: NDArray[np.int32], count: int, smoothness: float = 1.0) -> None:
-        from scipy.sparse import coo_array, diags_array
-
-        edges = np.vstack([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-        rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
-        links = coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
-        links.data[:] = 1.0
-        degree = np.asarray(links.sum(axis=1)).ravel()
-        self._laplacian = diags_array(smoothness * degree) - links * smoothness
+        self._laplacian = graph_laplacian(vertex_links(triangles, count)) * smoothness
 
     def fit(self, values: Float64, weight: Float64) -> Float64:
         """(N, 3) values known to the extent of weight (N,) -> smooth (N, 3); unknown parts get the mean."""

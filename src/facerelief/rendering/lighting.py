@@ -33,6 +33,8 @@ K0, K1, K2 = (a * c for a, c in zip(_A, _C))
 """Constants of the three bands: a0 c0, a1 c1, a2 c2."""
 BAND = (0, 1, 1, 1, 2, 2, 2, 2, 2)
 """Band of each of the nine coefficients."""
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""(3,) weights of red, green and blue in the brightness of an sRGB-coded colour (Rec. 601 luma)."""
 _CLAMPED_COSINE = (math.pi, 2 * math.pi / 3, math.pi / 4)
 
 

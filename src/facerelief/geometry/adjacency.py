@@ -1,0 +1,47 @@
+# pyright: basic
+"""Which vertices of a mesh are neighbours, as sparse matrices. SciPy is imported on use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def vertex_links(triangles: NDArray[np.integer], count: int, *, counted: bool = False) -> Any:
+    """(count, count) symmetric sparse array (CSR, float64): 1 where an edge joins two vertices.
+
+    triangles (T, 3) ids below `count`. counted: instead of 1 the number of triangles at the edge, so that
+    edges of an open border weigh half of those inside.
+    """
+    from scipy.sparse import coo_array
+
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
+    links = coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
+    if not counted:
+        links.data[:] = 1.0
+    return links
+
+
+def neighbour_mean(links: Any) -> Any:
+    """(N, N) sparse array that turns values (N,) or (N, C) into the weighted means of their neighbours.
+
+    links (N, N) as `vertex_links` gives them. A vertex without neighbours gets 0.
+    """
+    from scipy.sparse import diags_array
+
+    return diags_array(1.0 / np.maximum(_degree(links), 1)) @ links
+
+
+def graph_laplacian(links: Any) -> Any:
+    """(N, N) sparse array, symmetric and positive semi-definite: a vertex's links times its value, less the
+    sum of its neighbours'. links (N, N) as `vertex_links` gives them."""
+    from scipy.sparse import diags_array
+
+    return (diags_array(_degree(links)) - links).tocsr()
+
+
+def _degree(links: Any) -> NDArray[Any]:
+    return np.asarray(links.sum(axis=1)).ravel()
