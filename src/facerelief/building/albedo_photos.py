@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from facerelief.evaluation.fit_quality import Photo
 from facerelief.inverse.fit import fit_face
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import LUMA, ambient_light, sh_basis
+from facerelief.runtime.workers import ordered_results
 
 COMPONENTS = (0, 5, 10, 20, 40, 60, 80, 100)
 """Numbers of components that the report compares."""
@@ -120,25 +121,14 @@ def observe_photos(
         for photo in photos
     ]
     found: list[Skin] = []
-    results: Iterable[tuple[Skin | None, float, str]]
-    if workers == 1:
-        _start(model)
-        results = map(_observe, jobs)
-    else:
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(model,)
-        )
-        results = pool.map(_observe, jobs, chunksize=4)
-    for done, (skin, off_mm, why) in enumerate(results, 1):
-        if skin is None:
-            progress(f"left out: {why}")
-        elif off_mm <= config.landmark_mm:
-            found.append(skin)
-        if done % 100 == 0:
-            progress(f"photo {done} of {len(jobs)}")
+    with ordered_results(_observe, jobs, workers=workers, start=_start, arguments=(model,)) as results:
+        for done, (skin, off_mm, why) in enumerate(results, 1):
+            if skin is None:
+                progress(f"left out: {why}")
+            elif off_mm <= config.landmark_mm:
+                found.append(skin)
+            if done % 100 == 0:
+                progress(f"photo {done} of {len(jobs)}")
     return found
 
 
@@ -161,9 +151,6 @@ _WORKER: list[FaceModel] = []
 
 
 def _start(model: FaceModel) -> None:
-    from facerelief.runtime import set_threads
-
-    set_threads(1)
     _WORKER[:] = [model]
 
 

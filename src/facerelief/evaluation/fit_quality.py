@@ -8,7 +8,7 @@ light, and whether two photos of one person give one shape.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from facerelief.errors import FacereliefError, ImageError
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.pipeline.result import Reconstruction
-from facerelief.rendering.lighting import shade
+from facerelief.rendering.lighting import LUMA, shade
+from facerelief.runtime.workers import ordered_results
 
 Float = NDArray[np.floating]
 
 CROP = 256
 """Cells along the crop in which the relief's size is told."""
 _CROP_MARGIN = 1.15
-_LUMA = np.array([0.30, 0.59, 0.11])
 
 
 @dataclass(frozen=True)
@@ -132,24 +132,15 @@ def evaluate_fits(
 ) -> FitReport:
     """Reconstruct and measure every photo's best face; the result does not depend on `workers`."""
     report = FitReport([])
-    results: Iterable[FitMeasures | tuple[Photo, str]]
-    if workers == 1:
-        _start(model, config)
-        results = map(_measured, photos)
-    else:
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(model, config)
-        )
-        results = pool.map(_measured, photos, chunksize=4)
-    for done, result in enumerate(results, 1):
-        if isinstance(result, FitMeasures):
-            report.measures.append(result)
-        else:
-            report.failures[str(result[0].file)] = result[1]
-        progress(done, len(photos))
+    with ordered_results(
+        _measured, photos, workers=workers, start=_start, arguments=(model, config)
+    ) as results:
+        for done, result in enumerate(results, 1):
+            if isinstance(result, FitMeasures):
+                report.measures.append(result)
+            else:
+                report.failures[str(result[0].file)] = result[1]
+            progress(done, len(photos))
     return report
 
 
@@ -157,9 +148,6 @@ _WORKER: list[Reconstructor] = []
 
 
 def _start(model: str, config: ReconstructorConfig | None) -> None:
-    from facerelief.runtime import set_threads
-
-    set_threads(1)
     _WORKER[:] = [Reconstructor(model, config or ReconstructorConfig(max_faces=1))]
 
 
@@ -196,9 +184,9 @@ def measure(photo: Photo, result: Reconstruction) -> FitMeasures:
         errors[detail] = float(np.abs(drawn - seen).mean()) if len(seen) else float("nan")
     displacement = result.fine.depth - result.coarse.depth
     skin = _skin_vertices(result)
-    found = np.clip(result.model.skin(result.albedo), 0, 1.2)[skin] @ _LUMA
+    found = np.clip(result.model.skin(result.albedo), 0, 1.2)[skin] @ LUMA
     normals = result.camera.to_camera(_normals(result)[skin])
-    light = shade(normals, result.light) @ _LUMA
+    light = shade(normals, result.light) @ LUMA
     return FitMeasures(
         photo=photo,
         coarse_error=errors[False],
@@ -269,7 +257,7 @@ def _edges(result: Reconstruction, displacement: Float) -> float:
     photo = result.image[patch.top : patch.top + height, patch.left : patch.left + width] / 255.0
     logs = np.log(photo + 0.03)
     tones = np.hypot(slope(logs[:, :, 0] - logs[:, :, 1]), slope(logs[:, :, 1] - logs[:, :, 2]))
-    of_model = slope(_parametric(result) @ _LUMA)
+    of_model = slope(_parametric(result) @ LUMA)
     relief = slope(displacement)
     if relief.std() < 1e-9:
         return 0.0

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import threading
 import time
 import traceback
 import unicodedata
@@ -30,6 +29,7 @@ from facerelief.export.face_json import FaceFileError, read_face_json
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig, file_digest
 from facerelief.pipeline.result import FitResiduals, Reconstruction
 from facerelief.pipeline.save import MARKER
+from facerelief.runtime.workers import worker_settings
 
 PICTURE_SUFFIXES = (
     ".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm",
@@ -38,7 +38,6 @@ PICTURE_SUFFIXES = (
 """How the names of picture files end, in lower case."""
 REPORT = "failed.json"
 """The file in the output folder that lists the pictures that failed."""
-_THREAD_SETTINGS = ("FACERELIEF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -322,25 +321,6 @@ def run_batch(
             yield process(job, reconstructor, config)
 
 
-@contextmanager
-def _worker_settings() -> Iterator[None]:
-    """Processes started inside load libraries for one thread and do not heed the keyboard's interrupt."""
-    before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
-    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
-    main = threading.current_thread() is threading.main_thread()
-    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
-    try:
-        yield
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, interrupt or signal.default_int_handler)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 class _Worker:
     """A process that works on one job at a time."""
 
@@ -348,7 +328,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, config), daemon=True)
-        with _worker_settings():
+        with worker_settings():
             self.process.start()
         theirs.close()
         self.job: Job | None = None
