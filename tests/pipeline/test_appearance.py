@@ -111,6 +111,17 @@ def test_the_found_albedo_holds_inside_the_face_and_runs_out_softly(toy_reconstr
     assert np.abs(np.diff(blue[1:-1])).max() < 0.2, "a step at the outline"
 
 
+def test_what_is_whiter_than_white_is_not_the_head(toy_reconstruction):
+    """A bright wall where a fit a little off has the dim side of the head."""
+    r = lit(toy_reconstruction, directional_light((-0.7, 0.2, 0.7), 0.6, 0.3))
+    image = r.image.copy()
+    edge = int(r.camera.project(r.vertices)[:, 0].max())
+    image[:, edge - 8 :] = 255
+    clean, walled = (appearance(face, SIZE)[1] for face in (r, replace(r, image=image)))
+    assert walled.min(axis=2).max() < 0.9
+    assert np.percentile(np.abs(walled - clean), 95) < 0.1
+
+
 def test_no_light_leaves_the_photo(toy_reconstruction):
     dark = replace(toy_reconstruction, light=np.zeros((9, 3), np.float32))
     found = without_light(dark)

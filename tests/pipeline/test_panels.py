@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from facerelief.geometry.depth import depth_to_mesh, normals_from_depth
+from facerelief.inverse.detail import coarse_depth, face_outline
 from facerelief.pipeline import panels
 from facerelief.pipeline.appearance import model_skin
 from facerelief.pipeline.panels import preview
 from facerelief.pipeline.result import ColorPatch
 from facerelief.rendering.lighting import shade
+from facerelief.rendering.render import render_depth
 
 SIDE, SIZE = 100, 200
 LEFT, TOP = 10, 20
@@ -80,3 +82,24 @@ def test_sheet_for_tiny_and_enlarged_faces(toy_reconstruction, scale):
     sheet = preview(r, detail, model_skin(r), height=round(160 * scale))
     assert sheet.shape[0] >= round(160 * scale)
     assert sheet.std() > 10
+
+
+def test_face_is_cut_where_its_depth_ends(toy_reconstruction):
+    """The mesh of the coarse panel covers the pixels of the depth patch, and is cut without steps."""
+    r = toy_reconstruction
+    face = panels._face(r.model, r.vertices)
+    height, width = r.image.shape[:2]
+    depth = render_depth(face.vertices, face.triangles, r.camera, height, width)
+    patch = coarse_depth(r.model, r.vertices, r.camera, r.image.shape)
+    h, w = patch.depth.shape
+    expected = np.full_like(depth, np.nan)
+    expected[patch.top : patch.top + h, patch.left : patch.left + w] = patch.depth
+    assert np.isfinite(expected).sum() > 1000
+    assert (np.isfinite(depth) != np.isfinite(expected)).sum() < 0.005 * np.isfinite(expected).sum()
+    both = np.isfinite(depth) & np.isfinite(expected)
+    np.testing.assert_allclose(depth[both], expected[both], atol=1e-3)
+    share, whole, _ = face_outline(r.model)
+    cut = face.vertices[r.model.n_vertices :]
+    assert len(cut) > 0
+    assert not (face.triangles == np.flatnonzero(share < 0.5)[:, None, None]).any()
+    assert whole.sum() < len(r.model.triangles)

@@ -32,6 +32,8 @@ _FLOOR = 0.35
 the face, and what it does to ears, neck and scalp is an extrapolation."""
 _DIM = (0.2, 0.6)
 """Shares of the face's usual shading at which the photo is not believed at all, and fully."""
+_WHITE = (0.93, 1.07)
+"""Albedo, in the darkest channel, from which on a texel is doubted, and where it is not believed at all."""
 _GRID = 384
 """The coarse head's shading is smooth: it is drawn at most so many px wide and high."""
 
@@ -57,7 +59,8 @@ def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | 
         size,
         margin_mm=_MARGIN_MM,
     )
-    weight *= _lit(r, mesh, size)
+    weight *= _lit(r, mesh, size) * _possible(sampled)
+    np.clip(sampled, 0.0, 1.0, out=sampled)
     texture = complete_texture(sampled, weight, _part(mesh, ~eyes), r.model.symmetry, skin)
     if eyes.any():
         _paint_eyes(texture, sampled, weight, _part(mesh, eyes), skin)
@@ -69,11 +72,12 @@ def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | 
 
 
 def without_light(r: Reconstruction) -> ColorPatch:
-    """The part of the photo around the head, its light divided out; sRGB in [0, 1] without NaN.
+    """The part of the photo around the head, its light divided out; sRGB without NaN, 0 and more.
 
     Inside the face it is the albedo that the method found (`r.skin`), elsewhere and where there is none the
     photo divided by the shading of the model's head, which is coarse; the one passes into the other over a
-    few mm. A light of zeros is none: then the photo counts as albedo.
+    few mm. Colours above 1 are no skin's or hair's (a wall behind a fit a little off, gloss); they end at
+    1.2. A light of zeros is none: then the photo counts as albedo.
     """
     uv = r.camera.project(r.vertices)[:, :2]
     height, width = r.image.shape[:2]
@@ -88,7 +92,7 @@ def without_light(r: Reconstruction) -> ColorPatch:
         color /= shading
     if r.skin is not None:
         _lay_over(color, left, top, r.skin, eyes, _SEAM_MM * r.camera.scale)
-    return ColorPatch(np.clip(color, 0.0, 1.0, out=color), left, top)
+    return ColorPatch(np.clip(color, 0.0, DetailConfig.brightest, out=color), left, top)
 
 
 def _vertex_shading(r: Reconstruction) -> tuple[Float32, Float32]:
@@ -119,6 +123,12 @@ def _lit(r: Reconstruction, mesh: Mesh, size: int) -> Float32:
     drawn = rasterize(flat, mesh.uv_triangles, small, small)
     dark = np.where(drawn.mask, interpolate(drawn, mesh.triangles, 1 - share), 0).astype(np.float32)
     return 1 - np.asarray(cv2.resize(dark, (size, size), interpolation=cv2.INTER_LINEAR))
+
+
+def _possible(albedo: Float32) -> Float32:
+    """(S, S) 1, falling to 0 where a colour is whiter than white."""
+    white, impossible = _WHITE
+    return np.clip((impossible - albedo.min(axis=2)) / (impossible - white), 0, 1)
 
 
 def _head_shading(r: Reconstruction, left: int, top: int, height: int, width: int) -> tuple[Float32, Float32]:

@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.depth import depth_to_mesh, normals_from_depth
+from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.patch import DepthPatch
+from facerelief.inverse.detail import face_outline
+from facerelief.morphable.model import FaceModel
 from facerelief.pipeline.appearance import model_skin
 from facerelief.pipeline.result import Reconstruction
 from facerelief.rendering.lighting import directional_light, shade
@@ -35,7 +37,8 @@ def preview(
 
     detail: the dense surface in model space; colors (N, 3): albedo of the model's vertices, sRGB, for the
     turned views, which stand in a soft light from the front (clay in a studio when left out); height of the
-    panels in px. The overlay is the photo as the result explains it, skin times light, on the face's pixels.
+    panels in px. The overlay is the photo as the result explains it, skin times light, on the face's pixels. The
+    detailed surface stands before the coarse one, which fills its outline's pixel steps and steep gaps.
     Returns (h, w, 3) uint8.
     """
     r = reconstruction
@@ -49,10 +52,10 @@ def preview(
     photo = _window(r.image, left, top, side, height)
     rendering, share = _seen_again(r, left, top, side, height)
 
-    def surface(mesh: Mesh, patch: DepthPatch) -> Image:
-        image, _ = shade_mesh(replace(mesh, colors=None), camera, height, height, background=_PAPER)
-        paper = np.full_like(image, round(_PAPER[0] * 255))
-        return overlay(paper, image, _soft_share(patch, left, top, side, height))
+    def clay(mesh: Mesh, behind: ArrayLike = _PAPER) -> Image:
+        return shade_mesh(replace(mesh, colors=None), camera, height, height, background=behind)[0]
+
+    coarse = clay(_face(model, vertices))
 
     def turned(yaw: float) -> Image:
         light = None if colors is None else directional_light(_SOFT, 0.45, 0.6)
@@ -60,13 +63,12 @@ def preview(
         head = Mesh(vertices, model.triangles, colors)
         return shade_mesh(head, view, height, height, light=light, background=_PAPER)[0]
 
-    coarse = depth_to_mesh(r.coarse.depth, r.camera, r.coarse.left, r.coarse.top)
     return preview_sheet(
         [
             ("photo", photo),
             ("overlay", overlay(photo, rendering, share)),
-            ("coarse", surface(coarse, r.coarse)),
-            ("detail" if r.fine else "detail (no relief)", surface(detail, r.fine or r.coarse)),
+            ("coarse", coarse),
+            ("detail" if r.fine else "detail (no relief)", clay(detail, coarse)),
             ("turned left", turned(-0.7)),
             ("turned right", turned(0.7)),
         ],
@@ -94,10 +96,34 @@ def _seen_again(r: Reconstruction, left: int, top: int, side: int, size: int) ->
     return layers[:, :, :3] / np.maximum(share, 1e-3)[:, :, None], share
 
 
-def _soft_share(patch: DepthPatch, left: int, top: int, side: int, size: int) -> Float32:
-    """(size, size) 1 well inside the patch's surface, 0 outside, without its outline's pixel steps."""
-    there = np.isfinite(patch.depth).astype(np.float32)
-    return np.clip(_resampled(there, patch, left, top, side, size) * 2 - 1, 0, 1)
+def _face(model: FaceModel, vertices: Float32) -> Mesh:
+    """The face's skin and the eyes of the model's mesh, cut along the outline that depth maps end at.
+
+    vertices (N, 3) model space, mm.
+    """
+    share, whole, eyes = face_outline(model)
+    inside = share[model.triangles] >= 0.5
+    kept = (whole[:-1] & inside.all(axis=1)) | eyes[:-1]
+    crossed = model.triangles[whole[:-1] & ~kept & inside.any(axis=1)]
+    # each cut triangle begins with the corner that is alone on its side
+    inside = share[crossed] >= 0.5
+    one = inside.sum(axis=1) == 1
+    first = np.where(one, inside.argmax(axis=1), (~inside).argmax(axis=1))
+    corners = np.take_along_axis(crossed, (first[:, None] + np.arange(3)) % 3, axis=1)
+    edges = np.sort(np.concatenate([corners[:, [0, 1]], corners[:, [0, 2]]]), axis=1)
+    edges, place = np.unique(edges, axis=0, return_inverse=True)
+    low, high = share[edges[:, 0]], share[edges[:, 1]]
+    at = ((0.5 - low) / (high - low))[:, None]
+    cuts = vertices[edges[:, 0]] * (1 - at) + vertices[edges[:, 1]] * at
+    p, q = place.reshape(2, -1) + len(vertices)
+    alone, b, c = corners.T
+    pieces = (
+        model.triangles[kept],
+        np.column_stack([alone, p, q])[one],
+        np.column_stack([p, b, c])[~one],
+        np.column_stack([p, c, q])[~one],
+    )
+    return Mesh(np.concatenate([vertices, cuts]).astype(np.float32), np.concatenate(pieces).astype(np.int32))
 
 
 def _resampled(values: Float32, patch: DepthPatch, left: int, top: int, side: int, size: int) -> Float32:
