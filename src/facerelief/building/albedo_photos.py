@@ -122,11 +122,13 @@ def observe_photos(
     ]
     found: list[Skin] = []
     with ordered_results(_observe, jobs, workers=workers, start=_start, arguments=(model,)) as results:
-        for done, (skin, off_mm, why) in enumerate(results, 1):
+        for done, (photo, (skin, off_mm, why)) in enumerate(zip(photos, results), 1):
             if skin is None:
                 progress(f"left out: {why}")
             elif off_mm <= config.landmark_mm:
                 found.append(skin)
+            else:
+                progress(f"left out: {photo.file}: its landmarks are {off_mm:.1f} mm off the fit")
             if done % 100 == 0:
                 progress(f"photo {done} of {len(jobs)}")
     return found
@@ -187,7 +189,7 @@ def albedo_report(build: AlbedoBuild) -> dict[str, Any]:
     groups = sorted({build.groups[skin.person] for skin in build.held_out})
     rows: list[dict[str, Any]] = []
     for count in COMPONENTS:
-        if count > build.statistics.components.shape[2]:
+        if count > build.statistics.components.shape[2] or not build.held_out:
             continue
         learner.statistics = build.statistics.truncated(count)
         by_group: dict[str, list[float]] = {group: [] for group in groups}
