@@ -128,7 +128,8 @@ def _lit(r: Reconstruction, mesh: Mesh, size: int) -> Float32:
 def _possible(albedo: Float32) -> Float32:
     """(S, S) 1, falling to 0 where a colour is whiter than white."""
     white, impossible = _WHITE
-    return np.clip((impossible - albedo.min(axis=2)) / (impossible - white), 0, 1)
+    darkest = np.minimum(np.minimum(albedo[:, :, 0], albedo[:, :, 1]), albedo[:, :, 2])
+    return np.clip((impossible - darkest) / (impossible - white), 0, 1)
 
 
 def _head_shading(r: Reconstruction, left: int, top: int, height: int, width: int) -> tuple[Float32, Float32]:

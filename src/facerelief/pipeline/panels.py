@@ -37,8 +37,8 @@ def preview(
 
     detail: the dense surface in model space; colors (N, 3): albedo of the model's vertices, sRGB, for the
     turned views, which stand in a soft light from the front (clay in a studio when left out); height of the
-    panels in px. The overlay is the photo as the result explains it, skin times light, on the face's pixels. The
-    detailed surface stands before the coarse one, which fills its outline's pixel steps and steep gaps.
+    panels in px. The overlay is the photo as the result explains it, skin times light, on the face's pixels.
+    The detailed surface stands before the coarse one, which fills its outline's pixel steps and steep gaps.
     Returns (h, w, 3) uint8.
     """
     r = reconstruction
