@@ -98,6 +98,7 @@ def summary(report: FitReport, model: Any, elders: frozenset[str] = frozenset())
             "share": full / max(coarse, 1e-9),
             "coarse_cells": median("coarse_cells"),
             "fine_cells": median("fine_cells"),
+            "skin_cells": median("skin_cells"),
             "fine_cells_10_90": [
                 float(np.nanpercentile([m.fine_cells for m in members], q)) for q in (10, 90)
             ],
@@ -132,7 +133,17 @@ def _print(about: dict[str, Any]) -> None:
 
     console = Console() if sys.stdout.isatty() else Console(width=150)
     table = Table("group", title="Re-rendered face against the photo; size of the relief")
-    heads = ("photos", "coarse", "full", "full/coarse", "coarse cells", "fine cells", "10..90 %", "relief mm")
+    heads = (
+        "photos",
+        "coarse",
+        "full",
+        "full/coarse",
+        "coarse cells",
+        "fine cells",
+        "10..90 %",
+        "skin cells",
+        "relief mm",
+    )
     for head in (*heads, "edges", "warned"):
         table.add_column(head, justify="right")
     for r in about["groups"]:
@@ -146,6 +157,7 @@ def _print(about: dict[str, Any]) -> None:
             f"{r['coarse_cells']:.2f}",
             f"{r['fine_cells']:.2f}",
             f"{low:.2f}..{high:.2f}",
+            f"{r['skin_cells']:.2f}",
             f"{r['relief_mm']:.2f}",
             f"{r['edge_correlation']:+.2f}",
             f"{100 * r['warned']:.0f} %",

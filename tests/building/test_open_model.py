@@ -76,8 +76,8 @@ def depth_in_eyeball(model: FaceModel, vertices: np.ndarray, points: np.ndarray,
 
 
 class TestFile:
-    def test_at_most_8_mb(self):
-        assert OPEN_MODEL_PATH.stat().st_size <= 8e6
+    def test_at_most_12_mb(self):
+        assert OPEN_MODEL_PATH.stat().st_size <= 12e6
 
     def test_it_is_found_and_shared(self, model):
         assert open_model() is model
@@ -429,7 +429,7 @@ def test_albedo_is_a_colour(model):
     for _ in range(10):
         skin = model.skin(rng.standard_normal(model.n_albedo))[model.face_vertices]
         assert skin.min() > -0.1
-        assert skin.max() < 1.1
+        assert skin.max() < 1.2
 
 
 def test_fewer_components_are_a_smaller_model(model):

@@ -93,9 +93,9 @@ class TestMeasures:
 
     def test_the_solver_finds_some_of_it(self, case):
         color = case.image.astype(np.float32) / 255
-        # the weight these pictures ask for; the default is milder, for real photos
-        config = ReliefConfig(displacement=60.0)
-        found = solve_relief(color, case.albedo, case.depth, case.light, case.scale, case.mask, config)
+        found = solve_relief(
+            color, case.albedo, case.depth, case.light, case.scale, case.mask, trust=case.trust
+        )
         measured = relief_measures(case, found.displacement)
         assert measured["correlation_all"] > 0.15
         assert measured["normals_refined_deg"] < 1.1 * measured["normals_coarse_deg"]

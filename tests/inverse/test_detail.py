@@ -17,6 +17,7 @@ from facerelief.inverse.detail import (
     coarse_depth,
     face_outline,
     find_detail,
+    rounded,
 )
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric import Appearance
@@ -28,6 +29,9 @@ from facerelief.rendering.render import render_depth
 SHAPE = (210, 180)
 CAMERA = WeakPerspective(pitch=0.05, yaw=0.15, roll=-0.1, translation_u=88, translation_v=104, scale=1.0)
 LIGHT = directional_light((-0.4, 0.4, 1.0), color=(0.62, 0.6, 0.58), ambient=0.4).astype(np.float32)
+
+# the drawings show the toy's triangles as they are
+FACETS = DetailConfig(facets_mm=0)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +81,7 @@ def photo(coarse: DepthPatch, albedo: np.ndarray, relief: np.ndarray | float = 0
 
 @pytest.fixture(scope="module")
 def found(model, state, appearance, coarse, albedo) -> Detail:
-    return find_detail(model, photo(coarse, albedo), state, appearance)
+    return find_detail(model, photo(coarse, albedo), state, appearance, FACETS)
 
 
 class TestItsOwnDrawing:
@@ -117,7 +121,7 @@ class TestItsOwnDrawing:
         image = photo(coarse, albedo * tint)
         facing = np.nan_to_num(normals_from_depth(coarse.depth, CAMERA.scale)[..., 2]) > 0.5
         for beta in (0.0, 0.3, 1.0):
-            skin = find_detail(model, image, state, appearance, DetailConfig(beta=beta)).skin.color
+            skin = find_detail(model, image, state, appearance, replace(FACETS, beta=beta)).skin.color
             expected = albedo * (1 + beta * (tint - 1))
             assert np.abs(skin - expected)[facing].mean() < 0.005
 
@@ -126,7 +130,7 @@ class TestItsOwnDrawing:
         camera = replace(
             CAMERA, translation_u=CAMERA.translation_u + 7, translation_v=CAMERA.translation_v + 13
         )
-        moved = find_detail(model, wide, replace(state, camera=camera), appearance)
+        moved = find_detail(model, wide, replace(state, camera=camera), appearance, FACETS)
         assert (moved.fine.left, moved.fine.top) == (coarse.left + 7, coarse.top + 13)
         known = np.isfinite(coarse.depth) & np.isfinite(moved.coarse.depth)
         assert known.sum() > 0.999 * np.isfinite(coarse.depth).sum()
@@ -146,7 +150,7 @@ def ripples(coarse) -> np.ndarray:
 class TestRelief:
     def test_folds_are_found(self, model, state, appearance, coarse, albedo, ripples):
         image = photo(coarse, albedo, ripples)
-        fine = find_detail(model, image, state, appearance).fine.depth
+        fine = find_detail(model, image, state, appearance, FACETS).fine.depth
         strong = np.isfinite(coarse.depth) & (np.abs(ripples) > 0.1)
         relief = fine - coarse.depth
         assert np.corrcoef(relief[strong], ripples[strong])[0, 1] > 0.8
@@ -175,8 +179,8 @@ class TestRelief:
         self, model, state, appearance, coarse, albedo, ripples
     ):
         image = photo(coarse, albedo, ripples)
-        whole = find_detail(model, image, state, appearance)
-        half = find_detail(model, image, state, appearance, DetailConfig(resolution=110))
+        whole = find_detail(model, image, state, appearance, FACETS)
+        half = find_detail(model, image, state, appearance, replace(FACETS, resolution=110))
         np.testing.assert_array_equal(half.coarse.depth, whole.coarse.depth)
         known = np.isfinite(coarse.depth)
         np.testing.assert_array_equal(np.isfinite(half.fine.depth), known)
@@ -195,6 +199,28 @@ class TestRelief:
         )
         np.testing.assert_array_equal(one.fine.depth, two.fine.depth)
         np.testing.assert_array_equal(one.skin.color, two.skin.color)
+
+
+class TestRounded:
+    def test_a_plane_stays(self):
+        v, u = np.mgrid[:60, :70].astype(np.float32)
+        plane, mask = 0.7 * u - 1.3 * v + 200, np.hypot(u - 30, v - 30) < 27
+        np.testing.assert_allclose(rounded(plane, mask, 2.0), plane, atol=0.01)
+
+    def test_ridges_go_and_the_border_stays(self):
+        v, u = np.mgrid[:60, :70]
+        ridges = np.abs((u + v) % 4 - 2).astype(np.float32)
+        mask = np.hypot(u - 30, v - 30) < 27
+        out = rounded(np.where(mask, ridges, np.nan), mask, 2.0)
+        assert out[25:35, 25:35].std() < 0.1 * ridges.std()
+        edge = np.hypot(u - 30, v - 30) > 23
+        np.testing.assert_array_equal(out[edge & mask], ridges[edge & mask])
+        assert np.isnan(out[~mask]).all()
+
+    def test_nothing_to_do(self):
+        depth = np.full((5, 6), np.nan, np.float32)
+        assert rounded(depth, np.zeros((5, 6), bool), 1.0) is depth
+        assert rounded(depth, np.ones((5, 6), bool), 0.0) is depth
 
 
 class TestAnyPicture:

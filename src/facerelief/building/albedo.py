@@ -393,6 +393,8 @@ def with_albedo(model: FaceModel, statistics: AlbedoStatistics) -> FaceModel:
     for ids, part in ((known, values), (free, spread)):
         part = part.reshape(len(ids), 3, 1 + count)
         mean[ids], components[ids] = part[:, :, 0], part[:, :, 1:]
+    # nothing reflects more than it gets; beneath the nose light is underestimated and skin would be
+    mean = np.clip(mean, 0, 1)
     return replace(model, albedo_mean=mean, albedo=components)
 
 

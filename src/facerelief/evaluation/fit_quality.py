@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from facerelief.errors import FacereliefError, ImageError
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
-from facerelief.pipeline.result import Reconstruction
+from facerelief.pipeline.result import DepthPatch, Reconstruction
 from facerelief.rendering.lighting import LUMA, shade
 from facerelief.runtime.workers import ordered_results
 
 Float = NDArray[np.floating]
+Bool = NDArray[np.bool_]
 
 CROP = 256
 """Cells along the crop in which the relief's size is told."""
@@ -54,6 +55,9 @@ class FitMeasures:
     square, cells."""
     fine_cells: float
     """The same of the depth with relief."""
+    skin_cells: float
+    """The same on plain skin alone, away from eyes, nose, lips and the outline, whose own
+    edges outweigh all wrinkles in the other two."""
     relief_mm: float
     """Root mean square displacement."""
     edge_correlation: float
@@ -158,30 +162,28 @@ def _measured(photo: Photo) -> FitMeasures | tuple[Photo, str]:
         return photo, str(error)
 
 
-def rerendered(result: Reconstruction, *, detail: bool) -> tuple[Float, Float]:
-    """The photo's face from the decomposition, and the photo itself: two (P, 3) in [0, 1] over the pixels of
-    the face and the eyes.
+def rerendered(result: Reconstruction, patch: DepthPatch, albedo: Float) -> tuple[Float, Float]:
+    """The photo's face from a surface with an albedo under the result's light, and the photo itself.
 
-    detail: with relief and the photo's albedo; else the coarse model with its own albedo.
+    patch: depth of face and eyes, coarse or fine; albedo (h, w, 3) on its pixels. Returns two (P, 3) in
+    [0, 1], sRGB, over the patch's known pixels.
     """
-    assert result.fine is not None
-    assert result.skin is not None
-    patch = result.fine if detail else result.coarse
     height, width = patch.depth.shape
     known = np.isfinite(patch.depth)
     photo = result.image[patch.top : patch.top + height, patch.left : patch.left + width][known] / 255.0
     normals = normals_from_depth(patch.depth, result.camera.scale)[known]
-    albedo = result.skin.color if detail else _parametric(result)
     return np.clip(albedo[known] * shade(normals, result.light), 0, 1), photo
 
 
 def measure(photo: Photo, result: Reconstruction) -> FitMeasures:
     """All measures of one reconstructed photo."""
     assert result.fine is not None
-    errors = {}
-    for detail in (False, True):
-        drawn, seen = rerendered(result, detail=detail)
-        errors[detail] = float(np.abs(drawn - seen).mean()) if len(seen) else float("nan")
+    assert result.skin is not None
+    parametric, plain = drawn_model(result)
+    errors: list[float] = []
+    for patch, albedo in ((result.coarse, parametric), (result.fine, result.skin.color)):
+        drawn, seen = rerendered(result, patch, albedo)
+        errors.append(float(np.abs(drawn - seen).mean()) if len(seen) else float("nan"))
     displacement = result.fine.depth - result.coarse.depth
     skin = _skin_vertices(result)
     found = np.clip(result.model.skin(result.albedo), 0, 1.2)[skin] @ LUMA
@@ -189,12 +191,13 @@ def measure(photo: Photo, result: Reconstruction) -> FitMeasures:
     light = shade(normals, result.light) @ LUMA
     return FitMeasures(
         photo=photo,
-        coarse_error=errors[False],
-        full_error=errors[True],
+        coarse_error=errors[0],
+        full_error=errors[1],
         coarse_cells=high_pass(result, result.coarse.depth),
         fine_cells=high_pass(result, result.fine.depth),
+        skin_cells=high_pass(result, result.fine.depth, plain),
         relief_mm=float(np.sqrt(np.nanmean(displacement**2))),
-        edge_correlation=_edges(result, displacement),
+        edge_correlation=_edges(result, displacement, parametric),
         tone=float(np.median(found * light)),
         albedo=float(np.median(found)),
         light=float(np.median(light)),
@@ -205,12 +208,12 @@ def measure(photo: Photo, result: Reconstruction) -> FitMeasures:
     )
 
 
-def high_pass(result: Reconstruction, depth: Float) -> float:
+def high_pass(result: Reconstruction, depth: Float, where: Bool | None = None) -> float:
     """Root mean square, in cells, of depth minus its Gaussian (2 cells) in a crop of 256 cells around the
     face.
 
-    depth (h, w) mm on the pixels of `result.coarse`. The Gaussian knows only the face; three cells along its
-    outline do not count.
+    depth (h, w) mm on the pixels of `result.coarse`, NaN off the face; where (h, w): only these pixels. The
+    Gaussian knows only them; three cells along their outline do not count.
     """
     import cv2
 
@@ -218,6 +221,8 @@ def high_pass(result: Reconstruction, depth: Float) -> float:
     if not known.any():
         return float("nan")
     rows, columns = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
+    if where is not None:
+        known = known & where
     side = _CROP_MARGIN * float(max(np.ptp(rows), np.ptp(columns)) + 1)
     zoom = CROP / side
     middle = np.array([np.mean(columns[[0, -1]]), np.mean(rows[[0, -1]])]) + 0.5
@@ -239,7 +244,7 @@ def high_pass(result: Reconstruction, depth: Float) -> float:
     return float(np.sqrt(np.mean((z - blurred)[core] ** 2))) if core.any() else float("nan")
 
 
-def _edges(result: Reconstruction, displacement: Float) -> float:
+def _edges(result: Reconstruction, displacement: Float, parametric: Float) -> float:
     import cv2
 
     skin = np.isfinite(displacement)
@@ -257,23 +262,33 @@ def _edges(result: Reconstruction, displacement: Float) -> float:
     photo = result.image[patch.top : patch.top + height, patch.left : patch.left + width] / 255.0
     logs = np.log(photo + 0.03)
     tones = np.hypot(slope(logs[:, :, 0] - logs[:, :, 1]), slope(logs[:, :, 1] - logs[:, :, 2]))
-    of_model = slope(_parametric(result) @ LUMA)
+    of_model = slope(parametric @ LUMA)
     relief = slope(displacement)
     if relief.std() < 1e-9:
         return 0.0
     return float(max(np.corrcoef(relief, other)[0, 1] for other in (tones, of_model)))
 
 
-def _parametric(result: Reconstruction) -> Float:
-    """(h, w, 3) the model's albedo on the pixels of `result.coarse`."""
+def drawn_model(result: Reconstruction) -> tuple[Float, Bool]:
+    """The model's albedo (h, w, 3) on the pixels of `result.coarse`, and which of them show plain skin: face
+    without eyes, nose, lips and brows and a few mm around them."""
+    from facerelief.geometry.adjacency import neighbour_mean, vertex_links
     from facerelief.rendering.rasterizer import interpolate, rasterize
 
     patch, model = result.coarse, result.model
+    other = ~model.face_vertices
+    for name in ("eyes", "nose", "lips", "brows"):
+        other = other | model.regions.get(name, np.zeros_like(other))
+    mean = neighbour_mean(vertex_links(model.triangles, model.n_vertices))
+    for _ in range(2):
+        other = (mean @ other.astype(np.float64)) > 0
     camera = result.camera.in_crop(patch.left, patch.top, 1.0)
     fragments = rasterize(
         camera.project(result.vertices), model.triangles, *patch.depth.shape, cull_backfaces=True
     )
-    return interpolate(fragments, model.triangles, np.clip(model.skin(result.albedo), 0.02, 1.2))
+    skin = np.clip(model.skin(result.albedo), 0.02, 1.2)
+    drawn = interpolate(fragments, model.triangles, np.column_stack([skin, other]).astype(np.float32))
+    return drawn[..., :3], fragments.mask & (drawn[..., 3] < 0.01)
 
 
 def _normals(result: Reconstruction) -> Float:

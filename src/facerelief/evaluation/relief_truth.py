@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from facerelief.evaluation.rendered_truth import TruthCase, TruthConfig, truth_cases
 from facerelief.geometry.depth import normals_from_depth
+from facerelief.inverse.detail import DetailConfig, brow_share
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize
@@ -66,6 +67,8 @@ class ReliefCase:
     """px/mm"""
     mask: Mask
     """(h, w) skin that faces the viewer, without eyes and mouth opening."""
+    trust: Float32
+    """(h, w) how far pixels are believed beforehand, as `find_detail` says: less in the brows."""
     displacement: Float32
     """(h, w) true relief, mm along camera z."""
     normals: Float32
@@ -145,6 +148,8 @@ def _case(
     mean = _pooled(np.where(seen, normals, 0))
     mean /= np.maximum(np.linalg.norm(mean, axis=2, keepdims=True), 1e-6)
     given = rasterize(whole.project(case.vertices), model.triangles, height, width, cull_backfaces=True)
+    brows = interpolate(given, model.triangles, brow_share(model)[:, None])[..., 0]
+    trust = 1 - np.float32(1 - DetailConfig().brows) * brows
     columns = np.flatnonzero(mask.any(axis=0))
     return ReliefCase(
         np.ascontiguousarray(image, np.uint8),
@@ -153,6 +158,7 @@ def _case(
         case.light,
         float(whole.scale),
         mask,
+        trust,
         _pooled(relief).astype(np.float32),
         mean.astype(np.float32),
         float(columns[-1] + 1 - columns[0]) if len(columns) else float(width),
@@ -293,7 +299,9 @@ def band_passed(x: Float32, mask: Mask, low: float, high: float) -> Float32:
 
 def relief_measures(case: ReliefCase, displacement: Float32) -> dict[str, float]:
     """Correlation of true and recovered displacement in each of BANDS inside the mask, root mean squares in
-    mm of both in the band "all", and mean angles in degrees of the coarse and the refined normals."""
+    mm of both in the band "all", and mean angles in degrees of the coarse and the refined normals: "normals"
+    to the true ones, which hold slopes finer than a pixel, "grid" to those of the true depth on the picture's
+    grid, the best that a depth map can hold."""
     unit = case.face_px / 256
     out: dict[str, float] = {}
     for name, (low, high) in BANDS.items():
@@ -304,11 +312,17 @@ def relief_measures(case: ReliefCase, displacement: Float32) -> dict[str, float]
         if name == "all":
             out["truth_mm"] = float(np.sqrt((a * a).mean()))
             out["found_mm"] = float(np.sqrt((b * b).mean()))
+    gridded = normals_from_depth(case.depth + case.displacement, case.scale)
     for name, depth in (("coarse", case.depth), ("refined", case.depth + displacement)):
-        found = normals_from_depth(depth, case.scale)[case.mask]
-        cosine = (found * case.normals[case.mask]).sum(axis=1)
-        out[f"normals_{name}_deg"] = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean())
+        found = normals_from_depth(depth, case.scale)
+        out[f"normals_{name}_deg"] = _angle(found, case.normals, case.mask)
+        out[f"grid_{name}_deg"] = _angle(found, gridded, case.mask)
     return out
+
+
+def _angle(a: Float32, b: Float32, mask: Mask) -> float:
+    """Mean angle between normals (h, w, 3) inside a mask, degrees."""
+    return float(np.degrees(np.arccos(np.clip((a[mask] * b[mask]).sum(axis=1), -1, 1))).mean())
 
 
 def _pooled(x: Float32) -> Float32:

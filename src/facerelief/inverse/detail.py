@@ -46,6 +46,10 @@ class DetailConfig:
     """Albedo is held below this."""
     facing: float = 0.25
     """Surface that is turned away further (z of its normal) gets no relief."""
+    facets_mm: float = 1.2
+    """The model's triangles are rounded off by a Gaussian of this deviation before relief is found; 0: not."""
+    brows: float = 0.1
+    """How far pixels of the brows are believed, beside 1 for bare skin: hair is dark for its own reasons."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +76,8 @@ class _Drawing:
     """(h, w, 3)"""
     skin: Bool
     """(h, w) the face's skin."""
+    brows: Float32
+    """(h, w) how far in the brows, 0 to 1."""
 
 
 def find_detail(
@@ -104,10 +110,13 @@ def find_detail(
     normals = normals_from_depth(work.depth, scale)
     mask = work.skin & (np.nan_to_num(normals[:, :, 2]) > config.facing)
     light = appearance.light
-    relief = solve_relief(seen, work.albedo, work.depth, light, scale, mask, config.relief)
+    base = rounded(work.depth, mask, config.facets_mm * scale)
+    trust = 1 - np.float32(1 - config.brows) * work.brows
+    relief = solve_relief(seen, work.albedo, base, light, scale, mask, config.relief, trust)
     solved = time.perf_counter()
 
-    displacement, fine = relief.displacement, work.depth + relief.displacement
+    fine = base + relief.displacement
+    displacement = np.nan_to_num(fine - work.depth)
     shading = shade(np.nan_to_num(normals_from_depth(fine, scale)), light).astype(np.float32)
     albedo = work.albedo
     if zoom != 1.0:
@@ -177,9 +186,46 @@ def _draw(
     inside = (uvz - [left, top, 0.0]) * [zoom, zoom, 1.0]
     fragments = rasterize(inside, model.triangles, height, width, cull_backfaces=True)
     share, whole, eyes = face_outline(model)
+    attributes = np.column_stack([skin, brow_share(model)]).astype(np.float32)
+    drawn = interpolate(fragments, model.triangles, attributes)
     on_face = whole[fragments.triangle] & (interpolate(fragments, model.triangles, share) >= 0.5)
     depth = np.where(on_face | eyes[fragments.triangle], fragments.depth, np.float32(np.nan))
-    return _Drawing(zoom, depth.astype(np.float32), interpolate(fragments, model.triangles, skin), on_face)
+    albedo, brows = np.ascontiguousarray(drawn[..., :3]), np.ascontiguousarray(drawn[..., 3])
+    return _Drawing(zoom, depth.astype(np.float32), albedo, on_face, brows)
+
+
+def rounded(depth: Float32, mask: Bool, sigma: float) -> Float32:
+    """Depth (h, w) smoothed inside a mask (h, w) by a Gaussian of `sigma` px; it fades out toward the mask's border,
+    near which depth stays as it is."""
+    import cv2
+
+    if sigma <= 0 or not mask.any():
+        return depth
+    inside = mask.astype(np.float32)
+    middle = np.float32(np.median(depth[mask]))  # single precision: small numbers keep their digits
+    held = np.where(mask, depth - middle, 0).astype(np.float32)
+    mean = cv2.GaussianBlur(held, (0, 0), sigma) / np.maximum(
+        cv2.GaussianBlur(inside, (0, 0), sigma), np.float32(1e-3)
+    )
+    framed = np.pad(mask.astype(np.uint8), 1)
+    distance = np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, 3))[1:-1, 1:-1]
+    # nothing where the Gaussian is cut off: on a slope its mean would be another place's
+    share = np.clip(distance / (2.5 * sigma) - 1, 0, 1).astype(np.float32)
+    return np.where(mask, depth + share * (mean - held), depth).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=4)
+def brow_share(model: FaceModel) -> Float32:
+    """(N,) 1 in the brows, falling to 0 over the skin beside them, where hairs may still be.
+
+    All 0 where the model names no brows.
+    """
+    brows = model.regions.get("brows", np.zeros(model.n_vertices, bool))
+    share = brows.astype(np.float32)
+    mean = neighbour_mean(vertex_links(model.triangles, model.n_vertices).astype(np.float32))
+    for _ in range(4):
+        share = np.maximum(brows, np.minimum(1.5 * (mean @ share), 1)).astype(np.float32)
+    return share
 
 
 @functools.lru_cache(maxsize=4)
