@@ -209,8 +209,8 @@ def _paint_eyes(texture: Float32, sampled: Float32, weight: Float32, eyes: Mesh,
     white = (alpha > 0.9) & (own.min(axis=2) > 0.7 * float(colors[eyes.triangles].max()))
     tone = 0.75  # of eyes that are not seen: viewers do not draw the shade of lids and lashes
     if np.count_nonzero(white) >= 20:
-        # lashes shade the white, and dark glasses hide it: never below half of the model's
-        tone = float(np.clip(np.median(sampled[white] / own[white]), 0.5, 1.2))
+        # lashes shade the white, and dark glasses hide it: never below two thirds of the model's
+        tone = float(np.clip(np.percentile(sampled[white] / own[white], 70), 0.65, 1.2))
     fill = np.clip(own * np.float32(tone), 0, 1)
     texture[island] = (fill + (sampled - fill) * alpha[:, :, None])[island]
 
