@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,7 +62,7 @@ def fit(
     report = evaluate_fits(chosen, model, workers=workers, progress=note)
     about = summary(report, open_model() if model == "open" else load_model(model), elders)
     if as_json:
-        print(json.dumps(about, indent=1))
+        print(json.dumps(_without_nan(about), indent=1, allow_nan=False))
         return
     _print(about)
 
@@ -127,6 +128,15 @@ def summary(report: FitReport, model: Any, elders: frozenset[str] = frozenset())
     return about
 
 
+def _without_nan(value: Any) -> Any:
+    """What could not be measured becomes null: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {name: _without_nan(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(member) for member in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _print(about: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -181,4 +191,4 @@ def _print(about: dict[str, Any]) -> None:
         )
         console.print(line, highlight=False)
     for file, why in about["failures"].items():
-        console.print(f"left out: {why or file}", highlight=False)
+        console.print(f"left out: {why or file}", highlight=False, markup=False, soft_wrap=True)

@@ -264,9 +264,11 @@ def _edges(result: Reconstruction, displacement: Float, parametric: Float) -> fl
     tones = np.hypot(slope(logs[:, :, 0] - logs[:, :, 1]), slope(logs[:, :, 1] - logs[:, :, 2]))
     of_model = slope(parametric @ LUMA)
     relief = slope(displacement)
-    if relief.std() < 1e-9:
+    # grey photos have no tones
+    known = [other for other in (tones, of_model) if other.std() > 1e-9]
+    if relief.std() < 1e-9 or not known:
         return 0.0
-    return float(max(np.corrcoef(relief, other)[0, 1] for other in (tones, of_model)))
+    return float(max(np.corrcoef(relief, other)[0, 1] for other in known))
 
 
 def drawn_model(result: Reconstruction) -> tuple[Float, Bool]:
