@@ -47,7 +47,7 @@ class DetailConfig:
     facing: float = 0.25
     """Surface that is turned away further (z of its normal) gets no relief."""
     facets_mm: float = 1.2
-    """The model's triangles are rounded off by a Gaussian of this deviation before relief is found; 0: not."""
+    """Deviation of the Gaussian that rounds off the model's triangles before relief is found; 0 for none."""
     brows: float = 0.1
     """How far pixels of the brows are believed, beside 1 for bare skin: hair is dark for its own reasons."""
 
@@ -195,8 +195,8 @@ def _draw(
 
 
 def rounded(depth: Float32, mask: Bool, sigma: float) -> Float32:
-    """Depth (h, w) smoothed inside a mask (h, w) by a Gaussian of `sigma` px; it fades out toward the mask's border,
-    near which depth stays as it is."""
+    """Depth (h, w) smoothed inside a mask (h, w) by a Gaussian of `sigma` px, less and less toward the mask's
+    border, near which depth stays as it is."""
     import cv2
 
     if sigma <= 0 or not mask.any():
@@ -243,7 +243,15 @@ def face_outline(model: FaceModel) -> tuple[Float32, Bool, Bool]:
     for name in ("eyes", "lips"):
         sharp |= model.regions.get(name, sharp)
     sharp_triangle = sharp[t].any(axis=1)
-    mean = neighbour_mean(vertex_links(t, model.n_vertices).astype(np.float32))
+    # a quad's diagonal counts on one side of the face only: without the longest edges both sides are alike
+    links = vertex_links(t, model.n_vertices)
+    corner = model.mean[t]
+    longest = np.linalg.norm(corner - np.roll(corner, -1, axis=1), axis=2).argmax(axis=1)
+    each = np.arange(len(t))
+    a, b = t[each, longest], t[each, (longest + 1) % 3]
+    crossing = coo_array((np.ones(2 * len(t)), (np.r_[a, b], np.r_[b, a])), shape=links.shape).tocsr()
+    links = links - links.multiply(crossing > 1)  # the longest of both its triangles
+    mean = neighbour_mean(links.astype(np.float32))
     share = face.astype(np.float32)
     for _ in range(12):
         share = np.where(sharp, face, 0.5 * share + 0.5 * (mean @ share)).astype(np.float32)

@@ -52,9 +52,9 @@ def ordered_results(
 ) -> Iterator[Iterator[R]]:
     """function(job) of every job, in the jobs' order, each as soon as it is there.
 
-    With one worker in this process, else in processes of their own, which a main program must be importable
-    for; function, start, jobs and results are then sent to and fro. start(*arguments) prepares each process;
-    networks keep to one thread. Leaving the context, also by an error or Ctrl-C, drops the jobs not begun and
+    With one worker in this process, else in processes of their own: then the main program must be importable,
+    and function, start, jobs and results are pickled. start(*arguments) prepares each process; networks keep
+    to one thread. Leaving the context, also by an error or Ctrl-C, drops the jobs not begun and
     waits for the processes to end. Errors of `start` and `function` come from the iterator, whatever the
     number of workers; a FacereliefError tells that a process died.
     """
