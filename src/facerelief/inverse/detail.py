@@ -243,15 +243,7 @@ def face_outline(model: FaceModel) -> tuple[Float32, Bool, Bool]:
     for name in ("eyes", "lips"):
         sharp |= model.regions.get(name, sharp)
     sharp_triangle = sharp[t].any(axis=1)
-    # a quad's diagonal counts on one side of the face only: without the longest edges both sides are alike
-    links = vertex_links(t, model.n_vertices)
-    corner = model.mean[t]
-    longest = np.linalg.norm(corner - np.roll(corner, -1, axis=1), axis=2).argmax(axis=1)
-    each = np.arange(len(t))
-    a, b = t[each, longest], t[each, (longest + 1) % 3]
-    crossing = coo_array((np.ones(2 * len(t)), (np.r_[a, b], np.r_[b, a])), shape=links.shape).tocsr()
-    links = links - links.multiply(crossing > 1)  # the longest of both its triangles
-    mean = neighbour_mean(links.astype(np.float32))
+    mean = neighbour_mean(vertex_links(t, model.n_vertices).astype(np.float32))
     share = face.astype(np.float32)
     for _ in range(12):
         share = np.where(sharp, face, 0.5 * share + 0.5 * (mean @ share)).astype(np.float32)
