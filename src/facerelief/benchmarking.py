@@ -65,9 +65,14 @@ STAGES = (
     Stage("detect", "all faces of a picture, with landmarks", 12),
     Stage("fit landmarks", "pose, shape and expression from landmarks, per face", 40),
     Stage("fit photometric", "light, skin and shape from pixels, per face"),
-    Stage("fit photometric 330", "the same for a face enlarged to 330 px", 1500),
-    Stage("depth", "depth on the photo's pixels, per face"),
-    Stage("texture", "texture from the photo, completed, per face"),
+    Stage("depth", "the model's depth on the photo's pixels, per face"),
+    Stage("relief", "shape from shading, per face"),
+    Stage("albedo", "the photo's albedo, per face"),
+    Stage("conditions", "light, cover and exposure looked into, per face"),
+    Stage("330 px photometric", "the photometric fit of a face enlarged to 330 px", 1500),
+    Stage("330 px in all", "its landmarks to its albedo", 3000),
+    Stage("660 px in all", "the same, twice as large, at the same relief resolution"),
+    Stage("texture", "texture without light, completed, per face"),
     Stage("preview", "the preview sheet, per face"),
     Stage("save", "all files of a face, texture and preview among them"),
     Stage("picture to folder", "everything above for a picture, after the first"),
@@ -263,7 +268,8 @@ def _bench_stages(
 
 
 def _picture_to_folder(stopwatch: Stopwatch, reconstructor: Reconstructor, picture: Path, out: Path) -> None:
-    names = {"fit_landmarks": "fit landmarks", "fit_photometric": "fit photometric", "depth": "depth"}
+    names = {"fit_landmarks": "fit landmarks", "fit_photometric": "fit photometric"}
+    names |= {name: name for name in ("depth", "relief", "albedo", "conditions")}
     with stopwatch("picture to folder"):
         faces = reconstructor(picture)
         for face in faces:
@@ -292,18 +298,26 @@ def _save_parts(stopwatch: Stopwatch, face: Reconstruction, out: Path) -> None:
 
 
 def _enlarged(stopwatch: Stopwatch, reconstructor: Reconstructor, picture: Path) -> None:
-    """The fit of the picture's best face, scaled to the size that the bar is for."""
+    """The picture's best face, scaled to the size that the bar is for and to twice as much; relief at the
+    smaller one's resolution."""
     import cv2
 
     from facerelief.detection import detect_faces, read_image
-    from facerelief.inverse.fit import fit_face
+    from facerelief.inverse.detail import DetailConfig
+    from facerelief.inverse.fit import FitConfig
+    from facerelief.pipeline import Reconstructor, ReconstructorConfig
 
     image = read_image(picture)
-    factor = 330.0 / detect_faces(image, max_faces=1)[0].size
-    large = np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), np.uint8)
-    face = detect_faces(large, max_faces=1)[0]
-    fit = fit_face(reconstructor.model, large, face.box, face.landmarks, reconstructor.config.fit)
-    stopwatch.add("fit photometric 330", fit.timings_ms["fit_photometric"])
+    side = detect_faces(image, max_faces=1)[0].size
+    config = ReconstructorConfig(max_faces=1, fit=FitConfig(detail=DetailConfig(resolution=360)))
+    reconstructor = Reconstructor(reconstructor.model, config)
+    for size in (330, 660):
+        factor, method = size / side, cv2.INTER_CUBIC
+        large = np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=method), np.uint8)
+        spent = reconstructor(large)[0].timings_ms
+        stopwatch.add(f"{size} px in all", sum(ms for k, ms in spent.items() if k not in ("read", "detect")))
+        if size == 330:
+            stopwatch.add("330 px photometric", spent["fit_photometric"])
 
 
 def _rasterise(stopwatch: Stopwatch, model: FaceModel, calls: int) -> None:

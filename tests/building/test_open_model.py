@@ -428,8 +428,9 @@ def test_albedo_is_a_colour(model):
     assert model.albedo_mean.max() <= 1
     for _ in range(10):
         skin = model.skin(rng.standard_normal(model.n_albedo))[model.face_vertices]
-        assert skin.min() > -0.1
-        assert skin.max() < 1.2
+        # a linear model leaves the range of colours on few places of the lightest skins
+        assert -0.1 < skin.min() < skin.max() < 1.5
+        assert np.mean(skin > 1.05) < 0.03
 
 
 def test_fewer_components_are_a_smaller_model(model):

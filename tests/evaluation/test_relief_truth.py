@@ -14,7 +14,7 @@ from facerelief.evaluation.relief_truth import (
     relief_measures,
     skin_detail,
 )
-from facerelief.inverse.relief import ReliefConfig, solve_relief
+from facerelief.inverse.relief import solve_relief
 from facerelief.morphable import open_model
 
 SMALL = ReliefTruthConfig(size=220, face_px=150)

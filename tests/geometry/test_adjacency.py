@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facerelief.geometry.adjacency import graph_laplacian, neighbour_mean, vertex_links
+from facerelief.geometry.adjacency import diagonals, graph_laplacian, neighbour_mean, vertex_links
 
 # a square of two triangles that share the edge 0-2; vertex 4 belongs to none
 SQUARE = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
@@ -54,6 +54,23 @@ def test_winding_and_order_of_triangles_do_not_matter(toy_model):
     links = vertex_links(toy_model.triangles, toy_model.n_vertices)
     other = vertex_links(toy_model.triangles[::-1, [2, 0, 1]][:, ::-1], toy_model.n_vertices)
     assert abs(links - other).max() == 0
+
+
+def test_diagonals_of_a_grid_are_found_whatever_their_direction():
+    rng = np.random.default_rng(1)
+    at = np.arange(20).reshape(4, 5)
+    vertices = np.array([(x, y, 0.1 * x * y) for y in range(4) for x in range(5)], np.float64)
+    triangles, expected = [], set()
+    for y in range(3):
+        for x in range(4):
+            a, b, c, d = at[y, x], at[y, x + 1], at[y + 1, x + 1], at[y + 1, x]
+            if rng.random() < 0.5:
+                a, b, c, d = b, c, d, a
+            triangles += [(a, b, c), (a, c, d)]
+            expected |= {(a, c), (c, a)}
+    found = diagonals(vertices, np.array(triangles))
+    assert set(zip(*(i.tolist() for i in found.nonzero()), strict=True)) == expected
+    assert set(found.data) == {1.0}
 
 
 def test_no_triangles_no_links():

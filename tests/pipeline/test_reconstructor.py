@@ -58,6 +58,7 @@ def test_the_astronaut(face, photo):
         "detect",
         "fit_landmarks",
         "fit_photometric",
+        "conditions",
         "relief",
         "albedo",
         "depth",

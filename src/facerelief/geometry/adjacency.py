@@ -25,6 +25,25 @@ def vertex_links(triangles: NDArray[np.integer], count: int, *, counted: bool = 
     return links
 
 
+def diagonals(vertices: NDArray[np.floating], triangles: NDArray[np.integer]) -> Any:
+    """(N, N) symmetric sparse array (CSR, float64): 1 at edges that are the longest of both their triangles,
+    as the diagonals of a mesh of quads are.
+
+    vertices (N, 3); triangles (T, 3).
+    """
+    from scipy.sparse import coo_array
+
+    corners = np.asarray(vertices)[triangles]
+    longest = np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=2).argmax(axis=1)
+    each = np.arange(len(triangles))
+    a, b = triangles[each, longest], triangles[each, (longest + 1) % 3]
+    count = len(vertices)
+    found = coo_array((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), shape=(count, count)).tocsr()
+    found.data = (found.data > 1).astype(np.float64)
+    found.eliminate_zeros()
+    return found
+
+
 def neighbour_mean(links: Any) -> Any:
     """(N, N) sparse array that turns values (N,) or (N, C) into the weighted means of their neighbours.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.geometry.adjacency import neighbour_mean, vertex_links
+from facerelief.geometry.adjacency import diagonals, neighbour_mean, vertex_links
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.patch import ColorPatch, DepthPatch
@@ -243,7 +243,9 @@ def face_outline(model: FaceModel) -> tuple[Float32, Bool, Bool]:
     for name in ("eyes", "lips"):
         sharp |= model.regions.get(name, sharp)
     sharp_triangle = sharp[t].any(axis=1)
-    mean = neighbour_mean(vertex_links(t, model.n_vertices).astype(np.float32))
+    # diagonals run toward the middle on both sides of the face: with them the outline has a notch there
+    links = vertex_links(t, model.n_vertices) - diagonals(model.mean, t)
+    mean = neighbour_mean(links.astype(np.float32))
     share = face.astype(np.float32)
     for _ in range(12):
         share = np.where(sharp, face, 0.5 * share + 0.5 * (mean @ share)).astype(np.float32)

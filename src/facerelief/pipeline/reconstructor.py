@@ -97,7 +97,9 @@ class Reconstructor:
     ) -> Reconstruction:
         fit = fit_face(self.model, picture, face.box, face.landmarks, self.config.fit)
         found = detail.find_detail(self.model, picture, fit.state, fit.appearance, self.config.fit.detail)
+        started = time.perf_counter()
         seen = measure_conditions(self.model, picture, fit.state, fit.appearance)
+        spent = {"conditions": 1e3 * (time.perf_counter() - started)}
         return Reconstruction(
             image=picture,
             model=self.model,
@@ -113,7 +115,7 @@ class Reconstructor:
             fine=found.fine,
             skin=found.skin,
             warnings=warnings_about(face, fit, seen),
-            timings_ms={**timings, **fit.timings_ms, **found.timings_ms},
+            timings_ms={**timings, **fit.timings_ms, **found.timings_ms, **spent},
             residuals=residuals(fit),
         )
 
