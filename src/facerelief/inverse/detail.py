@@ -38,7 +38,7 @@ class DetailConfig:
     """Relief is found at the photo's own resolution, but at most so many px along the face's longer side."""
     relief: ReliefConfig = field(default_factory=ReliefConfig)
     """Weights and schedule of shape from shading."""
-    beta: float = 0.65
+    beta: float = 0.7
     """Share of the photo's own albedo; the rest is the model's."""
     darkest: float = 0.1
     """Shading below this counts as this when the photo is divided by it."""

@@ -156,7 +156,8 @@ def complete_texture(
     edge = np.asarray(cv2.distanceTransform(np.pad(inside, 1, constant_values=1), cv2.DIST_L2, 5))[1:-1, 1:-1]
     width = size / 64.0 if feather is None else max(feather, 1e-6)
     alpha = np.minimum(seen_weight / keep, edge / width)
-    alpha = _smooth_step(np.where(island, alpha, 0.0))
+    alpha = _smooth_step(np.where(island, alpha, 0.0)).astype(np.float32)
+    del edge, inside
 
     corner_of_vertex = np.zeros(len(mesh.vertices), np.int64)
     corner_of_vertex[triangles.ravel()] = uv_triangles.ravel()
@@ -173,7 +174,12 @@ def complete_texture(
         alpha = alpha * _trust(fragments, corners, uv, colors, mirrored, seen_weight)
         known_weight = (alpha + mirrored_weight * (1.0 - alpha)).astype(np.float32)
         share = alpha / np.maximum(known_weight, np.float32(1e-6))
-        known = (mirrored + (colors - mirrored) * share[:, :, None]).astype(np.float32)
+        known = np.subtract(colors, mirrored, dtype=np.float32)
+        known *= share[:, :, None]
+        known += mirrored
+        del mirrored, mirrored_weight, both, share, ratio  # a few tens of MB at the peak
+    else:
+        known = known.copy()
 
     samples, sample_weight = _vertex_colors(known, known_weight, at_vertex)
     if fallback is not None:
@@ -188,11 +194,15 @@ def complete_texture(
             else np.tile(np.median(some, axis=0), (len(samples), 1))
         )
     ratio = smoother.fit(*_ratio((samples, sample_weight), (base, np.ones(len(base)))))
-    fill = interpolate(fragments, triangles, base * np.exp(ratio))
-
-    out = np.where(alpha[:, :, None] >= 1.0, colors, fill + (known - fill) * known_weight[:, :, None])
-    out = np.clip(out, 0.0, 1.0).astype(np.float32)
-    return _extend(out, island)
+    fill = interpolate(fragments, triangles, (base * np.exp(ratio)).astype(np.float32))
+    del fragments
+    out = known
+    out -= fill
+    out *= known_weight[:, :, None]
+    out += fill
+    whole = alpha >= 1.0
+    out[whole] = colors[whole]
+    return _extend(np.clip(out, 0.0, 1.0, out=out), island)
 
 
 def _outline_margin(mask: NDArray[np.bool_], begin_px: float, margin_px: float) -> Float32:
