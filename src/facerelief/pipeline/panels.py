@@ -26,6 +26,8 @@ Float32 = NDArray[Any]
 Image = NDArray[np.uint8]
 
 _PAPER = (0.98, 0.98, 0.98)
+_RAKING = (-0.7, 0.6, 0.4)
+"""Direction of the light on the clay: from the side, so that wrinkles show."""
 _SOFT = (0.15, 0.25, 1.0)
 """Direction of the light in which the turned heads are shown."""
 
@@ -53,7 +55,10 @@ def preview(
     rendering, share = _seen_again(r, left, top, side, height)
 
     def clay(mesh: Mesh, behind: ArrayLike = _PAPER) -> Image:
-        return shade_mesh(replace(mesh, colors=None), camera, height, height, background=behind)[0]
+        light = directional_light(_RAKING, 1.0, 0.28)
+        return shade_mesh(replace(mesh, colors=None), camera, height, height, light=light, background=behind)[
+            0
+        ]
 
     coarse = clay(_face(model, vertices))
 
