@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from facerelief._version import __version__
+from facerelief.cli_datasets import datasets_app
 from facerelief.cli_evaluate import evaluate_app
 from facerelief.errors import FacereliefError, OutputError
 
@@ -63,6 +64,7 @@ app = typer.Typer(
 model_app = typer.Typer(no_args_is_help=True, help="Look at, convert or build face models.")
 app.add_typer(model_app, name="model")
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(datasets_app)
 
 
 class Method(StrEnum):
@@ -552,7 +554,7 @@ def albedo(
     Takes about a second a photo and fit, then some minutes.
     """
     from facerelief.building.albedo_photos import PhotoConfig, build_albedo, write_albedo_report
-    from facerelief.evaluation.fit_quality import find_photos
+    from facerelief.pipeline.photos import find_photos
 
     _check_model_file(out, overwrite)
     config = PhotoConfig(tuple(studios or ()), fits, hold_out, version=version, credit=credit)

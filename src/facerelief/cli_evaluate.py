@@ -49,8 +49,9 @@ def fit(
 
     Re-render errors, size of the relief, skin tone against light, identity of persons with two photos.
     """
-    from facerelief.evaluation.fit_quality import evaluate_fits, find_photos
+    from facerelief.evaluation.fit_quality import evaluate_fits
     from facerelief.morphable import load_model, open_model
+    from facerelief.pipeline.photos import find_photos
 
     chosen = find_photos(photos, groups or (), limit)
     elders = _names(old) if old is not None else frozenset[str]()

@@ -15,9 +15,7 @@ from facerelief.errors import ImageError, ModelError
 from facerelief.evaluation.fit_quality import (
     CROP,
     FitMeasures,
-    Photo,
     evaluate_fits,
-    find_photos,
     high_pass,
     identity_agreement,
     light_share,
@@ -27,6 +25,7 @@ from facerelief.evaluation.fit_quality import (
 from facerelief.examples import astronaut_path
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.patch import ColorPatch
+from facerelief.pipeline.photos import Photo, find_photos
 from facerelief.rendering.lighting import shade
 
 SIZE = 223

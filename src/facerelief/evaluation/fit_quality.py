@@ -7,17 +7,16 @@ light, and whether two photos of one person give one shape.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.errors import FacereliefError, ImageError
+from facerelief.errors import FacereliefError
 from facerelief.geometry.depth import normals_from_depth
+from facerelief.pipeline.photos import Photo
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.pipeline.result import DepthPatch, Reconstruction
 from facerelief.rendering.lighting import LUMA, shade
@@ -29,15 +28,6 @@ Bool = NDArray[np.bool_]
 CROP = 256
 """Cells along the crop in which the relief's size is told."""
 _CROP_MARGIN = 1.15
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A picture to be measured."""
-
-    file: Path
-    person: str
-    group: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,41 +79,6 @@ class FitReport:
 
     def of(self, group: str) -> list[FitMeasures]:
         return [m for m in self.measures if m.photo.group == group]
-
-
-def find_photos(folder: str | Path, groups: Sequence[str] = (), limit: int | None = None) -> list[Photo]:
-    """The pictures of a folder with their persons and groups.
-
-    An `index.csv` in the folder with columns `file` and `person` (and `source`, the group) says who is who;
-    else every picture is a person of its own and its subfolder is the group. groups: only these; limit: so
-    many of each group, evenly spread. Raises ImageError for a folder without pictures.
-    """
-    from facerelief.pipeline.batch import find_pictures
-
-    folder = Path(folder)
-    index = folder / "index.csv"
-    photos: list[Photo] = []
-    if index.is_file():
-        with index.open(encoding="utf-8", newline="") as handle:
-            for row in csv.DictReader(handle):
-                if "file" not in row or "person" not in row:
-                    raise ImageError(f"{index}: expected columns file and person, found {', '.join(row)}")
-                group = row.get("source") or Path(row["file"]).parent.name
-                photos.append(Photo(folder / row["file"], row["person"], group))
-    elif folder.is_dir():
-        photos = [Photo(file, file.stem, file.parent.name) for file in find_pictures(folder, recursive=True)]
-    photos = [photo for photo in photos if not groups or photo.group in groups]
-    if limit is not None:
-        chosen: list[Photo] = []
-        for group in dict.fromkeys(photo.group for photo in photos):
-            members = [photo for photo in photos if photo.group == group]
-            step = max(len(members) / limit, 1.0)
-            chosen += [members[int(k * step)] for k in range(min(limit, len(members)))]
-        photos = chosen
-    if not photos:
-        which = f" in {', '.join(groups)}" if groups else ""
-        raise ImageError(f"{folder}: no pictures{which}; name a folder of photos")
-    return photos
 
 
 def evaluate_fits(

@@ -164,6 +164,32 @@ def blended_albedo(
     return own
 
 
+def photo_albedo(
+    model: FaceModel,
+    image: NDArray[np.uint8],
+    vertices: Float32,
+    camera: WeakPerspective,
+    albedo: Float32,
+    light: Float32,
+    fine: DepthPatch,
+    config: DetailConfig | None = None,
+) -> ColorPatch:
+    """The albedo of photo and model, blended as `find_detail` does it, of a face whose relief is known.
+
+    image (H, W, 3) uint8; vertices (N, 3) model space, mm; albedo (A,) coefficients; light (9, 3); fine:
+    depth with relief on the photo's pixels.
+    """
+    h, w = fine.depth.shape
+    photo = image[fine.top : fine.top + h, fine.left : fine.left + w] / np.float32(255)
+    shading = shade(np.nan_to_num(normals_from_depth(fine.depth, camera.scale)), light)
+    uvz = camera.in_crop(fine.left, fine.top, 1.0).project(vertices)
+    drawn = rasterize(uvz, model.triangles, h, w, cull_backfaces=True)
+    own = np.clip(model.skin(albedo if len(albedo) else None), 0.02, 1.2).astype(np.float32)
+    color = blended_albedo(photo, interpolate(drawn, model.triangles, own), shading, config)
+    color[np.isnan(fine.depth)] = np.nan
+    return ColorPatch(color.astype(np.float32), fine.left, fine.top)
+
+
 def _window(
     model: FaceModel, vertices: Float32, camera: WeakPerspective, shape: tuple[int, ...]
 ) -> tuple[tuple[int, int, int, int], float]:

@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 
 from facerelief.errors import ImageError
 from facerelief.export.face_json import FaceFileError, FaceParameters, read_face_json
-from facerelief.geometry.depth import normals_from_depth
-from facerelief.geometry.patch import ColorPatch, DepthPatch
-from facerelief.inverse.detail import blended_albedo
+from facerelief.geometry.patch import DepthPatch
+from facerelief.inverse.detail import photo_albedo
 from facerelief.morphable import load_model, open_model
 from facerelief.morphable.model import FaceModel
 from facerelief.pipeline.result import Reconstruction
-from facerelief.rendering.lighting import shade
-from facerelief.rendering.rasterizer import interpolate, rasterize
 
 # NumPy's annotations widen float32 in mixed arithmetic: this name says what arrays hold, unchecked
 Float32 = NDArray[Any]
@@ -100,7 +97,12 @@ def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None
         source_sha256=face.source_sha256,
         residuals=face.fit,
     )
-    return result if result.fine is None else replace(result, skin=_skin(result, result.fine))
+    if result.fine is None:
+        return result
+    skin = photo_albedo(
+        model, image, result.vertices, face.camera, face.albedo, np.asarray(face.light), result.fine
+    )
+    return replace(result, skin=skin)
 
 
 def _photo(file: Path, face: FaceParameters) -> NDArray[np.uint8]:
@@ -136,16 +138,3 @@ def _depth(file: Path, image: NDArray[np.uint8]) -> DepthPatch:
     top, left = int(rows[0]), int(columns[0])
     part = whole[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
     return DepthPatch(np.where(np.isfinite(part), part, np.float32(np.nan)), left, top)
-
-
-def _skin(r: Reconstruction, fine: DepthPatch) -> ColorPatch:
-    """The albedo of photo and model, blended as a fit does it, with the light that the relief gets."""
-    h, w = fine.depth.shape
-    photo: Float32 = r.image[fine.top : fine.top + h, fine.left : fine.left + w] / np.float32(255)
-    shading: Float32 = shade(np.nan_to_num(normals_from_depth(fine.depth, r.camera.scale)), r.light)
-    uvz = r.camera.in_crop(fine.left, fine.top, 1.0).project(r.vertices)
-    drawn = rasterize(uvz, r.model.triangles, h, w, cull_backfaces=True)
-    own = np.clip(r.model.skin(r.albedo if len(r.albedo) else None), 0.02, 1.2)
-    color = blended_albedo(photo, interpolate(drawn, r.model.triangles, own), shading)
-    color[np.isnan(fine.depth)] = np.nan
-    return ColorPatch(color.astype(np.float32), fine.left, fine.top)

@@ -74,6 +74,12 @@ class Reconstructor:
         Raises ImageError for what is no usable picture, NoFaceError where there is no face, and ModelError
         where the model lacks what the method needs.
         """
+        return [result for result, _ in self.with_landmarks(image)]
+
+    def with_landmarks(
+        self, image: str | os.PathLike[str] | ArrayLike
+    ) -> list[tuple[Reconstruction, NDArray[np.float32]]]:
+        """As calling it, each face with the landmarks (L, 2) in px that were detected."""
         started = time.perf_counter()
         source = digest = ""
         if isinstance(image, str | os.PathLike):
@@ -90,7 +96,8 @@ class Reconstructor:
             raise NoFaceError(f"{source or 'image'}: no face found; give a picture with a visible face")
         timings = {"read": 1e3 * (read - started), "detect": 1e3 * (time.perf_counter() - read)}
         found = (self._face(picture, face, timings) for face in faces)
-        return [replace(result, source=source, source_sha256=digest) for result in found]
+        named = (replace(result, source=source, source_sha256=digest) for result in found)
+        return [(result, face.landmarks) for result, face in zip(named, faces, strict=True)]
 
     def _face(
         self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]

@@ -1,0 +1,1 @@
+"""Training data: photos inverse-rendered once, varied many times, written as shards."""

@@ -1,0 +1,54 @@
+"""Folders of photos: which persons they show, and where they are from."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facerelief.errors import ImageError
+from facerelief.pipeline.batch import find_pictures
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture of a collection, and whom it shows."""
+
+    file: Path
+    person: str
+    group: str
+    licence: str = ""
+
+
+def find_photos(folder: str | Path, groups: Sequence[str] = (), limit: int | None = None) -> list[Photo]:
+    """The pictures of a folder with their persons and groups.
+
+    An `index.csv` in the folder with columns `file` and `person` (and `source`, the group, and `licence`)
+    says who is who; else every picture is a person of its own and its subfolder is the group. groups: only
+    these; limit: so many of each group, evenly spread. Raises ImageError for a folder without pictures.
+    """
+    folder = Path(folder)
+    index = folder / "index.csv"
+    photos: list[Photo] = []
+    if index.is_file():
+        with index.open(encoding="utf-8", newline="") as handle:
+            for row in csv.DictReader(handle):
+                if "file" not in row or "person" not in row:
+                    raise ImageError(f"{index}: expected columns file and person, found {', '.join(row)}")
+                group = row.get("source") or Path(row["file"]).parent.name
+                photos.append(Photo(folder / row["file"], row["person"], group, row.get("licence") or ""))
+    elif folder.is_dir():
+        photos = [Photo(file, file.stem, file.parent.name) for file in find_pictures(folder, recursive=True)]
+    photos = [photo for photo in photos if not groups or photo.group in groups]
+    if limit is not None:
+        chosen: list[Photo] = []
+        for group in dict.fromkeys(photo.group for photo in photos):
+            members = [photo for photo in photos if photo.group == group]
+            step = max(len(members) / limit, 1.0)
+            chosen += [members[int(k * step)] for k in range(min(limit, len(members)))]
+        photos = chosen
+    if not photos:
+        which = f" in {', '.join(groups)}" if groups else ""
+        raise ImageError(f"{folder}: no pictures{which}; name a folder of photos")
+    return photos
