@@ -8,6 +8,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 from contextlib import suppress
 
 import pytest
@@ -96,6 +99,56 @@ def test_workers_do_not_heed_the_keyboard():
     jobs = ["__import__('signal').getsignal(2) == __import__('signal').SIG_IGN"] * 3
     with ordered_results(eval, jobs, workers=2) as results:
         assert all(results)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    job = (
+        f"(open({str(tmp_path)!r} + '/' + str(__import__('os').getpid()), 'w').close(), "
+        "__import__('time').sleep(60))"
+    )
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from facerelief.runtime.workers import ordered_results\n"
+        "if __name__ == '__main__':\n"
+        f"    with ordered_results(eval, [{job!r}] * 2, workers=2) as results:\n"
+        "        list(results)\n"
+    )
+    run = subprocess.Popen([sys.executable, str(program)])
+    try:
+        pids = waited(lambda: [int(f.name) for f in tmp_path.iterdir() if f.name.isdigit()], 2)
+    finally:
+        run.kill()
+        run.wait()
+    deadline = time.monotonic() + 20
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, pids))
+
+
+def waited(look, number: int) -> list[int]:
+    """What `look` finds as soon as it is so many."""
+    deadline = time.monotonic() + 60
+    while len(found := look()) < number and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(found) >= number
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and was not yet waited for does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = f"/proc/{pid}/stat"
+    if not os.path.exists("/proc/self/stat"):
+        return True
+    try:
+        with open(stat, encoding="utf-8", errors="replace") as handle:
+            return handle.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def test_no_jobs_no_work():

@@ -104,8 +104,24 @@ _FAILED: list[Exception] = []
 """In a worker process: why it could not be prepared."""
 
 
+def end_with_parent() -> None:
+    """In a worker process: end at once when the process that started it is gone, even by SIGKILL."""
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end with parent", daemon=True).start()
+
+
 def _begin(start: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent heeds it and decides
+    end_with_parent()
     set_threads(1)
     try:
         start(*arguments)
