@@ -94,6 +94,7 @@ FOREIGN: dict[str, set[str]] = {
     "inverse": {"numpy", "scipy", "numba", "cv2", "threadpoolctl"},
     "pipeline": {"numpy", "scipy", "cv2", "threadpoolctl"},
     "synthesis": {"numpy", "scipy", "cv2"},
+    "datasets": {"numpy", "cv2", "scipy", "webdataset", "ray", "rich"},
     "evaluation": {"numpy", "scipy", "cv2", "matplotlib"},
     "building": {"numpy", "scipy", "cv2", "matplotlib"},
 }
