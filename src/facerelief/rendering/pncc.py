@@ -1,0 +1,61 @@
+"""PNCC pictures (Zhu et al.): each pixel of a face has the place it shows on the mean face as its colour.
+
+A network that follows a face sees by such a picture where it was in the last frame; training and use must
+draw it alike, so both do it here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.rendering.rasterizer import interpolate, rasterize
+
+Float32 = NDArray[np.float32]
+
+
+def pncc_colors(mean: ArrayLike, shown: ArrayLike | None = None) -> Float32:
+    """(N, 3) vertex colours: the mean's x, y and z, each stretched to [0, 1]; NaN for what is not shown.
+
+    mean (N, 3) model space, mm. shown (N,) bool: what is drawn and stretched over, skin and eyes of the face
+    as a rule (`FaceModel.face_vertices` and the region "eyeballs"); all by default. Raises ValueError for
+    shapes that do not fit or nothing to show.
+    """
+    points = np.asarray(mean, np.float32)
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise ValueError(f"mean has shape {points.shape}, expected (N, 3)")
+    mask = np.ones(len(points), np.bool_) if shown is None else np.asarray(shown, np.bool_)
+    if mask.shape != (len(points),) or not mask.any():
+        raise ValueError(f"shown has shape {mask.shape}, expected ({len(points)},) with something to show")
+    low, high = points[mask].min(axis=0), points[mask].max(axis=0)
+    colors = (points - low) / np.maximum(high - low, np.float32(1e-6))
+    colors[~mask] = np.nan
+    return colors.astype(np.float32)
+
+
+def render_pncc(
+    vertices: ArrayLike,
+    triangles: ArrayLike,
+    colors: ArrayLike,
+    camera: WeakPerspective,
+    height: int,
+    width: int,
+) -> Float32:
+    """(height, width, 3) float32 in [0, 1], 0 where the face is not seen.
+
+    vertices (N, 3) model space, mm; triangles (T, 3) vertex ids; colors (N, 3) of `pncc_colors`: triangles
+    with a corner that is not shown hide what is behind them, and stay 0 themselves. camera: of the picture or
+    crop that is drawn (`WeakPerspective.in_crop`). Raises ValueError for shapes that do not fit.
+    """
+    code = np.asarray(colors, np.float32)
+    points = np.asarray(vertices)
+    if code.shape != points.shape:
+        raise ValueError(f"colors have shape {code.shape}, expected {points.shape}")
+    fragments = rasterize(camera.project(points), triangles, height, width, cull_backfaces=True)
+    shown: NDArray[np.bool_] = np.asarray(np.isfinite(code).all(axis=1))
+    picture = interpolate(fragments, triangles, np.where(shown[:, None], code, np.float32(0.0)))
+    corners = np.asarray(triangles, np.int64)
+    hidden: NDArray[np.bool_] = np.append(~shown[corners].all(axis=1), True)
+    picture[hidden[fragments.triangle]] = 0.0
+    return np.clip(picture, 0.0, 1.0)
