@@ -27,7 +27,8 @@ class Sample:
 
 
 class Maker(Protocol):
-    """Makes samples of one kind. Made once in each process from a `FitFolder`, a model and a configuration."""
+    """Makes samples of one kind. Made once in each process, from a `FitFolder`, a model and a
+    configuration."""
 
     def __call__(self, fit: Fit, count: int, seed: int) -> Iterator[Sample]:
         """`count` samples of one photo. Which they are depends on (seed, fit.name) alone, not on what was
