@@ -117,7 +117,7 @@ def test_the_landmarks_lie_where_the_detector_finds_them(maker, fit, samples):
 
 
 def test_photos_of_no_use_are_refused(maker, fit):
-    with pytest.raises(FacereliefError, match="confidence 0.10 is below"):
+    with pytest.raises(FacereliefError, match=r"confidence 0\.10 is below"):
         maker.prepare(replace(fit, confidence=0.1))
     small = replace(maker.config, smallest_px=500.0)
     with pytest.raises(FacereliefError, match="expected at least 500"):
