@@ -1,0 +1,86 @@
+"""The square part of a picture that a network looks at.
+
+One rule for training data and for use: whoever cuts a face out of a picture for FineNet does it here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.geometry.camera import WeakPerspective
+
+FINE_SIZE = 256
+"""Side of FineNet's crop, px (Guo et al., TPAMI 2019)."""
+FINE_MARGIN = 1.15
+"""Side of that crop over the longer side of the face's box."""
+
+
+@dataclass(frozen=True)
+class SquareCrop:
+    """A square of a picture, drawn with `size` px a side.
+
+    Convention: a point (u, v) of the picture lies in the crop at zoom * T(angle) ((u, v) - centre) + size / 2,
+    where T turns counter-clockwise as seen; pixel centres sit at + 0.5 in both.
+    """
+
+    centre_u: float
+    """px of the picture"""
+    centre_v: float
+    side: float
+    """px of the picture"""
+    size: int = FINE_SIZE
+    """px of the crop"""
+    angle: float = 0.0
+    """The crop shows the picture turned counter-clockwise by this, radians."""
+
+    @property
+    def zoom(self) -> float:
+        """px of the crop per px of the picture."""
+        return self.size / self.side
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """(2, 3) from points (u, v) of the picture, px, to points of the crop, px."""
+        c, s = self.zoom * math.cos(self.angle), self.zoom * math.sin(self.angle)
+        turn = np.array([[c, s], [-s, c]])  # v is down
+        shift = self.size / 2 - turn @ [self.centre_u, self.centre_v]
+        return np.column_stack([turn, shift])
+
+    def pixel_matrix(self, left: int = 0, top: int = 0) -> NDArray[np.float64]:
+        """(2, 3) the same between array indices (column, row), of a part of the picture with that corner."""
+        out = self.matrix
+        out[:, 2] += out[:, :2] @ [left + 0.5, top + 0.5] - 0.5
+        return out
+
+    def camera(self, camera: WeakPerspective) -> WeakPerspective:
+        """The same pose as seen in the crop."""
+        u, v = self.matrix @ [camera.translation_u, camera.translation_v, 1.0]
+        return replace(
+            camera,
+            roll=camera.roll + self.angle,
+            translation_u=float(u),
+            translation_v=float(v),
+            scale=camera.scale * self.zoom,
+        )
+
+
+def fine_crop(uv: ArrayLike, size: int = FINE_SIZE, margin: float = FINE_MARGIN) -> SquareCrop:
+    """FineNet's crop around a coarse face.
+
+    uv (N, 2 or more) the projected vertices of the model's face region (`FaceModel.face_vertices`), px of the
+    picture. The square is centred on their box and `margin` times its longer side. Raises ValueError for no
+    points or points that are not finite.
+    """
+    points = np.asarray(uv, np.float64)
+    if points.ndim != 2 or points.shape[1] < 2 or not len(points):
+        raise ValueError(f"uv has shape {points.shape}, expected (N, 2)")
+    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    side = float((high - low).max()) * margin
+    if not (math.isfinite(side) and side > 0):
+        raise ValueError("uv holds no finite box with an area")
+    u, v = (low + high) / 2
+    return SquareCrop(float(u), float(v), side, size)
