@@ -1,4 +1,4 @@
-"""A fits folder that took no fitting."""
+"""Fits folders: one that took no fitting, and one of two real portraits."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from facerelief.datasets.fits import FORMAT, INDEX, FitFolder, _Job, _packed
+import facerelief
+from facerelief.datasets.fits import FORMAT, INDEX, FitFolder, _Job, _packed, fit_photos
+from facerelief.examples import astronaut_path
 from facerelief.export.images import encode_jpeg
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.patch import DepthPatch
-from facerelief.morphable import open_model
-from facerelief.pipeline.photos import Photo
+from facerelief.pipeline.photos import Photo, find_photos
 
 sys.path.insert(0, str(Path(__file__).parent))  # workers import toy_maker
 
@@ -26,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # workers import toy_maker
 def make_fits(folder: Path, photos: int = 40, persons: int = 30, odd: tuple[str, ...] = ()) -> FitFolder:
     """Photos of noise "a/p000" ... with fits of random numbers; `odd` persons have one photo more each."""
     root, out = folder / "photos", folder / "fits"
-    model = open_model()
+    model = facerelief.open_model()
     who = [f"person{k % persons}" for k in range(photos)] + list(odd)
     for k, person in enumerate(who):
         group = "ab"[k % 2]
@@ -72,3 +74,30 @@ def toy_fits(tmp_path_factory: pytest.TempPathFactory) -> FitFolder:
 def fits_of(tmp_path: Path) -> Callable[..., FitFolder]:
     """Makes a fits folder of one's own: `fits_of(photos=4)`."""
     return lambda **how: make_fits(tmp_path / "own", **how)
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory):
+    """A folder with two portraits of 200 px, one file that is no picture, and one picture without a face."""
+    folder = tmp_path_factory.mktemp("photos")
+    portrait = facerelief.read_image(astronaut_path())[10:210, 120:320]
+    for name, image in (("a/eileen", portrait), ("b/nelliee", portrait[:, ::-1])):
+        file = folder / f"{name}.png"
+        file.parent.mkdir()
+        assert cv2.imwrite(str(file), image[..., ::-1])
+    assert cv2.imwrite(str(folder / "b" / "wall.png"), np.full((90, 90, 3), 127, np.uint8))
+    (folder / "b" / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fits(photo_folder, tmp_path_factory) -> FitFolder:
+    """The fits of `photo_folder`; the second person is of a family that is held out."""
+    out = tmp_path_factory.mktemp("fits")
+    families = {"eileen": "family 1", "nelliee": "family 0"}
+    return fit_photos(find_photos(photo_folder), photo_folder, out, families=families)
+
+
+@pytest.fixture(scope="session")
+def open_model():
+    return facerelief.open_model()

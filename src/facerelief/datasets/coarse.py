@@ -30,7 +30,7 @@ from facerelief.synthesis.vocabulary import EXPRESSIONS
 
 if TYPE_CHECKING:
     from facerelief.pipeline.result import Reconstruction
-    from facerelief.synthesis.edit import Editor, Rendering
+    from facerelief.synthesis.edit import Editor
 
 Float32 = NDArray[Any]
 Image = NDArray[np.uint8]
@@ -158,7 +158,10 @@ class CoarseMaker:
         picture = cv2.warpAffine(
             made.image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
         )
-        labels = self.labels(ready.reconstruction, made, moved(made.camera, varied.similarity))
+        r, camera = ready.reconstruction, moved(made.camera, varied.similarity)
+        labels = picture_labels(
+            self.model, camera, made.vertices, r.identity, made.expression, r.albedo, made.light, size
+        )
         self._spend("labels", started)
         about = about_source(fit, "coarse", number, seed)
         return Sample(sample_key(fit, "coarse", number), np.asarray(picture, np.uint8), labels, about)
@@ -180,24 +183,6 @@ class CoarseMaker:
         place = np.full(2, c.size / 2) + np.clip(rng.normal(0, c.shift, 2), -0.12, 0.12) * c.size
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) * zoom
         return Variation(camera, expression, light, np.column_stack([turn, place - turn @ middle]))
-
-    def labels(self, r: Reconstruction, made: Rendering, camera: WeakPerspective) -> dict[str, Float32]:
-        """What is true of a picture seen by `camera`."""
-        size = self.config.size
-        projected = camera.project(made.vertices).astype(np.float32)
-        marks = self.model.landmarks["ibug68"].of(projected).astype(np.float32)
-        box = np.concatenate(_face_box(self.model, made.vertices, camera))
-        return {
-            "camera": camera_numbers(camera),
-            "identity": r.identity,
-            "expression": made.expression,
-            "albedo": r.albedo,
-            "light": np.asarray(made.light, np.float32),
-            "landmarks68": marks,
-            "landmarks478": self.model.landmarks["mediapipe478"].of(projected).astype(np.float32),
-            "visible68": visible(projected, self.model.triangles, marks, size),
-            "box": box.astype(np.float32),
-        }
 
     def _yaw(self, own: float, rng: np.random.Generator) -> float:
         """Mostly further away than in the photo, where nothing new comes to light, or nearly as it was."""
@@ -253,6 +238,32 @@ class CoarseMaker:
         now = time.perf_counter()
         self.spent_ms[what] = self.spent_ms.get(what, 0.0) + 1e3 * (now - started)
         return now
+
+
+def picture_labels(
+    model: FaceModel,
+    camera: WeakPerspective,
+    vertices: Float32,
+    identity: Float32,
+    expression: Float32,
+    albedo: Float32,
+    light: Float32,
+    size: int,
+) -> dict[str, NDArray[Any]]:
+    """The labels of a picture of `size` px that shows vertices (N, 3), model space, mm; see `CoarseMaker`."""
+    projected = camera.project(vertices).astype(np.float32)
+    marks = model.landmarks["ibug68"].of(projected).astype(np.float32)
+    return {
+        "camera": camera_numbers(camera),
+        "identity": np.asarray(identity, np.float32),
+        "expression": np.asarray(expression, np.float32),
+        "albedo": np.asarray(albedo, np.float32),
+        "light": np.asarray(light, np.float32),
+        "landmarks68": marks,
+        "landmarks478": model.landmarks["mediapipe478"].of(projected).astype(np.float32),
+        "visible68": visible(projected, model.triangles, marks, size),
+        "box": np.concatenate(_face_box(model, vertices, camera)).astype(np.float32),
+    }
 
 
 def camera_numbers(camera: WeakPerspective) -> Float32:

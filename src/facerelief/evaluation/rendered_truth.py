@@ -13,6 +13,7 @@ from facerelief.geometry.alignment import procrustes
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.closest import ClosestPoint
 from facerelief.geometry.mesh import Mesh
+from facerelief.morphable.looks import blotches, hair_cap
 from facerelief.morphable.model import FaceModel
 from facerelief.morphable.statistics import sample_expressions
 from facerelief.rendering.lighting import ambient_light, directional_light
@@ -97,8 +98,8 @@ def _case(
     skin = (
         model.skin(rng.standard_normal(model.n_albedo) * 0.8) if colors is None else colors.copy()
     ).astype(np.float64)
-    skin += config.texture * _blotches(model.mean, rng)[:, None]
-    hair = _hair(model)
+    skin += config.texture * blotches(model.mean, rng)[:, None]
+    hair = hair_cap(model)
     skin = skin * (1 - hair) + hair * np.outer(rng.uniform(0.05, 0.5) * np.ones(len(skin)), [1.0, 0.8, 0.65])
     light = _light(rng)
     background = _background(rng, config.size)
@@ -110,16 +111,6 @@ def _case(
     return TruthCase(image, camera, identity, expression, vertices, neutral, albedo, light)
 
 
-def _hair(model: FaceModel) -> Float64:
-    """(N, 1) share of hair colour: a cap above the forehead, since detectors have not seen many bald
-    heads."""
-    eyes = model.landmarks["ibug68"].of(model.mean)[36:48].mean(axis=0)
-    height, depth = model.mean[:, 1] - eyes[1], model.mean[:, 2] - eyes[2]
-    # the hairline runs from the temples up over the forehead
-    line = 66.0 + np.clip(depth, -60, 0) * 1.1
-    return (1 / (1 + np.exp(-np.clip((height - line) / 2.0, -30, 30))))[:, None]
-
-
 def _light(rng: np.random.Generator) -> Float32:
     direction = np.array([rng.normal(0, 0.8), abs(rng.normal(0.4, 0.5)), 1.0])
     strength = rng.uniform(0.3, 0.8)
@@ -128,16 +119,6 @@ def _light(rng: np.random.Generator) -> Float32:
     fill = directional_light([-direction[0], 0.1, 0.4], rng.uniform(0, 0.25) * np.ones(3))
     ambient = ambient_light(rng.uniform(0.25, 0.5) * (1 + rng.normal(0, 0.03, 3)))
     return (key + fill + ambient).astype(np.float32)
-
-
-def _blotches(points: Float32, rng: np.random.Generator) -> Float64:
-    """(N,) smooth noise of unit deviation: a few random waves over the surface, 8 to 60 mm long."""
-    direction = rng.standard_normal((24, 3))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    length = np.exp(rng.uniform(np.log(8), np.log(60), 24))
-    phase = rng.uniform(0, 2 * np.pi, 24)
-    waves = np.sin(points @ (2 * np.pi * direction / length[:, None]).T + phase)
-    return waves.sum(axis=1) / np.sqrt(12)
 
 
 def _background(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
