@@ -236,6 +236,8 @@ class RayCrew:
         waiting = deque(enumerate(jobs))
         running: dict[Any, int] = {}
         losses = _Losses(self.workers or cpus)
+        kind: str
+        value: Any
         while waiting or running:
             while waiting and len(running) < (self.workers or 2 * cpus):
                 number, job = waiting.popleft()

@@ -121,7 +121,7 @@ def temporary_name(path: Path) -> Path:
 
 def _tar_writer() -> Any:
     try:
-        from webdataset import TarWriter
+        from webdataset.writer import TarWriter
     except ImportError as error:
         raise FacereliefError(
             f"writing shards needs webdataset ({error}): pip install 'facerelief[data]'"
