@@ -1,7 +1,7 @@
 """Do the labels of synthesised pictures lie where a detector sees the face?
 
-    python benchmarks/coarse_labels.py FITS [--photos 60] [--per-photo 6] [--kind coarse|renders] [--split val]
-        [--json FILE]
+    python benchmarks/coarse_labels.py FITS [--photos 60] [--per-photo 6] [--kind coarse|renders]
+        [--split val] [--json FILE]
 
 Landmarks that the detector finds on synthesised pictures against the labels (51 inner points of 68; the
 outline of the jaw is another thing to a detector of pictures than to a model of surfaces): mean distance in
