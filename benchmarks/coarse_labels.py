@@ -84,9 +84,8 @@ def main() -> None:
         if inside:
             total = len(inside) + lost
             median, tail = np.percentile(inside, [50, 90])
-            print(
-                f"| {low} to {high} | {total} | {100 * len(inside) / total:.0f} % | {median:.1f} | {tail:.1f} |"
-            )
+            share = f"{100 * len(inside) / total:.0f} %"
+            print(f"| {low} to {high} | {total} | {share} | {median:.1f} | {tail:.1f} |")
             report.append(
                 {"from": low, "to": high, "pictures": total, "median": float(median), "p90": float(tail)}
             )
