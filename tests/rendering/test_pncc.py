@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.rendering.pncc import pncc_colors, render_pncc
+from facerelief.rendering.pncc import TRACK_MARGIN, pncc_colors, render_pncc, tracking_crop
 
 
 def test_colors_fill_the_unit_cube_over_what_is_shown(toy_model) -> None:
@@ -60,3 +60,17 @@ def test_shapes_that_do_not_fit(toy_model, toy_camera) -> None:
         pncc_colors(toy_model.mean[:, :2])
     with pytest.raises(ValueError, match="colors have shape"):
         render_pncc(toy_model.mean, toy_model.triangles, np.zeros((3, 3)), toy_camera, 8, 8)
+
+
+def test_the_tracking_crop_holds_the_face_in_its_middle(toy_model, toy_camera) -> None:
+    face = toy_model.regions["face"]
+    crop = tracking_crop(toy_model.mean, face, toy_camera)
+    uv = toy_camera.project(toy_model.mean[face])[:, :2]
+    extent = uv.max(axis=0) - uv.min(axis=0)
+    assert crop.side == pytest.approx(TRACK_MARGIN * extent.max(), rel=1e-6)
+    middle = (uv.max(axis=0) + uv.min(axis=0)) / 2
+    assert np.allclose([crop.centre_u, crop.centre_v], middle, atol=1e-3)
+    nearer = tracking_crop(toy_model.mean, face, toy_camera.in_crop(0, 0, 2))
+    assert nearer.side == pytest.approx(2 * crop.side, rel=1e-5)
+    with pytest.raises(ValueError, match="no vertex is shown"):
+        tracking_crop(toy_model.mean, ~np.isfinite(toy_model.mean[:, 0]), toy_camera)

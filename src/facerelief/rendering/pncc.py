@@ -10,9 +10,32 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.crop import SquareCrop
 from facerelief.rendering.rasterizer import interpolate, rasterize
 
 Float32 = NDArray[np.float32]
+
+TRACK_SIZE = 224
+"""Side of the crop in which a face is followed, px."""
+TRACK_MARGIN = 1.25
+"""Side of that crop over the longer side of the face's box in the previous frame."""
+
+
+def tracking_crop(
+    vertices: ArrayLike, shown: ArrayLike, camera: WeakPerspective, size: int = TRACK_SIZE
+) -> SquareCrop:
+    """The upright square of a picture in which a face is looked for that was last seen so.
+
+    vertices (N, 3) model space, mm, and camera: the previous frame's; shown (N,) bool: the face
+    (`FaceModel.face_vertices`). Raises ValueError where nothing is shown.
+    """
+    points = np.asarray(vertices)[np.asarray(shown, np.bool_)]
+    if not len(points):
+        raise ValueError("no vertex is shown, expected a face")
+    uv = camera.project(points)[:, :2].astype(np.float64)
+    low, high = uv.min(axis=0), uv.max(axis=0)
+    u, v = (float(x) for x in (low + high) / 2)
+    return SquareCrop(u, v, TRACK_MARGIN * float((high - low).max()), size)
 
 
 def pncc_colors(mean: ArrayLike, shown: ArrayLike | None = None) -> Float32:
