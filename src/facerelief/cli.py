@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from facerelief._version import __version__
 from facerelief.cli_datasets import datasets_app
 from facerelief.cli_evaluate import evaluate_app
+from facerelief.cli_synthesize import bench_synthesis
 from facerelief.errors import FacereliefError, OutputError
 
 if TYPE_CHECKING:
@@ -672,7 +673,24 @@ def _about_model(model: FaceModel, out: Path) -> str:
 # ---------------------------------------------------------------- timings
 
 
-@app.command()
+class _BenchGroup(TyperGroup):
+    """`bench PICTURE...` and plain `bench` mean `bench pictures`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["pictures", *args]
+        return super().parse_args(ctx, args)
+
+
+bench_app = typer.Typer(
+    cls=_BenchGroup,
+    help="Time things on this machine: reconstruction (pictures, which need not be said) or synthesis.",
+)
+app.add_typer(bench_app, name="bench")
+bench_app.command("synthesis")(bench_synthesis)
+
+
+@bench_app.command("pictures")
 def bench(
     images: Annotated[
         list[Path] | None,

@@ -8,7 +8,12 @@ from typing import Annotated
 
 import typer
 
+from facerelief.cli_dataset import dataset_app
+from facerelief.cli_synthesize import synthesize_app
+
 datasets_app = typer.Typer(no_args_is_help=True)
+datasets_app.add_typer(synthesize_app, name="synthesize")
+datasets_app.add_typer(dataset_app, name="dataset")
 
 
 @datasets_app.command()

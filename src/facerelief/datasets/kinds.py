@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from facerelief.datasets.samples import Maker
 from facerelief.errors import FacereliefError
+
+if TYPE_CHECKING:
+    from facerelief.datasets.samples import Maker
 
 
 @dataclass(frozen=True)
