@@ -47,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "datasets": {
         "errors",
+        "_version",
         "geometry",
         "runtime",
         "morphable",
