@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import functools
 import io
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -257,7 +259,7 @@ def load_motion(path: str | Path) -> MotionModel:
                 blink_share=data["blink_share"],
                 noise=data["noise"],
             )
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise FacereliefError(
             f"{path}: cannot be read ({error}); make it with benchmarks/motion.py"
         ) from error

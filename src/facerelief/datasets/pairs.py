@@ -85,8 +85,8 @@ class PairMaker:
     picture's pixels, previous_expression (P, E), previous_identity (P, K); previous_crop (P, 4) left, top,
     right and bottom px of the square to cut from the picture for each, which may reach beyond it
     (`rendering.pncc.tracking_crop`); previous_frames (P,) uint8 how many frames older, 0 for a lost track;
-    blur (1,) px that the face moved during the exposure, 0 where the picture is sharp. The state is that of
-    the middle of the exposure.
+    blur (1,) px that the fastest landmark moved during the exposure, 0 where the picture is sharp. The state
+    is that of the middle of the exposure.
     """
 
     def __init__(
@@ -96,8 +96,8 @@ class PairMaker:
         config: PairConfig | None = None,
         motion: MotionModel | None = None,
     ) -> None:
-        """motion: how faces move; the package's by default. Raises FacereliefError for a model without ARKit's
-        expressions."""
+        """motion: how faces move; the package's by default. Raises FacereliefError for a model without
+        ARKit's expressions."""
         self.config = config or PairConfig()
         self.model = model
         self.coarse = CoarseMaker(fits, model, self.config.coarse)
@@ -192,7 +192,7 @@ class PairMaker:
         seed: int,
     ) -> tuple[Sample, float]:
         """The coarse sample of a variation, seen for `exposure` of the time between frames about the middle;
-        and how far the face moved meanwhile, px (0 where too little to see)."""
+        and how far the fastest landmark moved meanwhile, px (0 where too little to see)."""
         middle = self.coarse.make(ready, fit, varied, number, seed)
         camera = WeakPerspective.from_vector(middle.labels["camera"])
         # states before and after the middle, each in the middle of its part of the exposure
@@ -207,7 +207,7 @@ class PairMaker:
         marks = [self._marks(middle, *side) for side in sides]
         # the sides are two parts apart
         way = (marks[1] - marks[0]) / (_EXPOSURES - 1)
-        path = _EXPOSURES * float(np.linalg.norm(way, axis=1).mean())
+        path = _EXPOSURES * float(np.linalg.norm(way, axis=1).max())
         if path < _LEAST_BLUR_PX:
             return middle, 0.0
         back = _inverse(varied.similarity)
@@ -254,7 +254,6 @@ def smear(image: Float, way: Float) -> Float:
             share = (1 - abs(v - i - di)) * (1 - abs(u - j - dj))
             if share > 0:
                 kernel[i + di, j + dj] += share
-    # filter2D correlates; the kernel is the same turned by half a turn
     return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101))
 
 
