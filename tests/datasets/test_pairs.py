@@ -190,10 +190,10 @@ def test_lids_blur_when_they_move(maker, open_model, ready, fit) -> None:
     marks = sharp.labels["landmarks68"][:, :2]
     eyes, mouth = marks[36:48], marks[48:]
     eye_change, mouth_change = (
-        change[
-            int(part[:, 1].min()) : int(part[:, 1].max()) + 1, int(part[:, 0].min()) : int(part[:, 0].max())
-        ]
-        for part in (eyes, mouth)
+        change[top:bottom, left:right]
+        for (left, top), (right, bottom) in (
+            (part.min(axis=0).astype(int), part.max(axis=0).astype(int) + 1) for part in (eyes, mouth)
+        )
     )
     assert eye_change.max() > 15
     assert mouth_change.max() < 8
