@@ -7,6 +7,7 @@ from pathlib import Path
 DATA = (
     "py.typed",
     "data/open_model.npz",
+    "data/motion.npz",
     "data/face.schema.json",
     "data/examples/astronaut.jpg",
     "data/mediapipe/face_detection.onnx",

@@ -18,6 +18,7 @@ import facerelief
 DATA = Path(facerelief.__file__).parent / "data"
 FILES = (
     "open_model.npz",
+    "motion.npz",
     "face.schema.json",
     "examples/astronaut.jpg",
     "mediapipe/face_detection.onnx",
