@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import facerelief
+from facerelief.datasets import engine
 from facerelief.datasets.fits import FORMAT, INDEX, FitFolder, _Job, _packed, fit_photos
 from facerelief.examples import astronaut_path
 from facerelief.export.images import encode_jpeg
@@ -23,6 +25,7 @@ from facerelief.geometry.patch import DepthPatch
 from facerelief.pipeline.photos import Photo, find_photos
 
 sys.path.insert(0, str(Path(__file__).parent))  # workers import toy_maker
+import toy_maker
 
 
 def make_fits(folder: Path, photos: int = 40, persons: int = 30, odd: tuple[str, ...] = ()) -> FitFolder:
@@ -62,6 +65,32 @@ def make_fits(folder: Path, photos: int = 40, persons: int = 30, odd: tuple[str,
     }
     (out / INDEX).write_text(json.dumps(about))
     return FitFolder(out)
+
+
+class HereCrew:
+    """No processes: what tests of content need."""
+
+    def __init__(self, workers: int) -> None: ...
+
+    def results(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Any:
+        return nullcontext(function(job) for job in jobs)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine works in this process."""
+    monkeypatch.setattr(engine, "LocalCrew", HereCrew)
+
+
+@pytest.fixture(scope="session")
+def whole(toy_fits: FitFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy data set, made in one go. Tests leave it as it is."""
+    pytest.importorskip("webdataset")
+    out = tmp_path_factory.mktemp("whole") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "LocalCrew", HereCrew)
+        engine.synthesize(toy_fits, out, toy_maker.RECIPE)
+    return out
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from facerelief.datasets import engine
 from facerelief.datasets.crew import LocalCrew
 from facerelief.datasets.engine import synthesize
 from facerelief.datasets.fits import INDEX, FitFolder
-from facerelief.datasets.manifest import MANIFEST, RECIPE, Recipe, make_plan
+from facerelief.datasets.manifest import MANIFEST, RECIPE, make_plan
 from facerelief.datasets.shards import read_shard
 from facerelief.datasets.splits import SPLITS, split_of
 from facerelief.errors import FacereliefError, OutputError
@@ -31,24 +31,6 @@ pytest.importorskip("webdataset")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
 slow = pytest.mark.slow
 
-RECIPE_OF_TOYS = Recipe(toy_maker.KIND, toy_maker.ToyConfig(), per_photo=3, photos_per_shard=5)
-
-
-class HereCrew:
-    """No processes: what the tests of content need."""
-
-    def __init__(self, workers: int) -> None: ...
-
-    def results(self, function, jobs):
-        from contextlib import nullcontext
-
-        return nullcontext(function(job) for job in jobs)
-
-
-@pytest.fixture
-def here(monkeypatch):
-    monkeypatch.setattr(engine, "LocalCrew", HereCrew)
-
 
 def hashes(out: Path) -> dict[str, str]:
     return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(out.glob("*.tar"))}
@@ -56,18 +38,6 @@ def hashes(out: Path) -> dict[str, str]:
 
 def leftovers(out: Path) -> list[Path]:
     return list(out.glob(".tmp-*"))
-
-
-@pytest.fixture(scope="module")
-def whole(toy_fits, tmp_path_factory) -> Path:
-    """The data set made in one go, in this process."""
-    out = tmp_path_factory.mktemp("whole") / "out"
-    before, engine.LocalCrew = engine.LocalCrew, HereCrew  # type: ignore[misc,assignment]
-    try:
-        synthesize(toy_fits, out, RECIPE_OF_TOYS)
-    finally:
-        engine.LocalCrew = before  # type: ignore[misc]
-    return out
 
 
 # ---------------------------------------------------------------- what is in it
@@ -114,21 +84,21 @@ def test_damaged_fits_and_changed_photos_are_recorded(fits_of, tmp_path, here):
     fits = fits_of(photos=6, persons=6)
     (fits.folder / "a" / "p000.fit.npz").write_bytes(b"PK nonsense")
     (fits.photos / "b" / "p001.jpg").write_bytes(b"another")
-    manifest = synthesize(FitFolder(fits.folder), tmp_path / "out", RECIPE_OF_TOYS)
+    manifest = synthesize(FitFolder(fits.folder), tmp_path / "out", toy_maker.RECIPE)
     assert "damaged" in manifest["failures"]["a/p000"]
     assert sum(c["photos"] for c in manifest["counts"].values()) == 5  # a toy maker looks at no photo
 
 
 def test_limit_and_splits_choose_photos(toy_fits):
-    plan = make_plan(replace(RECIPE_OF_TOYS, limit=7, splits=("train",)), toy_fits)
+    plan = make_plan(replace(toy_maker.RECIPE, limit=7, splits=("train",)), toy_fits)
     assert {s.split for s in plan.shards} == {"train"}
     assert [len(s.photos) for s in plan.shards] == [5, 2]
-    whole = make_plan(replace(RECIPE_OF_TOYS, splits=("train",)), toy_fits)
+    whole = make_plan(replace(toy_maker.RECIPE, splits=("train",)), toy_fits)
     assert plan.shards[0].photos == whole.shards[0].photos
 
 
 def test_another_seed_gives_another_order_of_the_same_photos(toy_fits):
-    one, other = (make_plan(replace(RECIPE_OF_TOYS, seed=s), toy_fits) for s in (0, 1))
+    one, other = (make_plan(replace(toy_maker.RECIPE, seed=s), toy_fits) for s in (0, 1))
     photos = [[p.name for s in plan.shards for p in s.photos] for plan in (one, other)]
     assert photos[0] != photos[1]
     assert sorted(photos[0]) == sorted(photos[1])
@@ -136,7 +106,7 @@ def test_another_seed_gives_another_order_of_the_same_photos(toy_fits):
 
 def test_splits_of_the_plan_share_no_family(toy_fits):
     families = {split: set() for split in SPLITS}
-    for shard in make_plan(RECIPE_OF_TOYS, toy_fits).shards:
+    for shard in make_plan(toy_maker.RECIPE, toy_fits).shards:
         families[shard.split] |= {p.family for p in shard.photos}
     assert not families["train"] & (families["val"] | families["test"])
     assert not families["val"] & families["test"]
@@ -147,19 +117,19 @@ def test_splits_of_the_plan_share_no_family(toy_fits):
 
 def test_a_finished_data_set_is_left_alone(toy_fits, whole, here):
     before = {f.name: f.stat().st_mtime_ns for f in whole.iterdir() if f.name != ".lock"}
-    synthesize(toy_fits, whole, RECIPE_OF_TOYS)
+    synthesize(toy_fits, whole, toy_maker.RECIPE)
     assert {f.name: f.stat().st_mtime_ns for f in whole.iterdir() if f.name != ".lock"} == before
 
 
 @pytest.mark.parametrize("lost", ["train-000001.tar", "train-000001.json", MANIFEST])
 def test_what_is_missing_is_made_and_nothing_else(toy_fits, whole, tmp_path, here, lost):
     out = tmp_path / "out"
-    synthesize(toy_fits, out, RECIPE_OF_TOYS)
+    synthesize(toy_fits, out, toy_maker.RECIPE)
     (out / lost).unlink()
     (out / ".tmp-train-000001.tar.01234567").write_bytes(b"half")
     kept = {f.name: f.stat().st_mtime_ns for f in out.glob("*.tar") if f.stem != Path(lost).stem}
     made: list[str] = []
-    synthesize(toy_fits, out, RECIPE_OF_TOYS, progress=lambda p: p.record and made.append(p.record["name"]))
+    synthesize(toy_fits, out, toy_maker.RECIPE, progress=lambda p: p.record and made.append(p.record["name"]))
     assert made == ([] if lost == MANIFEST else ["train-000001"])
     assert all((out / name).stat().st_mtime_ns == at for name, at in kept.items())
     assert hashes(out) == hashes(whole)
@@ -180,16 +150,16 @@ def test_what_is_missing_is_made_and_nothing_else(toy_fits, whole, tmp_path, her
 def test_another_configuration_is_refused_in_one_line(toy_fits, whole, here, change, told):
     before = hashes(whole)
     with pytest.raises(OutputError, match="holds another data set") as error:
-        synthesize(toy_fits, whole, replace(RECIPE_OF_TOYS, **change))
+        synthesize(toy_fits, whole, replace(toy_maker.RECIPE, **change))
     assert told in str(error.value)
     assert "\n" not in str(error.value)
     assert hashes(whole) == before
 
 
 def test_other_fits_are_refused(fits_of, tmp_path, here):
-    synthesize(fits_of(photos=4), tmp_path / "out", RECIPE_OF_TOYS)
+    synthesize(fits_of(photos=4), tmp_path / "out", toy_maker.RECIPE)
     with pytest.raises(OutputError, match=r"fits\.count: 4 there, 5 asked"):
-        synthesize(fits_of(photos=5), tmp_path / "out", RECIPE_OF_TOYS)
+        synthesize(fits_of(photos=5), tmp_path / "out", toy_maker.RECIPE)
 
 
 def test_other_versions_are_refused(toy_fits, whole, here, monkeypatch):
@@ -198,24 +168,24 @@ def test_other_versions_are_refused(toy_fits, whole, here, monkeypatch):
     now = manifest.versions()
     monkeypatch.setattr(manifest, "versions", lambda: now | {"numpy": "1.0"})
     with pytest.raises(OutputError, match=r"versions\.numpy: .* there, 1\.0 asked"):
-        synthesize(toy_fits, whole, RECIPE_OF_TOYS)
+        synthesize(toy_fits, whole, toy_maker.RECIPE)
 
 
 def test_a_folder_of_other_things_is_refused(toy_fits, tmp_path, here):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(OutputError, match="already there and no data set"):
-        synthesize(toy_fits, tmp_path, RECIPE_OF_TOYS)
+        synthesize(toy_fits, tmp_path, toy_maker.RECIPE)
     assert not (tmp_path / RECIPE).exists()
 
 
 def test_missing_photos_and_other_models_are_told_before_anything_is_made(fits_of, tmp_path, here):
     fits = fits_of(photos=2)
     with pytest.raises(FacereliefError, match="are not there"):
-        synthesize(FitFolder(fits.folder, tmp_path / "nowhere"), tmp_path / "out", RECIPE_OF_TOYS)
+        synthesize(FitFolder(fits.folder, tmp_path / "nowhere"), tmp_path / "out", toy_maker.RECIPE)
     about = json.loads((fits.folder / INDEX).read_text())
     (fits.folder / INDEX).write_text(json.dumps(about | {"model": "other"}))
     with pytest.raises(FacereliefError, match="fitted with model 'other'"):
-        synthesize(FitFolder(fits.folder), tmp_path / "out", RECIPE_OF_TOYS)
+        synthesize(FitFolder(fits.folder), tmp_path / "out", toy_maker.RECIPE)
     assert not (tmp_path / "out").exists()
 
 
@@ -223,13 +193,13 @@ def test_no_photo_is_told(fits_of, tmp_path, here):
     fits = fits_of(photos=1)
     split = next(s for s in SPLITS if s != fits.load("a/p000").split)
     with pytest.raises(FacereliefError, match="none of the 1 fits"):
-        synthesize(fits, tmp_path / "out", replace(RECIPE_OF_TOYS, splits=(split,)))
+        synthesize(fits, tmp_path / "out", replace(toy_maker.RECIPE, splits=(split,)))
 
 
 @posix
 def test_two_runs_at_once_are_refused(toy_fits, whole, here):
     with engine._only_run(whole), pytest.raises(OutputError, match="another run is writing"):
-        synthesize(toy_fits, whole, RECIPE_OF_TOYS)
+        synthesize(toy_fits, whole, toy_maker.RECIPE)
 
 
 def test_a_full_disk_ends_in_one_line_and_keeps_what_is_finished(
@@ -248,10 +218,10 @@ def test_a_full_disk_ends_in_one_line_and_keeps_what_is_finished(
     with monkeypatch.context() as patch:
         patch.setattr(engine, "ShardWriter", Full)
         with pytest.raises(OutputError, match="the disk is full"):
-            synthesize(toy_fits, out, RECIPE_OF_TOYS)
+            synthesize(toy_fits, out, toy_maker.RECIPE)
     assert len(hashes(out)) == 4
     assert not leftovers(out)
-    synthesize(toy_fits, out, RECIPE_OF_TOYS)
+    synthesize(toy_fits, out, toy_maker.RECIPE)
     assert hashes(out) == hashes(whole)
 
 
@@ -259,7 +229,7 @@ def test_a_full_disk_ends_in_one_line_and_keeps_what_is_finished(
 
 
 def test_two_workers_make_the_same_bytes(toy_fits, whole, tmp_path):
-    manifest = synthesize(toy_fits, tmp_path / "out", RECIPE_OF_TOYS, workers=2)
+    manifest = synthesize(toy_fits, tmp_path / "out", toy_maker.RECIPE, workers=2)
     assert hashes(tmp_path / "out") == hashes(whole)
     there = json.loads((whole / MANIFEST).read_text("utf-8"))
     assert {k: v for k, v in manifest.items() if k != "seconds"} == {
@@ -274,7 +244,7 @@ def test_a_worker_that_dies_is_replaced_and_its_shard_made_again(toy_fits, whole
     monkeypatch.setenv("TOY_FAULTS", str(faults))
     for photo in ("a_p000", "b_p007", "a_p020"):
         (faults / f"die-{photo}").touch()
-    synthesize(toy_fits, tmp_path / "out", RECIPE_OF_TOYS, workers=2)
+    synthesize(toy_fits, tmp_path / "out", toy_maker.RECIPE, workers=2)
     assert not list(faults.iterdir())
     assert hashes(tmp_path / "out") == hashes(whole)
     assert not leftovers(tmp_path / "out")
@@ -287,12 +257,12 @@ def test_a_photo_that_always_kills_stops_its_shard_alone(toy_fits, whole, tmp_pa
     monkeypatch.setenv("TOY_FAULTS", str(faults))
     (faults / "die-always-a_p000").touch()
     with pytest.raises(FacereliefError, match=r"1 shards could not be made: .*3 times \(signal 9\)") as error:
-        synthesize(toy_fits, out, RECIPE_OF_TOYS, workers=2)
+        synthesize(toy_fits, out, toy_maker.RECIPE, workers=2)
     assert "\n" not in str(error.value)
     assert len(hashes(out)) == len(hashes(whole)) - 1
     assert not leftovers(out)
     (faults / "die-always-a_p000").unlink()
-    synthesize(toy_fits, out, RECIPE_OF_TOYS, workers=1)
+    synthesize(toy_fits, out, toy_maker.RECIPE, workers=1)
     assert hashes(out) == hashes(whole)
 
 
@@ -454,4 +424,4 @@ def test_ray_that_is_not_installed_is_told(toy_fits, tmp_path, monkeypatch):
     find = util.find_spec
     monkeypatch.setattr(util, "find_spec", lambda name, *a: None if name == "ray" else find(name, *a))
     with pytest.raises(FacereliefError, match=r"needs ray: pip install 'facerelief\[scale\]'"):
-        synthesize(toy_fits, tmp_path / "out", RECIPE_OF_TOYS, ray="local")
+        synthesize(toy_fits, tmp_path / "out", toy_maker.RECIPE, ray="local")

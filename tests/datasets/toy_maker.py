@@ -19,6 +19,7 @@ import numpy as np
 
 from facerelief.datasets.fits import Fit, FitFolder
 from facerelief.datasets.kinds import Kind
+from facerelief.datasets.manifest import Recipe
 from facerelief.datasets.samples import Sample, about_source, photo_rng, sample_key
 from facerelief.errors import FacereliefError
 
@@ -62,6 +63,9 @@ class ToyMaker:
             about = about_source(fit, "toy", number, seed)
             self.spent_ms["render"] += 1e3 * (time.perf_counter() - started)
             yield Sample(sample_key(fit, "toy", number), image, labels, about)
+
+
+RECIPE = Recipe(KIND, ToyConfig(), per_photo=3, photos_per_shard=5)
 
 
 def _faults(name: str) -> None:
