@@ -22,9 +22,8 @@ from facerelief.errors import FacereliefError
 from facerelief.geometry.crop import FINE_MARGIN, FINE_SIZE, SquareCrop, fine_crop
 from facerelief.geometry.rotation import matrix_from_euler
 from facerelief.morphable.model import FaceModel
-from facerelief.rendering.lighting import rotate_light, shade
+from facerelief.rendering.lighting import rotate_light, sh_basis, shade
 from facerelief.synthesis.transfer import (
-    BROADEST,
     MappedRelief,
     ReliefPhoto,
     ReliefView,
@@ -35,9 +34,12 @@ from facerelief.synthesis.transfer import (
 Float32 = NDArray[Any]
 Float64 = NDArray[Any]
 
-_LINES = (0.75, 2.5)
+_LINES = (0.75, 3.0)
 """px of a 256 px crop: relief between these Gaussians is wrinkles."""
-_BROAD_SHARE = 0.1
+_HARDEST = 2.5
+"""The uneven part of a light is made at most so many times stronger."""
+_BRIGHTEST = 0.92
+"""A new light leaves nearly all of a face's pixels below this."""
 
 DEPTH_STEP = 1 / 128
 """mm: coarse depths in labels are whole numbers of this, so that they pack well."""
@@ -60,13 +62,16 @@ class FineConfig:
     gains: tuple[float, float] = (0.3, 1.5)
     """Each band of a source's relief is multiplied by a number between these."""
     own: tuple[float, float] = (0.5, 1.0)
-    """Share of a face's own relief that stays where a source's comes: between these."""
+    """Share of a face's own relief that stays on plain skin: between these."""
+    own_broad: float = 0.7
+    """Of the broadest band under a new light this share of that: most of it is the old light's doing."""
     relit: float = 0.5
     """Share of the samples with another light."""
-    turn: float = 50.0
-    """Another photo's light is turned about the head by up to so many degrees."""
-    hardness: tuple[float, float] = (1.0, 1.6)
-    """Uneven parts of a new light are multiplied by a number between these."""
+    turn: tuple[float, float] = (15.0, 50.0)
+    """Another photo's light is turned about the head by so many degrees, either way."""
+    darkest: tuple[float, float] = (0.25, 0.6)
+    """A new light is made so uneven that the darkest part of the face has a share of the mean shading between
+    these: wrinkles are seen where light comes from a side."""
     sources: int = 160
     """At most so many photos of each split give wrinkles: those with the strongest that can be believed."""
     least_face_px: float = 100.0
@@ -80,12 +85,12 @@ class FineConfig:
     source_bridge: float = 0.2
     """Nor do those on whose nose the picture changes more sharply (`ReliefPhoto.bridge_step`): glasses."""
     source_seen: float = 0.8
-    """Nor do faces of whose plain skin a smaller share is seen and looks like skin: beards, fringes, glasses."""
+    """Nor do faces of whose plain skin a smaller share is seen and looks like skin: beards and fringes."""
 
     def __post_init__(self) -> None:
         if self.size < 32 or self.sources < 1:
             raise ValueError(f"size {self.size} and sources {self.sources}: expected at least 32 and 1")
-        for name in ("gains", "own", "hardness"):
+        for name in ("gains", "own", "turn", "darkest"):
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise ValueError(f"{name} is {low} to {high}: expected 0 <= low <= high")
@@ -97,7 +102,8 @@ class Wrinkled:
 
     name: str
     strength: float
-    """mm, root mean square of its finer relief on plain skin, less where most of the relief is broad."""
+    """Root mean square of what its finer relief on plain skin does to its own shading, as a share of that:
+    how clearly its wrinkles are seen. In flat light relief is a guess, however high."""
 
 
 class FineMaker:
@@ -113,8 +119,10 @@ class FineMaker:
     - depth_offset: (1,) float32, mm: what was subtracted
     - camera: (6,) float32, pitch, yaw, roll, translation_u, translation_v, scale, px of the picture
     - light: (9, 3) float32, camera space; identity (K,), expression (E,), albedo (A,) float32
-    - landmarks68: (68, 3) float32, u px, v px, z mm; box: (4,) float32, left, top, right, bottom of the face, px
-    - gains: (4,) float32, of the source's bands, finest first, and of the own relief: 0, 0, 0, 1 for sample 0
+    - landmarks68: (68, 3) float32, u px, v px, z mm
+    - box: (4,) float32, left, top, right, bottom of the face, px
+    - gains: (6,) float32, of the source's three bands, finest first, and of the own: 0, 0, 0, 1, 1, 1 for
+      sample 0
     """
 
     def __init__(self, fits: FitFolder, model: FaceModel, config: FineConfig | None = None) -> None:
@@ -153,7 +161,9 @@ class FineMaker:
 
     def _photo(self, fit: Fit) -> ReliefPhoto:
         image = self.fits.image(fit)
-        return ReliefPhoto(self.model, image, fit.camera, fit.identity, fit.expression, fit.light, fit.relief)
+        return ReliefPhoto(
+            self.model, image, fit.camera, fit.identity, fit.expression, fit.albedo, fit.light, fit.relief
+        )
 
     def _mapped(self, name: str) -> MappedRelief:
         return self._photo(self.fits.load(name)).mapped()
@@ -195,13 +205,18 @@ class FineMaker:
         seen = (column >= 0) & (row >= 0) & (column < width) & (row < height)
         if np.count_nonzero(seen) < 0.8 * len(plain):
             return 0.0
-        smooth = [np.nan_to_num(fit.relief.depth)]
-        smooth += [np.asarray(cv2.GaussianBlur(smooth[0], (0, 0), s * unit)) for s in (*_LINES, BROADEST)]
-        values = [np.square((a - b)[row[seen], column[seen]]) for a, b in zip(smooth[1:], smooth[2:])]
+        relief = np.nan_to_num(fit.relief.depth)
+        fine, broad = (np.asarray(cv2.GaussianBlur(relief, (0, 0), s * unit)) for s in _LINES)
+        # slopes along which the light changes, by first order about a skin that faces the viewer
+        k1, k2 = (float(c) for c in sh_basis([0.0, 0.6, 0.8])[[1, 5]] / [0.6, 0.48])
+        light = fit.light.mean(axis=1)
+        across, down = k1 * light[3] + k2 * light[7], -(k1 * light[1] + k2 * light[5])
+        level = max(float(sh_basis([0.0, 0.0, 1.0]) @ light), 0.1)
+        gradient = np.gradient((fine - broad) * np.float32(fit.camera.scale))
+        shading = (across * gradient[1] + down * gradient[0]) / level
+        values = np.square(shading[row[seen], column[seen]])
         # the highest are glasses and hair more often than wrinkles
-        fine, broad = (float(np.sqrt(np.minimum(v, np.quantile(v, 0.98)).mean())) for v in values)
-        # one photo's wrong light or shape shows as broad relief, which says nothing of wrinkles
-        return fine * fine / (fine + _BROAD_SHARE * broad + 1e-9)
+        return float(np.sqrt(np.minimum(values, np.quantile(values, 0.98)).mean()))
 
     def _believed(self, candidates: list[Wrinkled]) -> tuple[Wrinkled, ...]:
         """The strongest of the candidates whose photos show skin."""
@@ -228,7 +243,7 @@ class FineMaker:
         about = about_source(fit, "fine", number, seed)
         if number == 0:
             view = photo.view(crop)
-            return self._labelled(fit, view, view.own, None, np.array([0, 0, 0, 1.0]), about)
+            return self._labelled(fit, view, view.own, None, np.repeat([0.0, 1.0], 3), about)
         view = photo.view(self._jittered(crop, rng))
         pool = [source.name for source in self.pool(fit.split) if source.name != fit.name]
         # drawn whether used or not, so that one choice does not change the next
@@ -236,14 +251,15 @@ class FineMaker:
         own = rng.uniform(*config.own)
         pick, lamp = rng.random(), rng.random()
         light = self._light(view, fit.split, rng) if lamp < config.relit else None
-        relief = view.own
+        kept = own * np.array([1.0, 1.0, 1.0 if light is None else config.own_broad])
+        source = None
         if pool:
-            name = pool[int(pick * len(pool))]
-            relief, _ = view.moved(self.source(name), gains, own)
-            about["relief_from"] = name
+            about["relief_from"] = name = pool[int(pick * len(pool))]
+            source = self.source(name)
         else:
-            gains, own = np.zeros(3), 1.0
-        return self._labelled(fit, view, relief, light, np.array([*gains, own]), about)
+            gains = np.zeros(3)
+        relief = view.moved(source, gains, kept)
+        return self._labelled(fit, view, relief, light, np.concatenate([gains, kept]), about)
 
     def _jittered(self, crop: SquareCrop, rng: np.random.Generator) -> SquareCrop:
         config = self.config
@@ -263,18 +279,28 @@ class FineMaker:
     def _light(self, view: ReliefView, split: str, rng: np.random.Generator) -> Float64 | None:
         """(9, 3) another photo's light, turned, and as bright and as coloured on this face as its own."""
         lights = self._lights.get(split)
-        turn, nod = math.radians(self.config.turn) * rng.uniform(-1, 1, size=2)
-        pick, hardness = rng.random(), rng.uniform(*self.config.hardness)
+        turn, nod = np.radians(rng.uniform(*self.config.turn)) * rng.choice([-1, 1]), rng.uniform(-0.3, 0.3)
+        pick, darkest = rng.random(), rng.uniform(*self.config.darkest)
         level = math.exp(0.08 * rng.standard_normal())
         if lights is None or not view.mask.any():
             return None
         light = rotate_light(
-            lights[int(pick * len(lights))].astype(np.float64), matrix_from_euler(0.35 * nod, turn, 0.0)
+            lights[int(pick * len(lights))].astype(np.float64), matrix_from_euler(nod, turn, 0.0)
         )
-        light[1:] *= hardness
-        normals = view.normals[view.mask][::5]
-        old, new = (np.maximum(shade(normals, x), 0).mean(axis=0) for x in (view.light, light))
-        return light * (level * old / np.maximum(new, 1e-3))
+        normals, seen = view.normals[view.mask][::5], view.image[view.mask][::5] / np.float32(255)
+        old = np.maximum(shade(normals, view.light), view.least(view.light))
+        even, uneven = light.copy(), light.copy()
+        even[1:], uneven[0] = 0, 0
+        uneven_shading = shade(normals, uneven)
+        base = shade(normals, even).mean(axis=1) + uneven_shading.mean()
+        drop = float(np.quantile(uneven_shading.mean(axis=1) - uneven_shading.mean(), 0.03))
+        bright = max(float(base.mean()), 1e-3)
+        light[1:] *= min((1 - darkest) * bright / max(-drop, 1e-6), _HARDEST)
+        new = np.maximum(shade(normals, light), 1e-3)
+        light *= level * np.maximum(old.mean(axis=0), 1e-3) / new.mean(axis=0)
+        new = np.maximum(shade(normals, light), 0)
+        peak = float(np.quantile((seen * new / old).max(axis=1), 0.97))
+        return light * min(1.0, max(_BRIGHTEST, float(np.quantile(seen.max(axis=1), 0.97))) / max(peak, 1e-3))
 
     def _labelled(
         self,

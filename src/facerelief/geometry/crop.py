@@ -23,8 +23,8 @@ FINE_MARGIN = 1.15
 class SquareCrop:
     """A square of a picture, drawn with `size` px a side.
 
-    Convention: a point (u, v) of the picture lies in the crop at zoom * T(angle) ((u, v) - centre) + size / 2,
-    where T turns counter-clockwise as seen; pixel centres sit at + 0.5 in both.
+    Convention: a point (u, v) of the picture lies in the crop at zoom * T(angle) ((u, v) - centre) + size /
+    2, where T turns counter-clockwise as seen; pixel centres sit at + 0.5 in both.
     """
 
     centre_u: float

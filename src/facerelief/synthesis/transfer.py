@@ -2,10 +2,11 @@
 
 Guo et al. (TPAMI 2019) make FineNet's training data this way. What they leave open is decided here:
 
-- Correspondence: an atlas, the average face unrolled on a cylinder about the head's axis. A source's relief is
-  kept there as height along the normal, mm, so that neither face's pose changes how deep a wrinkle is.
-- Where: plain skin alone. Eyes, lips, brows and nostrils have shapes of their own, which belong to the model or
-  to the person; there, at the face's outline, and where either face turns away, weights fall to 0 over some mm.
+- Correspondence: an atlas, the average face unrolled on a cylinder about the head's axis. A source's relief
+  is kept there as height along the normal, mm, so that neither face's pose changes how deep a wrinkle is.
+- Where: plain skin alone. Eyes, lips, brows and nostrils have shapes of their own, which belong to the model
+  or to the person; there, at the face's outline, and where either face turns away, weights fall to 0 over
+  some mm.
 - Image: the photo times new by old shading, so that pores, hairs and shine stay the photo's own. What is not
   changed is the photo itself, to the bit.
 """
@@ -27,6 +28,7 @@ from facerelief.geometry.normals import vertex_normals
 from facerelief.geometry.patch import DepthPatch
 from facerelief.geometry.rotation import matrix_from_euler
 from facerelief.inverse.detail import DetailConfig, brow_share, face_outline, rounded
+from facerelief.inverse.relief import SKIN_DETAIL
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import rotate_light, shade
 from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize
@@ -52,6 +54,14 @@ _AXIS_MM = -60.0
 """z of the cylinder's axis on the average face."""
 _FLOOR = 0.25
 """Shading is not taken for darker than this share of the face's mean."""
+_LEAST = 0.3
+"""New shading is not less than this share of the old, nor the old of the new."""
+_PORES, _TREND = 0.8, 16.0
+"""px of a 256 px crop: what is finer or broader than these Gaussians stays in the photo under any light."""
+_COLOUR = 0.6
+"""Share of what is no shading by its colour that is taken out all the same: one photo cannot tell surely."""
+_SHADING, _NOISE = 0.06, 0.008
+"""Deviations, as shares of the colour, of unexplained shading and of the picture's noise."""
 _HEIGHT_STEP = 1 / 2000
 """mm: heights in the atlas are whole numbers of this."""
 _STEEPEST = 1.0
@@ -72,8 +82,8 @@ class FaceMap:
     front: Bool
     """(h, w) plain skin that the average face shows from the front."""
     bridge: Float32
-    """(r, c, 2) places in the atlas across the nose between the eyes, rows half a mm apart from above to below;
-    (0, 0, 2) for a model without landmarks there."""
+    """(r, c, 2) places in the atlas across the nose between the eyes, rows half a mm apart from above to
+    below; (0, 0, 2) for a model without landmarks there."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -163,7 +173,8 @@ def _ramp(x: Any, begin: float, end: float) -> Any:
 
 
 def relief_bands(relief: Float32, sigmas: tuple[float, ...] = BAND_SIGMAS) -> Float32:
-    """(B + 1, h, w) a relief (h, w) split by Gaussians of `sigmas` px, finest band first; they add up to it."""
+    """(B + 1, h, w) a relief (h, w) split by Gaussians of `sigmas` px, finest band first; their sum is the
+    relief."""
     import cv2
 
     bands: list[Float32] = []
@@ -215,14 +226,21 @@ class ReliefPhoto:
         camera: WeakPerspective,
         identity: ArrayLike,
         expression: ArrayLike,
+        albedo: ArrayLike,
         light: ArrayLike,
         relief: DepthPatch,
     ) -> None:
-        """image (H, W, 3); identity (K,), expression (E,), light (9, 3) of its fit; relief: displacement of the
-        model's depth, mm along camera z, on the photo's pixels, NaN off the face, as `find_detail` found it."""
+        """Prepare.
+
+        image (H, W, 3); identity (K,), expression (E,), albedo (A,), light (9, 3) of its fit; relief:
+        displacement of the model's depth, mm along camera z, on the photo's pixels, NaN off the face, as
+        `find_detail` found it.
+        """
         self.model, self.image, self.camera = model, image, camera
         self.light = np.asarray(light, np.float64)
         self.vertices = model.shape(identity, expression)
+        self.skin: Float32 = np.clip(model.skin(albedo), 0.02, DetailConfig().brightest)
+        """(N, 3) the fit's albedo."""
         self.width = face_width(model, identity)
         self.uvz: Float64 = camera.project(self.vertices.astype(np.float64)).astype(np.float64)
         self.crop = fine_crop(self.uvz[model.face_vertices])
@@ -269,8 +287,8 @@ class ReliefPhoto:
         )
 
     def bridge_step(self) -> float:
-        """How sharply the picture changes down the bridge of the nose: logarithm of brightness per mm, strongest
-        place. Below 0.17 on bare noses, above 0.24 with glasses; 0 for a model without a bridge."""
+        """How sharply the picture changes down the bridge of the nose: logarithm of brightness per mm, at the
+        strongest place. Below 0.17 on bare noses, above 0.24 with glasses; 0 for a model without a bridge."""
         import cv2
 
         known = face_map(self.model)
@@ -403,8 +421,8 @@ class ReliefView:
         """(S, S, 3) the photo's own pixels; beyond its border the border's are repeated."""
         drawn = _Drawn(model, self.uvz, self.camera.scale, size, size)
         self.depth, self.normals = drawn.base, drawn.normals
-        """(S, S) mm along camera z of the coarse face without its facets, NaN off skin and eyes; (S, S, 3) its
-        normals."""
+        """(S, S) mm along camera z of the coarse face without its facets, NaN off skin and eyes; (S, S, 3)
+        its normals."""
         height, width = photo.image.shape[:2]
         self.mask: Bool = drawn.mask & self._within(0.5, width - 0.5, height - 0.5)
         """(S, S) skin that faces the viewer, without eyes and the mouth's opening, inside the picture."""
@@ -412,10 +430,12 @@ class ReliefView:
         self.own: Float32 = np.asarray(found) * self.mask
         """(S, S) the photo's own relief: displacement of `depth`, mm along camera z; 0 off the mask."""
         known = face_map(model)
-        attributes = np.column_stack([known.places, known.plain])
+        attributes = np.column_stack([known.places, known.plain, photo.skin])
         across = interpolate(drawn.fragments, model.triangles, attributes)
         self.place: Float32 = np.ascontiguousarray(across[:, :, :2])
         """(S, S, 2) place in the atlas."""
+        self.albedo: Float32 = across[:, :, 3:]
+        """(S, S, 3) the fit's smooth albedo."""
         border = np.asarray(cv2.distanceTransform(np.pad(self.mask.astype(np.uint8), 1), cv2.DIST_L2, 3))
         self.inside: Float32 = _ramp(border[1:-1, 1:-1], 1.0, 7.0).astype(np.float32)
         """(S, S) 0 at the mask's border and beyond, 1 some px inside."""
@@ -442,24 +462,31 @@ class ReliefView:
         return (u >= low) & (v >= low) & (u <= right) & (v <= bottom)
 
     def moved(
-        self, source: MappedRelief, gains: ArrayLike = (1.0, 1.0, 1.0), own: float = 1.0
-    ) -> tuple[Float32, Float32]:
-        """This face's relief with a source's added: displacement (S, S) mm, and weights (S, S) of the source.
+        self,
+        source: MappedRelief | None,
+        gains: ArrayLike = (1.0, 1.0, 1.0),
+        own: ArrayLike = (1.0, 1.0, 1.0),
+    ) -> Float32:
+        """This face's relief with a source's added: displacement (S, S) of `depth`, mm along camera z.
 
-        gains (3,): of the source's bands, finest first; own: what remains of the face's own relief where the
-        source's comes, 0..1. Lengths are scaled by the faces' widths.
+        gains (3,): of the source's bands, finest first; own (3,): of the face's own, on plain skin. Lengths
+        are scaled by the faces' widths.
         """
-        height, believed = source.at(self.place)
-        weight = self.free * believed
-        facing = np.maximum(self.normals[:, :, 2], np.float32(FACING))
-        whole = height * np.float32(self.photo.width / source.width) / facing * weight
         unit = self.crop.size / 256.0
-        bands = relief_bands(whole, tuple(s * unit for s in BAND_SIGMAS))
-        gained = np.tensordot(np.asarray(gains, np.float32), bands, axes=1)
-        # blurring spreads a band beyond the weights' border, where nothing may come
-        gained *= np.clip(8 * weight, 0, 1)
-        out = self.own * (1 - np.float32(1 - own) * weight) + gained
-        return (out * self.mask).astype(np.float32), weight
+        sigmas = tuple(s * unit for s in BAND_SIGMAS)
+        out = self.own
+        lost = 1 - np.asarray(own, np.float32)
+        if lost.any():
+            out = out - self.free * np.tensordot(lost, relief_bands(self.own, sigmas), axes=1)
+        if source is not None:
+            height, believed = source.at(self.place)
+            weight = self.free * believed
+            facing = np.maximum(self.normals[:, :, 2], np.float32(FACING))
+            whole = height * np.float32(self.photo.width / source.width) / facing * weight
+            gained = np.tensordot(np.asarray(gains, np.float32), relief_bands(whole, sigmas), axes=1)
+            # blurring spreads a band beyond the weights' border, where nothing may come
+            out = out + gained * np.clip(8 * weight, 0, 1)
+        return (out * self.mask).astype(np.float32)
 
     def relit(self, displacement: Float32, light: ArrayLike | None = None) -> NDArray[np.uint8]:
         """(S, S, 3) the photo as it looks with another relief (S, S), mm along camera z, and light (9, 3).
@@ -491,8 +518,39 @@ class ReliefView:
 
         if not self.mask.any():
             return np.ones((*self.mask.shape, 3), np.float32)
-        out = shading(displacement, light) / shading(self.own, self.light)
-        return np.where(self.mask[:, :, None], np.clip(out, 0.2, 5.0), np.float32(1))
+        old = shading(self.own, self.light)
+        out = shading(displacement, light) / old
+        if light is not self.light:
+            out *= self._unexplained(old)
+        return np.where(self.mask[:, :, None], np.clip(out, _LEAST, 1 / _LEAST), np.float32(1))
+
+    def _unexplained(self, shading: Float32) -> Float32:
+        """(S, S, 3) factors that take out what makes plain skin differ from the fit's albedo under the old
+        light, within a band of widths.
+
+        Relief that is found is less than relief that is there, so the old light's wrinkles remain in the
+        photo over its shading. Under another light they would look painted on, and the label has none there.
+        Half of what colour tells to be blotches and freckles (`relief.SKIN_DETAIL`) stays.
+        shading (S, S, 3): of the own relief by the old light.
+        """
+        import cv2
+
+        unit = self.crop.size / 256.0
+        seen = self.image * np.float32(1 / 255) + np.float32(0.02)
+        ratio = np.log(seen / (self.albedo * shading + np.float32(0.02)))
+        weight = self.free + np.float32(0.02) * self.mask
+
+        def mean(x: Float32, sigma: float) -> Float32:
+            both = cv2.GaussianBlur(np.dstack([x * weight[:, :, None], weight]), (0, 0), sigma * unit)
+            return both[:, :, :3] / np.maximum(both[:, :, 3:], np.float32(1e-4))
+
+        # moles and hair are no shading
+        left = mean(np.clip(ratio - mean(ratio, _TREND), -0.4, 0.4), _PORES)
+        covariance = np.asarray(SKIN_DETAIL) + np.eye(3) * _NOISE**2
+        share = np.linalg.solve(covariance + _SHADING**2, np.full(3, _SHADING**2)).astype(np.float32)
+        grey = (left @ share)[:, :, None]
+        left = grey + np.float32(_COLOUR) * (left - grey)
+        return np.exp(-self.free[:, :, None] * left)
 
     def _whole_head(self, light: Float64, factor: Float32) -> Float32:
         """(S, S, 3) factors for face, hair, ears and neck; 1 on the background."""
