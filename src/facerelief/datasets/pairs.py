@@ -51,8 +51,9 @@ class PairConfig:
     """Share of motions that are two to four times as strong as the video's."""
     error: float = 1.0
     """How much of a real estimate's error previous states have."""
-    identity_error: float = 0.5
-    """Share of a single frame's error of identity; a track knows it from several frames."""
+    identity_error: float = 0.7
+    """Share of a single frame's error of identity. A track knows it from several frames, but all of them may
+    err alike; so much is what a neutral and a smiling photo of one person differ by."""
     lost: float = 0.04
     """Share of previous states that are far off, as after a cut or another's face."""
     blur: float = 0.3
