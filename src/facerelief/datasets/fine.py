@@ -69,7 +69,7 @@ class FineConfig:
     """Share of the samples with another light."""
     turn: tuple[float, float] = (15.0, 50.0)
     """Another photo's light is turned about the head by so many degrees, either way."""
-    darkest: tuple[float, float] = (0.25, 0.6)
+    darkest: tuple[float, float] = (0.35, 0.65)
     """A new light is made so uneven that the darkest part of the face has a share of the mean shading between
     these: wrinkles are seen where light comes from a side."""
     sources: int = 160
@@ -172,7 +172,7 @@ class FineMaker:
     def _candidates(self) -> dict[str, list[Wrinkled]]:
         """By split: fits that may give wrinkles, judged without their photos, strongest first."""
         known = face_map(self.model)
-        plain = np.unique(known.triangles[known.fragments.triangle[known.front]])[::2]
+        plain = np.unique(known.triangles[known.fragments.triangle[known.front]])[::2].astype(np.intp)
         found: dict[str, list[Wrinkled]] = {}
         for name in self.fits.names:
             try:
@@ -224,12 +224,11 @@ class FineMaker:
         out: list[Wrinkled] = []
         for source in candidates:
             try:
-                photo = self._photo(self.fits.load(source.name))
-                glasses = photo.bridge_step() > self.config.source_bridge
+                mapped = self.source(source.name)
             except FacereliefError:
                 continue
-            seen = 0.0 if glasses else float((photo.mapped().weight[front] > 128).mean())
-            if seen >= self.config.source_seen:
+            seen = float((mapped.weight[front] > 128).mean())
+            if seen >= self.config.source_seen and mapped.bridge_step <= self.config.source_bridge:
                 out.append(source)
             if len(out) == self.config.sources:
                 break

@@ -54,8 +54,10 @@ _AXIS_MM = -60.0
 """z of the cylinder's axis on the average face."""
 _FLOOR = 0.25
 """Shading is not taken for darker than this share of the face's mean."""
-_LEAST = 0.3
+_LEAST = 0.45
 """New shading is not less than this share of the old, nor the old of the new."""
+_STRONGEST = 1.5
+"""Under a new light relief changes smooth shading at most so many times."""
 _PORES, _TREND = 0.8, 16.0
 """px of a 256 px crop: what is finer or broader than these Gaussians stays in the photo under any light."""
 _COLOUR = 0.6
@@ -124,7 +126,7 @@ def _unroll(model: FaceModel) -> FaceMap:
         fragments,
         plain,
         triangles,
-        (across > 0.5).all(axis=2),
+        np.asarray((across > 0.5).all(axis=2)),
         _bridge(model, places).astype(np.float32),
     )
 
@@ -202,6 +204,8 @@ class MappedRelief:
     """(h, w) 0..255 how far it is to be believed."""
     width: float
     """`face_width` of the source, mm."""
+    bridge_step: float = 0.0
+    """See `ReliefPhoto.bridge_step`."""
 
     def at(self, place: Float32) -> tuple[Float32, Float32]:
         """Height in mm (S, S) and weight 0..1 (S, S) at places (S, S, 2) in the atlas, bilinear."""
@@ -283,7 +287,10 @@ class ReliefPhoto:
         weight = look(believed) * plain * (behind < 3.0) * known.fragments.mask
         coded = np.clip(np.rint(look(height) / _HEIGHT_STEP), -32767, 32767)
         return MappedRelief(
-            coded.astype(np.int16), np.rint(255 * np.clip(weight, 0, 1)).astype(np.uint8), self.width
+            coded.astype(np.int16),
+            np.rint(255 * np.clip(weight, 0, 1)).astype(np.uint8),
+            self.width,
+            self.bridge_step(),
         )
 
     def bridge_step(self) -> float:
@@ -356,8 +363,8 @@ class ReliefPhoto:
         if self.crop.zoom < 1:
             # as much as brings a pixel of the picture to one of the crop
             sigma = 0.45 * np.sqrt(1 / self.crop.zoom**2 - 1)
-            part = np.asarray(cv2.GaussianBlur(part, (0, 0), sigma))
-            own = np.asarray(cv2.GaussianBlur(own, (0, 0), sigma))
+            part = np.asarray(cv2.GaussianBlur(part, (0, 0), sigma), np.uint8)
+            own = np.asarray(cv2.GaussianBlur(own, (0, 0), sigma), np.float32)
         return part, own, left, top
 
     @cached_property
@@ -370,7 +377,8 @@ class ReliefPhoto:
         drawn = rasterize(uvz, self.model.triangles, h, w)
         none = np.zeros(self.model.n_vertices, bool)
         loose = self.model.regions.get("neck", none) | self.model.regions.get("ears", none)
-        loose = (loose & ~face_surface(self.model).drawn)[self.model.triangles].any(axis=1)
+        loose = np.asarray(loose & ~face_surface(self.model).drawn)[self.model.triangles].any(axis=1)
+        loose = np.asarray(loose)
         head = np.where(drawn.mask, np.where(loose[np.maximum(drawn.triangle, 0)], 1, 2), 0)
         box = (0, 0, part.shape[1], part.shape[0])
         return head_matte(part, head.astype(np.uint8), box, self.camera.scale), left, top
@@ -416,7 +424,8 @@ class ReliefView:
                 (size, size),
                 flags=cv2.INTER_LINEAR if crop.zoom < 1 else cv2.INTER_CUBIC,
                 borderMode=cv2.BORDER_REPLICATE,
-            )
+            ),
+            np.uint8,
         )
         """(S, S, 3) the photo's own pixels; beyond its border the border's are repeated."""
         drawn = _Drawn(model, self.uvz, self.camera.scale, size, size)
@@ -576,6 +585,8 @@ class ReliefView:
         head = cv2.warpAffine(
             matte, self.crop.pixel_matrix(left, top), (size, size), borderMode=cv2.BORDER_REPLICATE
         )
+        # relief changes shading less than that; brows and lids would, by their errors
+        factor = smooth * np.clip(factor / smooth, np.float32(1 / _STRONGEST), np.float32(_STRONGEST))
         share = np.maximum(np.asarray(head, np.float32) / 255, self.inside)[:, :, None]
         outside = 1 + share * (smooth - 1)
         return outside + self.inside[:, :, None] * (factor - outside)
