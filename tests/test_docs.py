@@ -84,7 +84,7 @@ def commands() -> list[tuple[str, str, tuple[str, ...]]]:
             if block.info in ("sh", "console"):
                 text = re.sub(r"\$\(.*?\)", "", block.text)
                 for words in re.findall(r"(?:^|&& |\$ )facerelief ([^\n&|]*)", text, re.MULTILINE):
-                    verbs = re.match(r"(?:model )?\w+", words)
+                    verbs = re.match(r"(?:(?:model|evaluate|synthesize|dataset|train) )?\w+", words)
                     options = tuple(re.findall(r"(?<=\s)--?[a-z][\w-]*", words))
                     found.append((name, verbs[0] if verbs else "", options))
     return found

@@ -92,6 +92,11 @@ def test_what_is_no_fits_folder_is_told_in_one_line(fits, open_model, tmp_path):
     (out / "a" / "eileen.fit.npz").write_bytes(b"PK nonsense")
     with pytest.raises(FacereliefError, match="damaged"):
         FitFolder(out).load("a/eileen")
+    whole = (fits.folder / "a" / "eileen.fit.npz").read_bytes()
+    for cut in (10, len(whole) // 2, len(whole) - 30):
+        (out / "a" / "eileen.fit.npz").write_bytes(whole[:cut])
+        with pytest.raises(FacereliefError, match="damaged"):
+            FitFolder(out).load("a/eileen")
     about = json.loads((out / INDEX).read_text("utf-8"))
     (out / INDEX).write_text(json.dumps(about | {"model_version": "0"}), "utf-8")
     other = FitFolder(out)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +175,7 @@ class FitFolder:
                     warnings=tuple(about.pop("warnings")),
                     **about,
                 )
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise FacereliefError(f"{file}: damaged ({error}); delete it and fit again") from error
 
     def image(self, fit: Fit) -> NDArray[np.uint8]:
