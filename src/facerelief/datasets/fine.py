@@ -69,7 +69,7 @@ class FineConfig:
     """Share of the samples with another light."""
     turn: tuple[float, float] = (15.0, 50.0)
     """Another photo's light is turned about the head by so many degrees, either way."""
-    darkest: tuple[float, float] = (0.35, 0.65)
+    darkest: tuple[float, float] = (0.3, 0.6)
     """A new light is made so uneven that the darkest part of the face has a share of the mean shading between
     these: wrinkles are seen where light comes from a side."""
     sources: int = 160

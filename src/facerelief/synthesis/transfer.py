@@ -56,7 +56,7 @@ _FLOOR = 0.25
 """Shading is not taken for darker than this share of the face's mean."""
 _LEAST = 0.45
 """New shading is not less than this share of the old, nor the old of the new."""
-_STRONGEST = 1.5
+_STRONGEST = 1.8
 """Under a new light relief changes smooth shading at most so many times."""
 _PORES, _TREND = 0.8, 16.0
 """px of a 256 px crop: what is finer or broader than these Gaussians stays in the photo under any light."""
@@ -515,8 +515,14 @@ class ReliefView:
 
     def least(self, light: Float64) -> Float32:
         """(3,) darkest shading of this face by a light (9, 3)."""
-        mean = np.maximum(shade(self.normals[self.mask][::7], light), 0).mean(axis=0)
+        mean = np.maximum(shade(self._some_normals, light), 0).mean(axis=0)
         return np.maximum(_FLOOR * mean, 1e-4).astype(np.float32)
+
+    @cached_property
+    def _some_normals(self) -> Float32:
+        """(K, 3) of skin here and there; one toward the viewer where there is none."""
+        some = self.normals[self.mask][::7]
+        return some if len(some) else np.array([[0, 0, 1]], np.float32)
 
     def _factor(self, displacement: Float32, light: Float64) -> Float32:
         """(S, S, 3) new over old shading; 1 off the mask."""
@@ -550,8 +556,14 @@ class ReliefView:
         weight = self.free + np.float32(0.02) * self.mask
 
         def mean(x: Float32, sigma: float) -> Float32:
-            both = cv2.GaussianBlur(np.dstack([x * weight[:, :, None], weight]), (0, 0), sigma * unit)
-            return both[:, :, :3] / np.maximum(both[:, :, 3:], np.float32(1e-4))
+            both = np.dstack([x * weight[:, :, None], weight])
+            factor = max(int(sigma * unit / 3), 1)
+            if factor > 1:
+                small = (-(-both.shape[1] // factor), -(-both.shape[0] // factor))
+                both = cv2.resize(both, small, interpolation=cv2.INTER_AREA)
+            both = np.asarray(cv2.GaussianBlur(both, (0, 0), sigma * unit / factor))
+            out = both[:, :, :3] / np.maximum(both[:, :, 3:], np.float32(1e-4))
+            return out if factor == 1 else np.asarray(cv2.resize(out, x.shape[1::-1]))
 
         # moles and hair are no shading
         left = mean(np.clip(ratio - mean(ratio, _TREND), -0.4, 0.4), _PORES)
