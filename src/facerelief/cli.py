@@ -23,6 +23,7 @@ from facerelief._version import __version__
 from facerelief.cli_datasets import datasets_app
 from facerelief.cli_evaluate import evaluate_app
 from facerelief.cli_synthesize import bench_synthesis
+from facerelief.cli_train import train_app
 from facerelief.errors import FacereliefError, OutputError
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ model_app = typer.Typer(no_args_is_help=True, help="Look at, convert or build fa
 app.add_typer(model_app, name="model")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(datasets_app)
+app.add_typer(train_app, name="train")
 
 
 class Method(StrEnum):

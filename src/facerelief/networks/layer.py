@@ -1,0 +1,77 @@
+"""From coefficients to points in the picture, inside the computation that torch differentiates."""
+
+# pyright: reportPrivateImportUsage=false
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facerelief.morphable.model import FaceModel
+
+
+class MorphableLayer(nn.Module):
+    """Some points of a face model: every so manieth vertex of the face, then the 68 landmarks.
+
+    `shape` agrees with `FaceModel.shape`, `project` with `WeakPerspective.project`.
+    """
+
+    mean: Tensor
+    """(V, 3) mm"""
+    identity: Tensor
+    """(3 V, K)"""
+    expression: Tensor
+    """(3 V, E)"""
+    weights: Tensor
+    """(V,) how much a point counts, mean 1."""
+
+    def __init__(self, model: FaceModel, every: int = 8, landmark_weight: float = 4.0) -> None:
+        """every: so many face vertices (`FaceModel.face_vertices`) come to one point. landmark_weight: how
+        much more a landmark counts than another point, since eyes and lips have few vertices."""
+        super().__init__()
+        chosen = np.flatnonzero(model.face_vertices)[::every]
+        marks = model.landmarks["ibug68"]
+        self.vertices = chosen
+        """(V - 68,) which of the model's vertices."""
+
+        def part(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.concatenate([values[chosen], marks.of(values)]).astype(np.float32))
+
+        self.register_buffer("mean", part(model.mean), persistent=False)
+        for name, basis in (("identity", model.identity), ("expression", model.expression)):
+            points = part(basis)
+            self.register_buffer(name, points.reshape(-1, points.shape[2]), persistent=False)
+        weights = torch.ones(len(self.mean))
+        weights[len(chosen) :] = landmark_weight
+        self.register_buffer("weights", weights / weights.mean(), persistent=False)
+
+    def shape(self, identity: Tensor, expression: Tensor) -> Tensor:
+        """(B, V, 3) model space, mm, from (B, K) and (B, E)."""
+        moved = identity @ self.identity.T + expression @ self.expression.T
+        return self.mean + moved.reshape(len(identity), -1, 3)
+
+    def landmarks(self, points: Tensor) -> Tensor:
+        """(B, 68, ...) of (B, V, ...)."""
+        return points[:, len(self.vertices) :]
+
+
+def rotation(angles: Tensor) -> Tensor:
+    """(B, 3, 3) R = R_z(roll) R_y(yaw) R_x(pitch) from (B, 3 or more) of (pitch, yaw, roll, ...), radians."""
+    cx, cy, cz = angles[:, :3].cos().unbind(1)
+    sx, sy, sz = angles[:, :3].sin().unbind(1)
+    rows = [
+        (cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx),
+        (sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx),
+        (-sy, cy * sx, cy * cx),
+    ]
+    return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+
+
+def project(points: Tensor, pose: Tensor) -> Tensor:
+    """(B, V, 3) of (u px, v px, z mm) from points (B, V, 3), mm, and pose (B, 6) with log scale."""
+    camera = points @ rotation(pose).transpose(1, 2)
+    scale = pose[:, None, 5].exp()
+    u = scale * camera[..., 0] + pose[:, None, 3]
+    v = pose[:, None, 4] - scale * camera[..., 1]
+    return torch.stack([u, v, camera[..., 2]], dim=2)

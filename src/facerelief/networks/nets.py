@@ -1,0 +1,332 @@
+"""CoarseNet, Tracking CoarseNet and FineNet (Guo et al., TPAMI 2019).
+
+From the paper: ResNet-18 on a crop of 224 px that gives the coefficients and the pose of a linear model; the
+same with six channels for video, which sees where the face was by a PNCC picture and gives the change; a
+U-Net on a crop of 256 px that gives the relief of the coarse surface. Ours: 52 expression weights, identity
+of our model, parameters in units of their standard deviations in the data, a confidence, widths that can be
+changed, and a U-Net that works at half resolution inside.
+
+Frames and units: pictures are RGB in [0, 1], (B, 3, S, S); poses are (pitch, yaw, roll, t_u, t_v, log s) in
+radians, px of the crop and log px/mm (`geometry.camera`). Euler angles are free of jumps for |yaw| < 90
+degrees, which is all that the crops show; a rotation matrix or quaternion would add nothing there.
+"""
+
+# pyright: reportPrivateImportUsage=false
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+POSE = 6
+"""Numbers of a pose."""
+_GREY, _CONTRAST = 0.45, 0.25
+"""Mean and standard deviation of photos' pixels, about."""
+_DETAIL = 4
+"""Channels of FineNet at full resolution, before the last layer."""
+
+
+@dataclass(frozen=True)
+class CoarseNetConfig:
+    """What a CoarseNet is like; a Tracking CoarseNet too."""
+
+    size: int = 224
+    """Side of the crop, px."""
+    width: float = 1.0
+    """Channels of every stage over those of ResNet-18."""
+    identity: int = 100
+    """Identity coefficients of the model."""
+    expression: int = 52
+    """Expression weights of the model."""
+
+    def __post_init__(self) -> None:
+        if self.size < 32 or self.width <= 0 or self.identity < 1 or self.expression < 1:
+            raise ValueError(f"{self}: expected a size of at least 32 and positive numbers")
+
+
+@dataclass(frozen=True)
+class FineNetConfig:
+    """What a FineNet is like."""
+
+    size: int = 256
+    """Side of the crop, px; a multiple of 2 ** levels."""
+    width: int = 32
+    """Channels of the first level, which works at half resolution; doubled from level to level."""
+    levels: int = 4
+    """Resolutions: 4 are 128, 64, 32 and 16 px."""
+    widest: int = 256
+    """No level has more channels."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.levels < 1 or self.size < 2 or self.size % 2**self.levels:
+            raise ValueError(f"{self}: expected a size that is a multiple of {2**self.levels}")
+
+
+class CoarseOutput(NamedTuple):
+    """What a CoarseNet says of a crop."""
+
+    identity: Tensor
+    """(B, K) standard deviations of the model."""
+    expression: Tensor
+    """(B, E) weights, not clipped to [0, 1]."""
+    pose: Tensor
+    """(B, 6) in the crop; see the module."""
+    log_variance: Tensor
+    """(B,) log mm^2: how wrong the net thinks it is."""
+
+
+class TrackingOutput(NamedTuple):
+    """What a Tracking CoarseNet says of a crop."""
+
+    expression: Tensor
+    """(B, E) weights now."""
+    pose: Tensor
+    """(B, 6) in the crop, now."""
+    delta: Tensor
+    """(B, E + 6) the changes in their standard deviations."""
+    log_variance: Tensor
+    """(B,) log mm^2."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of numbers over a data set."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class _Scaled(nn.Module):
+    """z -> mean + std z, with constants that are saved with the net."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("std", torch.ones(count))
+
+    def set(self, spread: Spread) -> None:
+        """Raises ValueError for other counts, or no positive deviations."""
+        mean, std = torch.tensor(spread.mean), torch.tensor(spread.std)
+        if mean.shape != self.mean.shape or std.shape != self.std.shape or not bool((std > 0).all()):
+            raise ValueError(f"expected {len(self.mean)} means and positive deviations, got {len(mean)}")
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.mean + self.std * z
+
+    def inverse(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+def _convolution(into: int, out: int, side: int = 3, stride: int = 1) -> nn.Conv2d:
+    conv = nn.Conv2d(into, out, side, stride, side // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
+class _Block(nn.Module):
+    """Basic block of a ResNet."""
+
+    def __init__(self, into: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = _convolution(into, out, 3, stride), nn.BatchNorm2d(out)
+        self.conv2, self.norm2 = _convolution(out, out), nn.BatchNorm2d(out)
+        same = stride == 1 and into == out
+        self.short = (
+            nn.Identity() if same else nn.Sequential(_convolution(into, out, 1, stride), nn.BatchNorm2d(out))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.norm1(self.conv1(x)), inplace=True)
+        return functional.relu(self.norm2(self.conv2(y)) + self.short(x), inplace=True)
+
+
+class Backbone(nn.Module):
+    """ResNet-18 (He et al., 2016) up to the pooled features: (B, C, S, S) -> (B, features)."""
+
+    def __init__(self, channels: int, width: float) -> None:
+        super().__init__()
+        sizes = [max(8, 8 * round(width * n / 8)) for n in (64, 128, 256, 512)]
+        self.features = sizes[-1]
+        self.stem, self.norm = _convolution(channels, sizes[0], 7, 2), nn.BatchNorm2d(sizes[0])
+        blocks: list[nn.Module] = []
+        into = sizes[0]
+        for k, out in enumerate(sizes):
+            blocks += [_Block(into, out, 1 if k == 0 else 2), _Block(out, out, 1)]
+            into = out
+        self.stages = nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.norm(self.stem(x)), inplace=True)
+        x = functional.max_pool2d(x, 3, 2, 1)
+        return self.stages(x).mean(dim=(2, 3))
+
+
+class _Head(nn.Linear):
+    """A linear layer that works in full precision whatever the rest does: px of the crop need it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(input.device.type):
+            with torch.autocast(input.device.type, enabled=False):
+                return super().forward(input.float())
+        return super().forward(input)
+
+
+class _Unsure(_Head):
+    """(B,) log mm^2, how wrong the net thinks it is. Features are not changed by it: they serve the face."""
+
+    def __init__(self, features: int, error: float) -> None:
+        """error: mm, that it begins with."""
+        super().__init__(features, 1)
+        nn.init.zeros_(self.weight)
+        nn.init.constant_(self.bias, 2 * math.log(error))
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.detach()).squeeze(1)
+
+
+class CoarseNet(nn.Module):
+    """One picture -> identity, expression, pose (Guo et al.: ResNet-18 and one linear layer)."""
+
+    def __init__(self, config: CoarseNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or CoarseNetConfig()
+        self.backbone = Backbone(3, c.width)
+        self.head = _Head(self.backbone.features, c.identity + c.expression + POSE)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+        self.unsure = _Unsure(self.backbone.features, 10.0)
+        self.expression_scale, self.pose_scale = _Scaled(c.expression), _Scaled(POSE)
+
+    def forward(self, image: Tensor) -> CoarseOutput:
+        """image: (B, 3, S, S) RGB in [0, 1]."""
+        c = self.config
+        features = self.backbone((image - _GREY) / _CONTRAST)
+        identity, expression, pose = self.head(features).split([c.identity, c.expression, POSE], dim=1)
+        return CoarseOutput(
+            identity, self.expression_scale(expression), self.pose_scale(pose), self.unsure(features)
+        )
+
+
+class TrackingNet(nn.Module):
+    """A picture, and where the face was -> what has changed.
+
+    An untrained one returns the previous state: its last layer is zero.
+    """
+
+    def __init__(self, config: CoarseNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or CoarseNetConfig()
+        self.backbone = Backbone(6, c.width)
+        self.head = _Head(self.backbone.features, c.expression + POSE)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.unsure = _Unsure(self.backbone.features, 3.0)
+        self.scale = _Scaled(c.expression + POSE)
+
+    def forward(self, image: Tensor, pncc: Tensor, expression: Tensor, pose: Tensor) -> TrackingOutput:
+        """image: (B, 3, S, S) RGB in [0, 1]; pncc: (B, 3, S, S) in [0, 1], the previous state in the same
+        crop (`rendering.pncc`), whose expression (B, E) and pose (B, 6) those are."""
+        c = self.config
+        both = torch.cat([(image - _GREY) / _CONTRAST, (pncc - _GREY) / _CONTRAST], dim=1)
+        features = self.backbone(both)
+        delta = self.head(features)
+        change = self.scale(delta)
+        return TrackingOutput(
+            expression + change[:, : c.expression],
+            pose + change[:, c.expression :],
+            delta,
+            self.unsure(features),
+        )
+
+    @torch.no_grad()
+    def start_from(self, coarse: CoarseNet) -> None:
+        """Take a CoarseNet's backbone: the picture's first filters as they are, the PNCC's a copy of them at
+        a quarter of the strength, so that features start near the CoarseNet's. Raises ValueError for another
+        width."""
+        if coarse.config.width != self.config.width:
+            raise ValueError(f"a CoarseNet of width {coarse.config.width}, expected {self.config.width}")
+        given = coarse.backbone.state_dict()
+        given["stem.weight"] = torch.cat([given["stem.weight"], 0.25 * given["stem.weight"]], dim=1)
+        self.backbone.load_state_dict(given)
+
+
+class _Pair(nn.Sequential):
+    """Two convolutions of a U-Net."""
+
+    def __init__(self, into: int, out: int, stride: int = 1) -> None:
+        super().__init__(
+            _convolution(into, out, 3, stride),
+            nn.BatchNorm2d(out),
+            nn.ReLU(inplace=True),
+            _convolution(out, out),
+            nn.BatchNorm2d(out),
+            nn.ReLU(inplace=True),
+        )
+
+
+class FineNet(nn.Module):
+    """A picture and its coarse surface -> the relief on it, in hundredths of the face's width.
+
+    A U-Net whose first level gathers 2 x 2 px into channels and whose last spreads them out again: half the
+    resolution inside is four times the speed, and no px is lost on the way in (ours; the paper's is unknown).
+    Zero at the start, and always off the mask.
+    """
+
+    def __init__(self, config: FineNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or FineNetConfig()
+        sizes = [min(c.width * 2**k, c.widest) for k in range(c.levels)]
+        self.down = nn.ModuleList(
+            _Pair(into, out, 1 if k == 0 else 2) for k, (into, out) in enumerate(zip([4 * 5, *sizes], sizes))
+        )
+        self.up = nn.ModuleList(
+            _Pair(below + beside, beside) for below, beside in zip(sizes[:0:-1], sizes[-2::-1])
+        )
+        self.spread = _convolution(sizes[0], 4 * _DETAIL)
+        self.last = nn.Conv2d(_DETAIL, 1, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(torch.as_tensor(self.last.bias))
+
+    def forward(self, image: Tensor, depth: Tensor, mask: Tensor, face_width: Tensor) -> Tensor:
+        """(B, S, S) displacement along camera z, toward the viewer; 1 is 1 % of the face's width.
+
+        image: (B, 3, S, S) RGB in [0, 1]; depth: (B, S, S) mm along camera z, any origin; mask: (B, S, S) 1
+        on the face, else 0; face_width: (B,) mm (see `data.face_width`).
+        """
+        count = mask.sum(dim=(1, 2)).clamp_min(1.0)
+        mean = (depth * mask).sum(dim=(1, 2)) / count
+        flat = (depth - mean[:, None, None]) * mask / face_width[:, None, None]
+        x = torch.cat([(image - _GREY) / _CONTRAST, 4.0 * flat[:, None], mask[:, None]], dim=1)
+        x = functional.pixel_unshuffle(x, 2)
+        beside: list[Tensor] = []
+        for level in self.down:
+            x = level(x)
+            beside.append(x)
+        beside.pop()
+        for level in self.up:
+            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = level(torch.cat([x, beside.pop()], dim=1))
+        x = functional.pixel_shuffle(functional.relu(self.spread(x)), 2)
+        return self.last(x)[:, 0].float() * mask
+
+
+def parameters_of(net: nn.Module) -> int:
+    """How many numbers a net learns."""
+    return sum(math.prod(p.shape) for p in net.parameters())
+
+
+def make_net(kind: str, config: dict[str, Any]) -> CoarseNet | TrackingNet | FineNet:
+    """An untrained net of a kind ("coarse", "tracking", "fine") from its configuration's fields."""
+    if kind == "fine":
+        return FineNet(FineNetConfig(**config))
+    return (CoarseNet if kind == "coarse" else TrackingNet)(CoarseNetConfig(**config))
