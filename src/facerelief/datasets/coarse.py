@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -224,8 +225,12 @@ class CoarseMaker:
     def _pool(self, split: str) -> tuple[Float32, Float32]:
         """Expressions (M, E) and lights (M, 9, 3) of the split's fits, in the order of their names."""
         if split not in self._pools:
-            found = [fit for fit in map(self.fits.load, self.fits.names) if fit.split == split]
-            sure = [fit for fit in found if fit.confidence >= 0.6 and not fit.warnings]
+            sure: list[Fit] = []
+            for name in self.fits.names:
+                with suppress(FacereliefError):  # a damaged one is told when its own turn comes
+                    fit = self.fits.load(name)
+                    if fit.split == split and fit.confidence >= 0.6 and not fit.warnings:
+                        sure.append(fit)
             empty = np.zeros((0, self.model.n_expression), np.float32), np.zeros((0, 9, 3), np.float32)
             self._pools[split] = (
                 (np.stack([fit.expression for fit in sure]), np.stack([fit.light for fit in sure]))

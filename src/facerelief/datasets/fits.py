@@ -7,10 +7,12 @@ killed goes on where it was. The photos stay where they are; their hashes tell w
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,8 +77,16 @@ class Fit:
     warnings: tuple[str, ...]
     landmarks: Float32
     """(L, 2) px, as detected."""
-    relief: DepthPatch
-    """Displacement, mm along camera z, on the photo's pixels; NaN off the face."""
+    load_relief: Callable[[], DepthPatch]
+    """Reads what `relief` gives: most of a fit's bytes, which who looks over all fits does not need."""
+
+    @functools.cached_property
+    def relief(self) -> DepthPatch:
+        """Displacement, mm along camera z, on the photo's pixels; NaN off the face.
+
+        Raises FacereliefError for a damaged file.
+        """
+        return self.load_relief()
 
     @property
     def split(self) -> str:
@@ -154,29 +164,23 @@ class FitFolder:
         return out
 
     def load(self, name: str) -> Fit:
-        """One fit. Raises FacereliefError for a damaged file."""
+        """One fit, its relief when it is asked for. Raises FacereliefError for a damaged file."""
         file = self.folder / f"{name}{_DONE}"
-        try:
-            with np.load(file, allow_pickle=False) as data:
-                about = json.loads(bytes(data["about"]).decode("utf-8"))
-                relief = data["relief"].astype(np.float32)
-                relief[relief == np.iinfo(np.int16).min] = np.nan
-                left, top = (int(x) for x in data["corner"])
-                return Fit(
-                    name=name,
-                    camera=WeakPerspective(*(float(x) for x in data["camera"])),
-                    identity=data["identity"],
-                    expression=data["expression"],
-                    albedo=data["albedo"],
-                    light=data["light"],
-                    landmarks=data["landmarks"],
-                    relief=DepthPatch(relief * np.float32(_STEP_MM), left, top),
-                    box=tuple(about.pop("box")),
-                    warnings=tuple(about.pop("warnings")),
-                    **about,
-                )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-            raise FacereliefError(f"{file}: damaged ({error}); delete it and fit again") from error
+        with _damage_told(file), np.load(file, allow_pickle=False) as data:
+            about = json.loads(bytes(data["about"]).decode("utf-8"))
+            return Fit(
+                name=name,
+                camera=WeakPerspective(*(float(x) for x in data["camera"])),
+                identity=data["identity"],
+                expression=data["expression"],
+                albedo=data["albedo"],
+                light=data["light"],
+                landmarks=data["landmarks"],
+                load_relief=functools.partial(_read_relief, file),
+                box=tuple(about.pop("box")),
+                warnings=tuple(about.pop("warnings")),
+                **about,
+            )
 
     def image(self, fit: Fit) -> NDArray[np.uint8]:
         """The fit's photo (H, W, 3). Raises ImageError where it is missing or another one."""
@@ -236,6 +240,22 @@ def fit_photos(
             done += 1
             progress(done, total)
     return FitFolder(out)
+
+
+@contextmanager
+def _damage_told(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        raise FacereliefError(f"{file}: damaged ({error}); delete it and fit again") from error
+
+
+def _read_relief(file: Path) -> DepthPatch:
+    with _damage_told(file), np.load(file, allow_pickle=False) as data:
+        relief = data["relief"].astype(np.float32)
+        relief[relief == np.iinfo(np.int16).min] = np.nan
+        left, top = (int(x) for x in data["corner"])
+        return DepthPatch(relief * np.float32(_STEP_MM), left, top)
 
 
 @dataclass(frozen=True)

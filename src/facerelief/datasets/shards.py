@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -120,12 +121,19 @@ def temporary_name(path: Path) -> Path:
 
 
 def _tar_writer() -> Any:
+    # webdataset loads torch where it finds it: 600 MB and seconds in every worker, for nothing that is used
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
     try:
         from webdataset.writer import TarWriter
     except ImportError as error:
         raise FacereliefError(
             f"writing shards needs webdataset ({error}): pip install 'facerelief[data]'"
         ) from error
+    finally:
+        if hidden:
+            del sys.modules["torch"]
     return TarWriter
 
 
