@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -324,9 +324,3 @@ def parameters_of(net: nn.Module) -> int:
     """How many numbers a net learns."""
     return sum(math.prod(p.shape) for p in net.parameters())
 
-
-def make_net(kind: str, config: dict[str, Any]) -> CoarseNet | TrackingNet | FineNet:
-    """An untrained net of a kind ("coarse", "tracking", "fine") from its configuration's fields."""
-    if kind == "fine":
-        return FineNet(FineNetConfig(**config))
-    return (CoarseNet if kind == "coarse" else TrackingNet)(CoarseNetConfig(**config))

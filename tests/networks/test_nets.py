@@ -1,0 +1,107 @@
+"""Laws of the networks before any training."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from facerelief.networks.nets import (
+    Backbone,
+    CoarseNet,
+    CoarseNetConfig,
+    FineNet,
+    FineNetConfig,
+    Spread,
+    TrackingNet,
+    parameters_of,
+)
+
+SMALL = CoarseNetConfig(size=64, width=0.125, identity=5)
+
+
+def test_the_backbone_is_resnet_18():
+    assert parameters_of(Backbone(3, 1.0)) == 11_176_512
+    assert Backbone(3, 0.5).features == 256
+
+
+@pytest.fixture
+def coarse() -> CoarseNet:
+    torch.manual_seed(0)
+    return CoarseNet(SMALL).eval()
+
+
+def test_an_untrained_coarse_net_is_near_the_mean(coarse):
+    expression = Spread((0.2,) * 52, (0.1,) * 52)
+    pose = Spread((0, 0.1, 0, 32, 30, -0.5), (0.1, 0.5, 0.1, 3, 3, 0.1))
+    coarse.expression_scale.set(expression)
+    coarse.pose_scale.set(pose)
+    out = coarse(torch.rand(2, 3, 64, 64))
+    assert out.identity.shape == (2, 5)
+    assert out.log_variance.shape == (2,)
+    assert out.expression.sub(0.2).abs().max() < 0.2
+    assert (out.pose - torch.tensor(pose.mean)).abs().div(torch.tensor(pose.std)).max() < 2
+
+
+def test_scales_come_back_and_refuse_nonsense(coarse):
+    coarse.pose_scale.set(Spread((1.0,) * 6, (2.0,) * 6))
+    z = torch.randn(3, 6)
+    assert torch.allclose(coarse.pose_scale.inverse(coarse.pose_scale(z)), z, atol=1e-6)
+    for bad in (Spread((0.0,) * 5, (1.0,) * 5), Spread((0.0,) * 6, (0.0,) * 6)):
+        with pytest.raises(ValueError, match="expected 6"):
+            coarse.pose_scale.set(bad)
+
+
+def test_confidence_does_not_change_the_features(coarse):
+    coarse.train()
+    coarse(torch.rand(2, 3, 64, 64)).log_variance.sum().backward()
+    assert all(p.grad is None for p in coarse.backbone.parameters())
+
+
+def test_an_untrained_tracking_net_returns_the_previous_state():
+    net = TrackingNet(SMALL).eval()
+    net.scale.set(Spread((0.0,) * 58, (0.3,) * 58))
+    expression, pose = torch.rand(2, 52), torch.randn(2, 6)
+    out = net(torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64), expression, pose)
+    assert torch.equal(out.expression, expression)
+    assert torch.equal(out.pose, pose)
+    assert not out.delta.any()
+
+
+def test_a_tracking_net_starts_from_a_coarse_one(coarse):
+    net = TrackingNet(SMALL).eval()
+    net.start_from(coarse)
+    image, blank = torch.rand(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    assert torch.allclose(net.backbone(torch.cat([image, blank], dim=1)), coarse.backbone(image), atol=1e-5)
+    assert net.backbone.stem.weight[:, 3:].abs().sum() > 0
+    with pytest.raises(ValueError, match="width"):
+        TrackingNet(CoarseNetConfig(size=64, width=0.25, identity=5)).start_from(coarse)
+
+
+def test_an_untrained_fine_net_adds_nothing_and_a_trained_one_only_on_the_mask():
+    torch.manual_seed(0)
+    net = FineNet(FineNetConfig(size=64, width=8, levels=3)).eval()
+    mask = (torch.rand(2, 64, 64) < 0.7).float()
+    given = torch.rand(2, 3, 64, 64), 30 * torch.rand(2, 64, 64), mask, torch.tensor([150.0, 160.0])
+    assert not net(*given).any()
+    torch.nn.init.normal_(net.last.weight)
+    out = net(*given)
+    assert out.shape == (2, 64, 64)
+    assert out[mask > 0].abs().min() > 0
+    assert not out[mask == 0].any()
+
+
+def test_a_fine_net_does_not_see_where_the_depths_origin_is():
+    torch.manual_seed(0)
+    net = FineNet(FineNetConfig(size=64, width=8, levels=3)).eval()
+    torch.nn.init.normal_(net.last.weight)
+    image, depth = torch.rand(1, 3, 64, 64), 30 * torch.rand(1, 64, 64)
+    mask, width = torch.ones(1, 64, 64), torch.tensor([150.0])
+    assert torch.allclose(net(image, depth, mask, width), net(image, depth + 70, mask, width), atol=1e-4)
+
+
+def test_impossible_sizes_are_refused():
+    with pytest.raises(ValueError, match="multiple"):
+        FineNetConfig(size=100, levels=4)
+    with pytest.raises(ValueError, match="at least 32"):
+        CoarseNetConfig(size=16)
