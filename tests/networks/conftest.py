@@ -111,6 +111,16 @@ def face_set(toy_model, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def face_set_of() -> Callable[..., Path]:
+    """Makes a data set of a model's faces: `face_set_of(model, folder, kind, train, val)`."""
+
+    def make(model: Any, folder: Path, kind: str, train: int, val: int) -> Path:
+        return write_set(folder, kind, lambda seed: face_sample(model, seed), train, val)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def fine_set(toy_model, tmp_path_factory) -> Path:
     """24 crops with relief, 6 held out."""
     pytest.importorskip("webdataset")

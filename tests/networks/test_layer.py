@@ -1,3 +1,4 @@
+# ruff: noqa: E402 - torch is asked for before what needs it
 """Laws of the layer: the same points as the model and the camera give, and gradients."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E402 - torch is asked for before what needs it
 """Laws of the losses: truth scores zero, gradients agree with differences, weights are as told."""
 
 from __future__ import annotations

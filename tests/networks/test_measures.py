@@ -1,3 +1,4 @@
+# ruff: noqa: E402 - torch is asked for before what needs it
 """Laws of the measures: truth has no error, known errors are found."""
 
 from __future__ import annotations

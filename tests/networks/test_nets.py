@@ -1,3 +1,4 @@
+# ruff: noqa: E402 - torch is asked for before what needs it
 """Laws of the networks before any training."""
 
 from __future__ import annotations
