@@ -157,7 +157,7 @@ class CoarseMaker:
         # OpenCV counts pixel centres from 0
         matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
         picture = cv2.warpAffine(
-            made.image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+            made.image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         r, camera = ready.reconstruction, moved(made.camera, varied.similarity)
         labels = picture_labels(
@@ -311,7 +311,7 @@ def _face_box(model: FaceModel, vertices: Float32, camera: WeakPerspective) -> t
 
 def _cut(r: Reconstruction, corner: Float32, zoom: float, size: int) -> Reconstruction:
     """The square (corner, size / zoom) of a reconstruction's photo at size x size px, with all that belongs
-    to it; beside the photo its border is mirrored."""
+    to it; beside the photo its border goes on (mirrored, it would show second faces)."""
     import cv2
 
     def cut(x: NDArray[Any], left: float, top: float, flags: int, border: int) -> NDArray[Any]:
@@ -322,7 +322,7 @@ def _cut(r: Reconstruction, corner: Float32, zoom: float, size: int) -> Reconstr
     def shrunk(x: NDArray[Any]) -> NDArray[Any]:
         return x if zoom >= 1 else np.asarray(cv2.GaussianBlur(x, (0, 0), 0.45 / zoom))
 
-    image = cut(shrunk(r.image), 0, 0, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
+    image = cut(shrunk(r.image), 0, 0, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     camera = r.camera.in_crop(float(corner[0]), float(corner[1]), zoom)
     coarse = coarse_depth(r.model, r.vertices, camera, image.shape)
     fine, skin = None, None
