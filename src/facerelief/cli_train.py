@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -293,6 +294,8 @@ def _go(config: TrainConfig, run: RunConfig, out: Path, resume: bool, threads: i
     except KeyboardInterrupt:
         print("stopped; give the same command with --resume to go on", file=sys.stderr)
         raise typer.Exit(130) from None
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # one of lightning's further processes
+        return
     metrics = about["metrics"]
     print(
         f"{out}: {about['kind']} net of {about['parameters'] / 1e6:.2f} M numbers, {about['step']} steps; "

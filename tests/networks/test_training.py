@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ pytest.importorskip("lightning")
 pytest.importorskip("tensorboard")
 
 from facerelief.errors import FacereliefError, OutputError
+from facerelief.networks.data import _spots
 from facerelief.networks.losses import CoarseLoss
 from facerelief.networks.nets import CoarseNetConfig, FineNetConfig
 from facerelief.networks.tasks import TaskConfig
@@ -201,6 +203,26 @@ def test_bad_checkpoints_and_losses_end_in_one_line(coarse, toy_model, tmp_path)
     train(replace(coarse, steps=1), tmp_path / "good", RUN, model=toy_model)
     with pytest.raises(FacereliefError, match="trained with face model"):
         load_net(tmp_path / "good", replace(toy_model, name="another"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_damaged_data_end_in_one_line(coarse, face_set, toy_model, tmp_path, workers):
+    data = tmp_path / "set"
+    shutil.copytree(face_set, data)
+    for shard in data.glob("*.tar"):
+        content = bytearray(shard.read_bytes())
+        spots = _spots(0, shard)
+        content[spots[3].picture : spots[3].picture + spots[3].picture_size] = bytes(spots[3].picture_size)
+        shard.write_bytes(content)
+    with pytest.raises(FacereliefError, match="is damaged") as told:
+        train(
+            replace(coarse, data=(str(data),)),
+            tmp_path / "run",
+            replace(RUN, workers=workers),
+            model=toy_model,
+        )
+    assert "\n" not in str(told.value)
+    assert str(told.value).startswith(str(data))
 
 
 def test_the_rate_rises_and_falls():

@@ -138,7 +138,7 @@ def occlude(image: Image, rng: np.random.Generator, other: Callable[[], Image] |
     angles = np.sort(rng.uniform(0, 2 * np.pi, count))
     if rng.random() < 0.4:  # a bar across
         angles = np.array([-0.1, 0.1, np.pi - 0.1, np.pi + 0.1]) + rng.uniform(0, 2 * np.pi)
-    radius = size * rng.uniform(0.06, 0.28) * rng.uniform(0.6, 1.4, len(angles))
+    radius = size * rng.uniform(0.08, 0.28) * rng.uniform(0.7, 1.3, len(angles))
     centre = rng.uniform(0.1, 0.9, 2) * size
     corners = centre + radius[:, None] * np.column_stack([np.cos(angles), np.sin(angles)])
     mask = np.zeros((size, size), np.uint8)

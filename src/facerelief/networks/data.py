@@ -12,6 +12,7 @@ import functools
 import hashlib
 import io
 import math
+import signal
 import tarfile
 import zipfile
 import zlib
@@ -126,10 +127,13 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def start_worker(number: int) -> None:
-    """What a loader's process does first: no shared file positions, one thread for everything."""
+    """What a loader's process does first: no shared file positions, one thread for everything. Signals that a
+    terminal sends to all are the training process's to answer."""
     import cv2
     import torch
 
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
     _opened.cache_clear()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -323,4 +323,3 @@ class FineNet(nn.Module):
 def parameters_of(net: nn.Module) -> int:
     """How many numbers a net learns."""
     return sum(math.prod(p.shape) for p in net.parameters())
-

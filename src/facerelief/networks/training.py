@@ -166,7 +166,9 @@ def train(
     longer finite; OutputError where `out` cannot be written; Stopped at SIGTERM and SIGINT.
     """
     run, out, model = run or RunConfig(), Path(out), model or open_model()
-    found = _begin(out, config, resume)
+    # lightning's further processes begin here too
+    first_process = os.environ.get("LOCAL_RANK", "0") == "0"
+    found = _begin(out, config, resume) if first_process else _last(out, resume)
     task = make_task(config.task, model)
     shards = Shards(config.data, "train", config.task.kind)
     data = task.data(shards, config.seed, training=True)
@@ -221,12 +223,16 @@ def train(
         fabric.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, step)
         return metrics
 
+    def tell(state: State) -> None:
+        if fabric.is_global_zero:
+            progress(state)
+
     batches = Batches(first, config.steps, config.batch, fabric.global_rank, fabric.world_size)
     loader = _loader(data, batches, run)
     clock = _Clock(config.batch)
     with _signals() as caught:
         net.train()
-        for step, batch in zip(range(first, config.steps), loader):
+        for step, batch in zip(range(first, config.steps), _in_one_line(loader)):
             batch = type(batch)(*(x.to(fabric.device, non_blocking=True) for x in batch))
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
@@ -250,12 +256,12 @@ def train(
                 fabric.log_dict(
                     {f"train/{k}": v for k, v in told.items()} | {"lr": learning_rate(config, step)}, done
                 )
-                progress(state)
+                tell(state)
             if last or (run.validate_every and done % run.validate_every == 0):
                 metrics = measure(done)
                 net.train()
                 clock = _Clock(config.batch)
-                progress(State(done, config.steps, math.nan, {}, math.nan, math.nan, metrics))
+                tell(State(done, config.steps, math.nan, {}, math.nan, math.nan, metrics))
             if last or done % run.checkpoint_every == 0 or caught:
                 save(done)
             if caught and not last:
@@ -288,7 +294,7 @@ def validate(
     was = net.training
     net.eval()
     with torch.no_grad():
-        for items in loader:
+        for items in _in_one_line(loader):
             items = type(items)(*(x.to(device) for x in items))
             measures.add(items, task.forward(net, items))
     net.train(was)
@@ -332,13 +338,18 @@ def _begin(out: Path, config: TrainConfig, resume: bool) -> dict[str, Any] | Non
             raise FacereliefError(
                 f"{out}: begun with other {', '.join(differing)}; give the same, or choose another folder"
             )
-        return _read(there) if there.exists() else None
+        return _last(out, resume)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(out, error) from error
     write_bytes(out / CONFIG, (json.dumps(asdict(config), indent=1) + "\n").encode())
     return None
+
+
+def _last(out: Path, resume: bool) -> dict[str, Any] | None:
+    """The last checkpoint, where there is one to go on from."""
+    return _read(out / CHECKPOINT) if resume and (out / CHECKPOINT).exists() else None
 
 
 def _differing(a: Any, b: Any, name: str = "") -> Iterator[str]:
@@ -418,6 +429,15 @@ def _loader(data: Any, batches: Any, run: RunConfig) -> DataLoader[Any]:
         prefetch_factor=3 if run.workers else None,
         generator=torch.Generator(),  # leaves the net's random numbers alone
     )
+
+
+def _in_one_line(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Its batches. What a reading process says of its end is a page; the last line is the reason."""
+    try:
+        yield from loader
+    except FacereliefError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise FacereliefError(reason.removeprefix("facerelief.errors.FacereliefError: ")) from error
 
 
 @contextmanager
