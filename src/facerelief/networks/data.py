@@ -496,7 +496,9 @@ class TrackingData(_Data):
             ]
         )
         least = [0.01] * (change.shape[1] - 6) + [0.005, 0.005, 0.005, 0.3, 0.3, 0.003]
-        std = np.maximum(np.sqrt(np.square(change).mean(axis=0)), least)
+        # without the tenth that changes most: lost tracks would make all other changes look like nothing
+        usual = np.minimum(np.abs(change), np.quantile(np.abs(change), 0.9, axis=0))
+        std = np.maximum(np.sqrt(np.square(usual).mean(axis=0)), least)
         return Spread((0.0,) * len(std), tuple(std.tolist()))
 
 
