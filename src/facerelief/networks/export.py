@@ -265,7 +265,8 @@ def _fold_norms(part: nn.Module) -> None:
                 part._modules[following] = nn.Identity()
     pairs = [("stem", "norm")] if isinstance(part, Backbone) else [("conv1", "norm1"), ("conv2", "norm2")]
     for conv_name, norm_name in pairs:
-        conv, norm = getattr(part, conv_name, None), getattr(part, norm_name, None)
+        conv: Any = getattr(part, conv_name, None)
+        norm: Any = getattr(part, norm_name, None)
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(part, conv_name, fuse_conv_bn_eval(conv.eval(), norm.eval()))
             setattr(part, norm_name, nn.Identity())
