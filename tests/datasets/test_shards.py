@@ -100,7 +100,7 @@ def test_labels_are_packed_and_unpacked(labels):
 
 
 def test_objects_are_no_labels():
-    with pytest.raises(ValueError, match="(?i)object"):
+    with pytest.raises(ValueError, match=r"(?i)object"):
         pack_labels({"x": np.array([{}])})
 
 
