@@ -182,7 +182,7 @@ def fine(
     loss: Annotated[
         ReliefLoss, typer.Option(help="l1: and normals. l2: squared errors alone.")
     ] = ReliefLoss.L1,
-    normals: Annotated[float, typer.Option(min=0.0, help="Weight of the normals, with l1.")] = 0.5,
+    normals: Annotated[float, typer.Option(min=0.0, help="Weight of the normals, with l1.")] = 20.0,
     augment: _Augment = 1.0,
     flip: _Flip = True,
     ema: _Ema = 0.998,
