@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facerelief.datasets.coarse import CoarseConfig, CoarseMaker, Variation, moved
+from facerelief.datasets.coarse import CoarseConfig, CoarseMaker, Variation
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
 
@@ -95,7 +95,7 @@ def test_a_moved_picture_is_that_of_the_moved_camera(angle):
     turn = zoom * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     points = np.random.default_rng(0).normal(0, 50, (20, 3))
     expected = camera.project(points)[:, :2] @ turn.T + shift
-    found = moved(camera, np.column_stack([turn, shift]))
+    found = camera.moved(np.column_stack([turn, shift]))
     np.testing.assert_allclose(found.project(points)[:, :2], expected, atol=1e-4)
     assert -np.pi <= found.roll <= np.pi
 

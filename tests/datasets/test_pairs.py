@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from facerelief.datasets.coarse import CoarseConfig, CoarseMaker, camera_numbers, moved
+from facerelief.datasets.coarse import CoarseConfig, CoarseMaker
 from facerelief.datasets.motion import FACE_WIDTH_MM, before, motion_model
 from facerelief.datasets.pairs import PairConfig, PairMaker, _inverse, _Motion, smear
 from facerelief.errors import FacereliefError
@@ -124,7 +124,7 @@ def test_errors_and_lost_tracks_come_as_often_as_asked(maker, open_model) -> Non
         made = PairMaker(maker.coarse.fits, open_model, config)
         rng = np.random.default_rng(1)
         found = [made.previous(rng, camera, expression, identity, still) for _ in range(400)]
-        poses = np.stack([camera_numbers(state[0]) for state in found])
+        poses = np.stack([state[0].vector for state in found])
         return poses, np.stack([state[2] for state in found]), np.array([state[3] for state in found])
 
     poses, people, frames = states(replace(SHARP, error=1.0, identity_error=0.5))
@@ -205,7 +205,7 @@ def test_states_in_between_are_drawn_where_the_camera_says(maker, ready, fit) ->
     camera = before(
         WeakPerspective.from_vector(sharp.labels["camera"]), [0.02, -0.05, 0.03, 0.04, -0.02, 0.03]
     )
-    state = replace(varied, camera=moved(camera, _inverse(varied.similarity)))
+    state = replace(varied, camera=camera.moved(_inverse(varied.similarity)))
     drawn = maker.coarse.make(ready, fit, state, 0, 0)
     assert np.allclose(drawn.labels["camera"], camera.vector, atol=1e-6)
 

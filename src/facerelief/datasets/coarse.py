@@ -159,7 +159,7 @@ class CoarseMaker:
         picture = cv2.warpAffine(
             made.image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        r, camera = ready.reconstruction, moved(made.camera, varied.similarity)
+        r, camera = ready.reconstruction, made.camera.moved(varied.similarity)
         labels = picture_labels(
             self.model, camera, made.vertices, r.identity, made.expression, r.albedo, made.light, size
         )
@@ -259,7 +259,7 @@ def picture_labels(
     projected = camera.project(vertices).astype(np.float32)
     marks = model.landmarks["ibug68"].of(projected).astype(np.float32)
     return {
-        "camera": camera_numbers(camera),
+        "camera": camera.vector,
         "identity": np.asarray(identity, np.float32),
         "expression": np.asarray(expression, np.float32),
         "albedo": np.asarray(albedo, np.float32),
@@ -269,25 +269,6 @@ def picture_labels(
         "visible68": visible(projected, model.triangles, marks, size),
         "box": np.concatenate(_face_box(model, vertices, camera)).astype(np.float32),
     }
-
-
-def camera_numbers(camera: WeakPerspective) -> Float32:
-    """(6,) float64: pitch, yaw, roll in radians, translation_u, translation_v in px, scale in px/mm."""
-    c = camera
-    return np.array([c.pitch, c.yaw, c.roll, c.translation_u, c.translation_v, c.scale], np.float64)
-
-
-def moved(camera: WeakPerspective, similarity: Float32) -> WeakPerspective:
-    """The camera of a picture that was moved by a similarity (2, 3) without mirror: under weak perspective a
-    turned, scaled, shifted picture is that of another camera, exactly."""
-    turn = similarity[:, :2].astype(np.float64)
-    zoom = float(np.sqrt(abs(np.linalg.det(turn))))
-    angle = float(np.arctan2(turn[0, 1], turn[0, 0]))
-    u, v = turn @ [camera.translation_u, camera.translation_v] + similarity[:, 2]
-    roll = (camera.roll + angle + np.pi) % (2 * np.pi) - np.pi
-    return replace(
-        camera, roll=float(roll), translation_u=float(u), translation_v=float(v), scale=camera.scale * zoom
-    )
 
 
 def visible(

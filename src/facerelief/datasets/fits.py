@@ -170,7 +170,7 @@ class FitFolder:
             about = json.loads(bytes(data["about"]).decode("utf-8"))
             return Fit(
                 name=name,
-                camera=WeakPerspective(*(float(x) for x in data["camera"])),
+                camera=WeakPerspective.from_vector(data["camera"]),
                 identity=data["identity"],
                 expression=data["expression"],
                 albedo=data["albedo"],
@@ -306,12 +306,11 @@ def _packed(job: _Job, r: Reconstruction, landmarks: Float32) -> bytes:
         "confidence": float(r.confidence),
         "warnings": list(r.warnings),
     }
-    c = r.camera
     data = io.BytesIO()
     np.savez_compressed(
         data,
         about=np.frombuffer(json.dumps(about).encode(), np.uint8),
-        camera=np.array([c.pitch, c.yaw, c.roll, c.translation_u, c.translation_v, c.scale], np.float64),
+        camera=r.camera.vector,
         identity=r.identity.astype(np.float32),
         expression=r.expression.astype(np.float32),
         albedo=r.albedo.astype(np.float32),

@@ -20,8 +20,6 @@ from facerelief.datasets.coarse import (
     CoarseMaker,
     Prepared,
     Variation,
-    camera_numbers,
-    moved,
 )
 from facerelief.datasets.fits import Fit, FitFolder
 from facerelief.datasets.motion import MOST_FRAMES, MotionModel, before, motion_model
@@ -139,7 +137,7 @@ class PairMaker:
                 motion = self.draw(rng, expression)
             states.append(self.previous(rng, camera, expression, identity, motion))
         labels |= {
-            "previous_camera": np.stack([camera_numbers(state[0]) for state in states]),
+            "previous_camera": np.stack([state[0].vector for state in states]),
             "previous_expression": np.stack([state[1] for state in states]).astype(np.float32),
             "previous_identity": np.stack([state[2] for state in states]).astype(np.float32),
             "previous_crop": np.stack([self._crop(*state[:3]) for state in states]).astype(np.float32),
@@ -214,7 +212,7 @@ class PairMaker:
         back = _inverse(varied.similarity)
         pictures = [middle.image.astype(np.float32)]
         for side, expression in sides:
-            state = replace(varied, camera=moved(side, back), expression=expression)
+            state = replace(varied, camera=side.moved(back), expression=expression)
             pictures.append(self.coarse.make(ready, fit, state, number, seed).image.astype(np.float32))
         mean = smear(np.mean(pictures, axis=0), way.mean(axis=0))
         return replace(middle, image=np.clip(np.rint(mean), 0, 255).astype(np.uint8)), path

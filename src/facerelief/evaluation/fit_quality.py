@@ -7,6 +7,7 @@ light, and whether two photos of one person give one shape.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from facerelief.errors import FacereliefError
 from facerelief.geometry.depth import normals_from_depth
+from facerelief.morphable.model import FaceModel
 from facerelief.pipeline.photos import Photo
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.pipeline.result import DepthPatch, Reconstruction
@@ -229,23 +231,32 @@ def _edges(result: Reconstruction, displacement: Float, parametric: Float) -> fl
 def drawn_model(result: Reconstruction) -> tuple[Float, Bool]:
     """The model's albedo (h, w, 3) on the pixels of `result.coarse`, and which of them show plain skin: face
     without eyes, nose, lips and brows and a few mm around them."""
-    from facerelief.geometry.adjacency import neighbour_mean, vertex_links
     from facerelief.rendering.rasterizer import interpolate, rasterize
 
     patch, model = result.coarse, result.model
+    camera = result.camera.in_crop(patch.left, patch.top, 1.0)
+    fragments = rasterize(
+        camera.project(result.vertices), model.triangles, *patch.depth.shape, cull_backfaces=True
+    )
+    skin = np.clip(model.skin(result.albedo), 0.02, 1.2)
+    drawn = interpolate(
+        fragments, model.triangles, np.column_stack([skin, _not_plain(model)]).astype(np.float32)
+    )
+    return drawn[..., :3], fragments.mask & (drawn[..., 3] < 0.01)
+
+
+@functools.lru_cache(maxsize=4)
+def _not_plain(model: FaceModel) -> Bool:
+    """(N,) vertices that are no plain skin, and their neighbours."""
+    from facerelief.geometry.adjacency import neighbour_mean, vertex_links
+
     other = ~model.face_vertices
     for name in ("eyes", "nose", "lips", "brows"):
         other = other | model.regions.get(name, np.zeros_like(other))
     mean = neighbour_mean(vertex_links(model.triangles, model.n_vertices))
     for _ in range(2):
         other = (mean @ other.astype(np.float64)) > 0
-    camera = result.camera.in_crop(patch.left, patch.top, 1.0)
-    fragments = rasterize(
-        camera.project(result.vertices), model.triangles, *patch.depth.shape, cull_backfaces=True
-    )
-    skin = np.clip(model.skin(result.albedo), 0.02, 1.2)
-    drawn = interpolate(fragments, model.triangles, np.column_stack([skin, other]).astype(np.float32))
-    return drawn[..., :3], fragments.mask & (drawn[..., 3] < 0.01)
+    return np.asarray(other)
 
 
 def _normals(result: Reconstruction) -> Float:

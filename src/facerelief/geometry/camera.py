@@ -52,6 +52,21 @@ class WeakPerspective:
         """(6,) pose vector (pitch, yaw, roll, t_u, t_v, s)."""
         return np.array([self.pitch, self.yaw, self.roll, self.translation_u, self.translation_v, self.scale])
 
+    def moved(self, similarity: ArrayLike) -> WeakPerspective:
+        """The camera of a picture that was moved by a similarity (2, 3), px to px, without mirror.
+
+        Under weak perspective a turned, scaled and shifted picture is that of another camera, exactly.
+        """
+        matrix = np.asarray(similarity, np.float64)
+        turn = matrix[:, :2]
+        zoom = float(np.sqrt(abs(np.linalg.det(turn))))
+        angle = float(np.arctan2(turn[0, 1], turn[0, 0]))
+        u, v = turn @ [self.translation_u, self.translation_v] + matrix[:, 2]
+        roll = (self.roll + angle + np.pi) % (2 * np.pi) - np.pi
+        return replace(
+            self, roll=float(roll), translation_u=float(u), translation_v=float(v), scale=self.scale * zoom
+        )
+
     @property
     def rotation(self) -> NDArray[np.float64]:
         """(3, 3) rotation from model to camera space."""

@@ -6,7 +6,7 @@ One rule for training data and for use: whoever cuts a face out of a picture for
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,14 +58,7 @@ class SquareCrop:
 
     def camera(self, camera: WeakPerspective) -> WeakPerspective:
         """The same pose as seen in the crop."""
-        u, v = self.matrix @ [camera.translation_u, camera.translation_v, 1.0]
-        return replace(
-            camera,
-            roll=camera.roll + self.angle,
-            translation_u=float(u),
-            translation_v=float(v),
-            scale=camera.scale * self.zoom,
-        )
+        return camera.moved(self.matrix)
 
 
 def fine_crop(uv: ArrayLike, size: int = FINE_SIZE, margin: float = FINE_MARGIN) -> SquareCrop:
