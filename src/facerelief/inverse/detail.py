@@ -23,7 +23,7 @@ from facerelief.inverse.photometric import Appearance
 from facerelief.inverse.relief import ReliefConfig, solve_relief
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
-from facerelief.rendering.rasterizer import interpolate, rasterize
+from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
 Float32 = NDArray[Any]
@@ -218,6 +218,34 @@ def _draw(
     depth = np.where(on_face | eyes[fragments.triangle], fragments.depth, np.float32(np.nan))
     albedo, brows = np.ascontiguousarray(drawn[..., :3]), np.ascontiguousarray(drawn[..., 3])
     return _Drawing(zoom, depth.astype(np.float32), albedo, on_face, brows)
+
+
+@dataclass(frozen=True, eq=False)
+class SkinSurface:
+    """A coarse face on a grid of pixels, as relief is found on it: FineNet's data and its use share it."""
+
+    fragments: Fragments
+    depth: Float32
+    """(h, w) mm along camera z, NaN off skin and eyes."""
+    mask: Bool
+    """(h, w) skin that relief is found on."""
+    base: Float32
+    """(h, w) the depth without the model's facets: what relief is a displacement of."""
+
+
+def skin_surface(
+    model: FaceModel, uvz: Float32, scale: float, height: int, width: int, config: DetailConfig | None = None
+) -> SkinSurface:
+    """Draw a face as `find_detail` does. uvz (N, 3) px, px, mm along camera z; scale px/mm."""
+    config = config or DetailConfig()
+    fragments = rasterize(uvz, model.triangles, height, width, cull_backfaces=True)
+    share, whole, eyes = face_outline(model)
+    ids = fragments.triangle
+    skin = whole[ids] & (interpolate(fragments, model.triangles, share) >= 0.5)
+    depth = np.where(skin | eyes[ids], fragments.depth, np.float32(np.nan)).astype(np.float32)
+    facing = np.nan_to_num(normals_from_depth(depth, scale)[:, :, 2])
+    mask = skin & (facing > config.facing)
+    return SkinSurface(fragments, depth, mask, rounded(depth, mask, config.facets_mm * scale))
 
 
 def rounded(depth: Float32, mask: Bool, sigma: float) -> Float32:

@@ -355,6 +355,33 @@ def photometric_term(model: FaceModel) -> PhotometricTerm:
     return found[1]
 
 
+def fit_appearance(
+    model: FaceModel,
+    image: NDArray[np.uint8],
+    state: FaceState,
+    config: PhotometricConfig | None = None,
+    face_px: int = 128,
+) -> tuple[Appearance, float]:
+    """Light and albedo of a face whose shape and pose are known, and how much of the picture they leave.
+
+    image (H, W, 3) uint8 RGB; face_px: side of the face at which colours are compared. Returns the robust
+    root mean square colour difference beside them, 0 where nothing can be seen.
+    """
+    config = config or PhotometricConfig()
+    solver = _AppearanceSolver(model, config)
+    vertices = solver.term.vertices(state)
+    uv = state.camera.project(vertices[model.face_vertices])[:, :2]
+    (left, top), (right, bottom) = uv.min(axis=0).tolist(), uv.max(axis=0).tolist()
+    try:
+        level = image_level(image, (left, top, right, bottom), face_px)
+    except ValueError:  # outside the picture
+        return solver.expected(), 0.0
+    with single_thread():
+        found = solver.relight(state, solver.expected(), level)
+        sample = solver.term.sample(state, level, config.points)
+        return found, solver.robust_rms(state, found, level, sample)
+
+
 def fit_photometric(
     model: FaceModel,
     image: NDArray[np.uint8],
@@ -378,69 +405,21 @@ def fit_photometric(
         return solver.run()
 
 
-class _Solver:
-    def __init__(
-        self,
-        model: FaceModel,
-        image: NDArray[np.uint8],
-        box: tuple[float, float, float, float],
-        observed: NDArray[np.floating],
-        start: LandmarkFit,
-        name: str,
-        config: PhotometricConfig,
-        landmark_config: LandmarkFitConfig,
-    ) -> None:
-        self.model, self.config, self.start = model, config, start
+class _AppearanceSolver:
+    """Light and albedo for a shape that stays as it is."""
+
+    def __init__(self, model: FaceModel, config: PhotometricConfig) -> None:
+        self.model, self.config = model, config
         self.term = photometric_term(model)
-        self.marks = landmark_term(model, name, landmark_config)
-        points = np.asarray(observed, np.float64)
-        self.usable: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
-        self.observed = self.marks.filled(start.state, points, self.usable)
-        self.side = max(box[2] - box[0], box[3] - box[1])
-        sides = [s for s in config.levels if s <= 1.2 * self.side] or [config.levels[0]]
-        self.levels = [image_level(image, box, s) for s in sides]
-        deviation = config.expression_deviation if model.expression_kind == "blendshape" else 1.0
-        coefficients = np.concatenate(
-            [
-                np.ones(model.n_identity),
-                np.full(model.n_expression, 1 / deviation**2),
-                np.ones(model.n_albedo),
-            ]
-        )
-        self.precision = config.regularisation * np.concatenate(
-            [np.zeros(6), coefficients, np.zeros(N_LIGHT)]
-        )
+        self.precision = config.regularisation * np.concatenate([np.ones(model.n_albedo), np.zeros(N_LIGHT)])
+        """Of the unknowns, the light's last; light has a matrix of its own."""
         self.light_precision = config.regularisation * config.light.precision()
         self.rest_light = config.light.mean()
-        # grows while landmarks drift too far, so that shape and pixels can agree under the constraint
-        self.insistence = 1.0
-        low, high = self.marks.coefficient_bounds()
-        free = np.full(model.n_albedo + N_LIGHT, np.inf)
-        self.low, self.high = np.concatenate([low, -free]), np.concatenate([high, free])
 
-    def run(self) -> PhotometricFit:
-        state = self.start.state
-        self.limit = self.config.drift * self.landmark_rms(state)
-        finest = self.levels[-1]
-        appearance = self.relight(
-            state, Appearance(np.zeros(self.model.n_albedo, np.float32), self._light0()), finest
-        )
-        reference = self.term.sample(state, finest, self.config.points)
-        before = self.robust_rms(state, appearance, finest, reference)
-        first = appearance
-        for level, steps in zip(self.levels, self.config.steps[-len(self.levels) :]):
-            state, appearance = self.descend(state, appearance, level, steps)
-        state, appearance = self.hold_landmarks(state, appearance, finest)
-        sample = self.term.sample(state, finest, self.config.points)
-        after = self.robust_rms(state, appearance, finest, sample)
-        if not after <= before:
-            # never hand out something worse than what came in
-            state, appearance, after, sample = self.start.state, first, before, reference
-        terms = self.energy_terms(state, appearance, finest, sample)
-        return PhotometricFit(state, appearance, before, after, self.landmark_rms(state), terms)
-
-    def _light0(self) -> Float32:
-        return self.rest_light.reshape(3, 9).T.astype(np.float32)
+    def expected(self) -> Appearance:
+        """What skin and light are before anything is seen."""
+        light = self.rest_light.reshape(3, 9).T.astype(np.float32)
+        return Appearance(np.zeros(self.model.n_albedo, np.float32), light)
 
     def relight(
         self, state: FaceState, appearance: Appearance, level: ImageLevel, rounds: int = 4
@@ -474,6 +453,84 @@ class _Solver:
     def _robust(self, residual: Float32) -> Float32:
         squared = (residual * residual).mean(axis=1) / self.config.robust**2
         return (1.0 / (1.0 + squared) ** 2).astype(np.float32)
+
+    def _add_prior(self, hessian: Float64, gradient: Float64, away: Float64) -> None:
+        """Of the last unknowns, as many as given: `away` (n,) is their distance from what is expected."""
+        precision = self.precision[-len(away) :]
+        gradient += precision * away
+        hessian[np.diag_indices_from(hessian)] += precision
+        gradient[-N_LIGHT:] += self.light_precision @ away[-N_LIGHT:]
+        hessian[-N_LIGHT:, -N_LIGHT:] += self.light_precision
+
+    def robust_rms(
+        self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample
+    ) -> float:
+        """Root of the mean Geman-McClure cost, in colour units."""
+        residual = self.term.residual(state, appearance, level, sample)
+        return float(self.config.robust * np.sqrt(self._color_cost(residual)))
+
+    def _color_cost(self, residual: Float32) -> float:
+        """Mean Geman-McClure cost in units of `robust` squared; its weight is the one of `_robust`."""
+        squared = (residual * residual).mean(axis=1) / self.config.robust**2
+        return float((squared / (1 + squared)).mean()) if len(squared) else 0.0
+
+
+class _Solver(_AppearanceSolver):
+    def __init__(
+        self,
+        model: FaceModel,
+        image: NDArray[np.uint8],
+        box: tuple[float, float, float, float],
+        observed: NDArray[np.floating],
+        start: LandmarkFit,
+        name: str,
+        config: PhotometricConfig,
+        landmark_config: LandmarkFitConfig,
+    ) -> None:
+        super().__init__(model, config)
+        self.start = start
+        self.marks = landmark_term(model, name, landmark_config)
+        points = np.asarray(observed, np.float64)
+        self.usable: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
+        self.observed = self.marks.filled(start.state, points, self.usable)
+        self.side = max(box[2] - box[0], box[3] - box[1])
+        sides = [s for s in config.levels if s <= 1.2 * self.side] or [config.levels[0]]
+        self.levels = [image_level(image, box, s) for s in sides]
+        deviation = config.expression_deviation if model.expression_kind == "blendshape" else 1.0
+        coefficients = np.concatenate(
+            [
+                np.ones(model.n_identity),
+                np.full(model.n_expression, 1 / deviation**2),
+                np.ones(model.n_albedo),
+            ]
+        )
+        self.precision = config.regularisation * np.concatenate(
+            [np.zeros(6), coefficients, np.zeros(N_LIGHT)]
+        )
+        # grows while landmarks drift too far, so that shape and pixels can agree under the constraint
+        self.insistence = 1.0
+        low, high = self.marks.coefficient_bounds()
+        free = np.full(model.n_albedo + N_LIGHT, np.inf)
+        self.low, self.high = np.concatenate([low, -free]), np.concatenate([high, free])
+
+    def run(self) -> PhotometricFit:
+        state = self.start.state
+        self.limit = self.config.drift * self.landmark_rms(state)
+        finest = self.levels[-1]
+        appearance = self.relight(state, self.expected(), finest)
+        reference = self.term.sample(state, finest, self.config.points)
+        before = self.robust_rms(state, appearance, finest, reference)
+        first = appearance
+        for level, steps in zip(self.levels, self.config.steps[-len(self.levels) :]):
+            state, appearance = self.descend(state, appearance, level, steps)
+        state, appearance = self.hold_landmarks(state, appearance, finest)
+        sample = self.term.sample(state, finest, self.config.points)
+        after = self.robust_rms(state, appearance, finest, sample)
+        if not after <= before:
+            # never hand out something worse than what came in
+            state, appearance, after, sample = self.start.state, first, before, reference
+        terms = self.energy_terms(state, appearance, finest, sample)
+        return PhotometricFit(state, appearance, before, after, self.landmark_rms(state), terms)
 
     def descend(
         self, state: FaceState, appearance: Appearance, level: ImageLevel, steps: int
@@ -512,14 +569,6 @@ class _Solver:
         self._add_landmarks(state, hessian, gradient)
         self._add_prior(hessian, gradient, self._values(state, appearance) - self._rest())
         return hessian, gradient
-
-    def _add_prior(self, hessian: Float64, gradient: Float64, away: Float64) -> None:
-        """Of the last unknowns, as many as given: `away` (n,) is their distance from what is expected."""
-        precision = self.precision[-len(away) :]
-        gradient += precision * away
-        hessian[np.diag_indices_from(hessian)] += precision
-        gradient[-N_LIGHT:] += self.light_precision @ away[-N_LIGHT:]
-        hessian[-N_LIGHT:, -N_LIGHT:] += self.light_precision
 
     def _values(self, state: FaceState, appearance: Appearance) -> Float64:
         return np.concatenate(
@@ -590,18 +639,6 @@ class _Solver:
             near, far = (middle, far) if inside else (near, middle)
         held = _between(self.start.state, state, near)
         return held, self.relight(held, appearance, level, rounds=2)
-
-    def robust_rms(
-        self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample
-    ) -> float:
-        """Root of the mean Geman-McClure cost, in colour units."""
-        residual = self.term.residual(state, appearance, level, sample)
-        return float(self.config.robust * np.sqrt(self._color_cost(residual)))
-
-    def _color_cost(self, residual: Float32) -> float:
-        """Mean Geman-McClure cost in units of `robust` squared; its weight is the one of `_robust`."""
-        squared = (residual * residual).mean(axis=1) / self.config.robust**2
-        return float((squared / (1 + squared)).mean()) if len(squared) else 0.0
 
 
 def _between(a: FaceState, b: FaceState, share: float) -> FaceState:

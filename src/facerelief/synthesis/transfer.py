@@ -27,7 +27,7 @@ from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.normals import vertex_normals
 from facerelief.geometry.patch import DepthPatch
 from facerelief.geometry.rotation import matrix_from_euler
-from facerelief.inverse.detail import DetailConfig, brow_share, face_outline, rounded
+from facerelief.inverse.detail import DetailConfig, SkinSurface, brow_share, skin_surface
 from facerelief.inverse.relief import SKIN_DETAIL
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import rotate_light, shade
@@ -250,7 +250,7 @@ class ReliefPhoto:
         self.crop = fine_crop(self.uvz[model.face_vertices])
         self.left, self.top = relief.left, relief.top
         height, width = relief.depth.shape
-        drawn = _Drawn(model, self.uvz - [relief.left, relief.top, 0], camera.scale, height, width)
+        drawn = skin_surface(model, self.uvz - [relief.left, relief.top, 0], camera.scale, height, width)
         own = np.where(drawn.mask, drawn.depth + np.nan_to_num(relief.depth) - drawn.base, 0)
         self.own: Float32 = own.astype(np.float32)
         """(h, w) displacement of the rounded coarse depth, mm along camera z; 0 off the mask."""
@@ -267,9 +267,10 @@ class ReliefPhoto:
         broad = np.asarray(cv2.GaussianBlur(self.own, (0, 0), BROADEST * unit))
         broad /= np.maximum(np.asarray(cv2.GaussianBlur(inside, (0, 0), BROADEST * unit)), np.float32(1e-3))
         relief = (self.own - broad) * inside
-        height = relief * np.maximum(drawn.normals[:, :, 2], np.float32(FACING)) * inside
+        normals = _normals(drawn, self.camera.scale)
+        height = relief * np.maximum(normals[:, :, 2], np.float32(FACING)) * inside
         margin = cv2.distanceTransform(np.pad(drawn.mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-        believed = drawn.facing * np.clip(np.asarray(margin) / (6 * unit) - 0.5, 0, 1)
+        believed = _facing(normals) * np.clip(np.asarray(margin) / (6 * unit) - 0.5, 0, 1)
         believed *= self._like_skin(relief)
         # who hides whom was settled by the drawing: a texel's point must be the one drawn there
         local = self.uvz - [self.left, self.top, 0]
@@ -325,7 +326,7 @@ class ReliefPhoto:
         part = self.image[self.top : self.top + height, self.left : self.left + width]
         unit = self.camera.scale
         inside = self._drawn.mask.astype(np.float32)
-        shading = shade(np.nan_to_num(self._drawn.normals), self.light).mean(axis=2)
+        shading = shade(_normals(self._drawn, self.camera.scale), self.light).mean(axis=2)
         grey = part.astype(np.float32).mean(axis=2) / 255
         ratio = np.log((grey + 0.03) / (np.maximum(shading, 0.1) + 0.03)).astype(np.float32) * inside
         level = float(np.median(ratio[self._drawn.mask])) if self._drawn.mask.any() else 0.0
@@ -384,26 +385,14 @@ class ReliefPhoto:
         return head_matte(part, head.astype(np.uint8), box, self.camera.scale), left, top
 
 
-class _Drawn:
-    """The model drawn as `find_detail` draws it."""
+def _normals(drawn: SkinSurface, scale: float) -> Float32:
+    """(h, w, 3) of the surface without facets; 0 off it."""
+    return np.nan_to_num(normals_from_depth(drawn.base, scale))
 
-    def __init__(self, model: FaceModel, uvz: Float64, scale: float, height: int, width: int) -> None:
-        config = DetailConfig()
-        self.fragments = rasterize(uvz, model.triangles, height, width, cull_backfaces=True)
-        share, whole, eyes = face_outline(model)
-        ids = self.fragments.triangle
-        skin = whole[ids] & (interpolate(self.fragments, model.triangles, share) >= 0.5)
-        self.depth: Float32 = np.where(skin | eyes[ids], self.fragments.depth, np.float32(np.nan))
-        """(h, w) mm along camera z, NaN off skin and eyes."""
-        facing = np.nan_to_num(normals_from_depth(self.depth, scale)[:, :, 2])
-        self.mask: Bool = skin & (facing > config.facing)
-        """(h, w) skin that relief is found on."""
-        self.base = rounded(self.depth, self.mask, config.facets_mm * scale)
-        """(h, w) the depth without the model's facets: what relief is a displacement of."""
-        self.normals: Float32 = np.nan_to_num(normals_from_depth(self.base, scale))
-        """(h, w, 3) of the base."""
-        self.facing: Float32 = _ramp(self.normals[:, :, 2], FACING, _FACING_FULL).astype(np.float32)
-        """(h, w) 0..1 how far the skin is turned to the viewer."""
+
+def _facing(normals: Float32) -> Float32:
+    """(h, w) 0..1 how far skin with these normals is turned to the viewer."""
+    return _ramp(normals[:, :, 2], FACING, _FACING_FULL).astype(np.float32)
 
 
 class ReliefView:
@@ -428,8 +417,8 @@ class ReliefView:
             np.uint8,
         )
         """(S, S, 3) the photo's own pixels; beyond its border the border's are repeated."""
-        drawn = _Drawn(model, self.uvz, self.camera.scale, size, size)
-        self.depth, self.normals = drawn.base, drawn.normals
+        drawn = skin_surface(model, self.uvz, self.camera.scale, size, size)
+        self.depth, self.normals = drawn.base, _normals(drawn, self.camera.scale)
         """(S, S) mm along camera z of the coarse face without its facets, NaN off skin and eyes; (S, S, 3)
         its normals."""
         height, width = photo.image.shape[:2]
@@ -448,7 +437,7 @@ class ReliefView:
         border = np.asarray(cv2.distanceTransform(np.pad(self.mask.astype(np.uint8), 1), cv2.DIST_L2, 3))
         self.inside: Float32 = _ramp(border[1:-1, 1:-1], 1.0, 7.0).astype(np.float32)
         """(S, S) 0 at the mask's border and beyond, 1 some px inside."""
-        self.free: Float32 = (across[:, :, 2] * drawn.facing * self.inside).astype(np.float32)
+        self.free: Float32 = (across[:, :, 2] * _facing(self.normals) * self.inside).astype(np.float32)
         """(S, S) 0..1 where relief may be put: plain skin that is turned to the viewer."""
         self.light = (
             photo.light
