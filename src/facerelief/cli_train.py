@@ -66,6 +66,12 @@ _Data = Annotated[
     list[Path], typer.Option("--data", metavar="DIR", help="A data set (repeat for more to learn from).")
 ]
 _Out = Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder of the run.")]
+_From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from", metavar="RUN", help="A run whose net it starts from (tracking: a CoarseNet's too)."
+    ),
+]
 _Preset = Annotated[
     Preset, typer.Option(help="cpu: an hour or two on two cores. paper: as in the paper, for accelerators.")
 ]
@@ -104,6 +110,7 @@ _ValidateSamples = Annotated[int, typer.Option(min=1, help="Held-out samples tha
 def coarse(
     data: _Data,
     out: _Out,
+    start_from: _From = None,
     preset: _Preset = Preset.cpu,
     steps: _Steps = None,
     batch: _Batch = None,
@@ -136,10 +143,7 @@ def coarse(
 def tracking(
     data: _Data,
     out: _Out,
-    start_from: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="RUN", help="A CoarseNet's run whose backbone it starts from."),
-    ] = None,
+    start_from: _From = None,
     preset: _Preset = Preset.cpu,
     steps: _Steps = None,
     batch: _Batch = None,
@@ -172,6 +176,7 @@ def tracking(
 def fine(
     data: _Data,
     out: _Out,
+    start_from: _From = None,
     preset: _Preset = Preset.cpu,
     steps: _Steps = None,
     batch: _Batch = None,

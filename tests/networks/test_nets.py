@@ -79,6 +79,20 @@ def test_a_tracking_net_starts_from_a_coarse_one(coarse):
         TrackingNet(CoarseNetConfig(size=64, width=0.25, identity=5)).start_from(coarse)
 
 
+def test_a_coarse_net_starts_from_one_of_smaller_crops(coarse):
+    """The same features mean the same pose, in px of the new crop."""
+    net = CoarseNet(CoarseNetConfig(size=128, width=SMALL.width, identity=SMALL.identity)).eval()
+    net.start_from(coarse)
+    image = torch.rand(1, 3, 64, 64)
+    small, large = coarse(image), net(image)  # nets do not ask for the size
+    torch.testing.assert_close(large.identity, small.identity)
+    torch.testing.assert_close(large.pose[:, :3], small.pose[:, :3])
+    torch.testing.assert_close(large.pose[:, 3:5], 2 * small.pose[:, 3:5])
+    torch.testing.assert_close(large.pose[:, 5].exp(), 2 * small.pose[:, 5].exp())
+    with pytest.raises(ValueError, match="other sizes"):
+        CoarseNet(CoarseNetConfig(size=64, width=2 * SMALL.width)).start_from(coarse)
+
+
 def test_an_untrained_fine_net_adds_nothing_and_a_trained_one_only_on_the_mask():
     torch.manual_seed(0)
     net = FineNet(FineNetConfig(size=64, width=8, levels=3)).eval()

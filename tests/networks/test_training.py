@@ -172,8 +172,9 @@ def test_a_tracking_net_starts_from_a_run(coarse, toy_model, tmp_path):
     train(replace(config, lr=1e-12, ema=0.0), tmp_path / "tracking", RUN, model=toy_model)
     (one, _), (two, _) = (weights(tmp_path / name, toy_model) for name in ("coarse", "tracking"))
     torch.testing.assert_close(two["backbone.stem.weight"][:, :3], one["backbone.stem.weight"])
-    with pytest.raises(FacereliefError, match="only a tracking net"):
-        train(replace(config, task=coarse.task), tmp_path / "other", RUN, model=toy_model)
+    other = replace(config, task=coarse.task, start_from=str(tmp_path / "tracking"))
+    with pytest.raises(FacereliefError, match="expected a CoarseNet"):
+        train(other, tmp_path / "other", RUN, model=toy_model)
 
 
 def test_folders_of_other_runs_are_left_alone(coarse, toy_model, tmp_path):

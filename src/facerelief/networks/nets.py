@@ -216,6 +216,16 @@ class CoarseNet(nn.Module):
             identity, self.expression_scale(expression), self.pose_scale(pose), self.unsure(features)
         )
 
+    @torch.no_grad()
+    def start_from(self, other: CoarseNet) -> None:
+        """Take a trained CoarseNet's numbers, from crops of another size too: small crops learn quickly, large
+        ones see more. Raises ValueError for another width or face model."""
+        _take(self, other)
+        zoom = self.config.size / other.config.size
+        for part in (self.pose_scale.mean, self.pose_scale.std):
+            part[3:5] *= zoom
+        self.pose_scale.mean[5] += math.log(zoom)
+
 
 class TrackingNet(nn.Module):
     """A picture, and where the face was -> what has changed.
@@ -249,13 +259,17 @@ class TrackingNet(nn.Module):
         )
 
     @torch.no_grad()
-    def start_from(self, coarse: CoarseNet) -> None:
-        """Take a CoarseNet's backbone: the picture's first filters as they are, the PNCC's a copy of them at
-        a quarter of the strength, so that features start near the CoarseNet's. Raises ValueError for another
-        width."""
-        if coarse.config.width != self.config.width:
-            raise ValueError(f"a CoarseNet of width {coarse.config.width}, expected {self.config.width}")
-        given = coarse.backbone.state_dict()
+    def start_from(self, other: CoarseNet | TrackingNet) -> None:
+        """Take a trained net's numbers. Of a CoarseNet, the backbone: the picture's first filters as they are,
+        the PNCC's a copy of them at a quarter of the strength, so that features start near the CoarseNet's.
+        Raises ValueError for another width or face model."""
+        if isinstance(other, TrackingNet):
+            _take(self, other)
+            self.scale.std[-POSE + 3 : -1] *= self.config.size / other.config.size
+            return
+        if other.config.width != self.config.width:
+            raise ValueError(f"a CoarseNet of width {other.config.width}, expected {self.config.width}")
+        given = other.backbone.state_dict()
         given["stem.weight"] = torch.cat([given["stem.weight"], 0.25 * given["stem.weight"]], dim=1)
         self.backbone.load_state_dict(given)
 
@@ -318,6 +332,18 @@ class FineNet(nn.Module):
             x = level(torch.cat([x, beside.pop()], dim=1))
         x = functional.pixel_shuffle(functional.relu(self.spread(x)), 2)
         return self.last(x)[:, 0].float() * mask
+
+    def start_from(self, other: FineNet) -> None:
+        """Take a trained FineNet's numbers. Raises ValueError for other widths or levels."""
+        _take(self, other)
+
+
+def _take(net: nn.Module, other: nn.Module) -> None:
+    """Copy all numbers. Raises ValueError where their shapes differ."""
+    try:
+        net.load_state_dict(other.state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"a net of other sizes: {str(error).splitlines()[-1].strip()}") from error
 
 
 def parameters_of(net: nn.Module) -> int:

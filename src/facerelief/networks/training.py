@@ -32,7 +32,7 @@ from facerelief.export.atomic import output_error, write_bytes
 from facerelief.morphable import open_model
 from facerelief.morphable.model import FaceModel
 from facerelief.networks.data import Batches, Shards, start_worker
-from facerelief.networks.nets import CoarseNet, TrackingNet, parameters_of
+from facerelief.networks.nets import CoarseNet, FineNet, TrackingNet, parameters_of
 from facerelief.networks.tasks import Task, TaskConfig, make_task, task_config
 
 CHECKPOINT, METRICS, CONFIG = "last.pt", "metrics.json", "config.json"
@@ -63,7 +63,7 @@ class TrainConfig:
     seed: int = 0
     """Decides the first weights, and which sample comes when and how."""
     start_from: str | None = None
-    """Run of a CoarseNet whose backbone a Tracking CoarseNet starts from."""
+    """Run whose net it starts from: of the same kind, or a CoarseNet for a Tracking CoarseNet."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "lr"):
@@ -387,11 +387,17 @@ def _save(out: Path, state: dict[str, Any]) -> None:
 
 
 def _start_from(net: nn.Module, run: str, model: FaceModel) -> None:
-    coarse, _ = load_net(run, model)
-    if not isinstance(net, TrackingNet) or not isinstance(coarse, CoarseNet):
-        raise FacereliefError(f"{run}: only a tracking net starts from another run, and from a CoarseNet's")
+    """Take over what an earlier run has learned."""
+    other, _ = load_net(run, model)
+    if not isinstance(net, CoarseNet | TrackingNet | FineNet):
+        raise TypeError(f"{type(net).__name__} starts from no other net")
+    wanted = (CoarseNet, TrackingNet) if isinstance(net, TrackingNet) else (type(net),)
+    if not isinstance(other, wanted):
+        names = " or ".join(kind.__name__ for kind in wanted)
+        raise FacereliefError(f"{run}: holds a {type(other).__name__}, expected a {names} to start from")
+    take: Any = net.start_from
     try:
-        net.start_from(coarse)
+        take(other)
     except ValueError as error:
         raise FacereliefError(f"{run}: {error}") from error
 
