@@ -27,7 +27,6 @@ from facerelief.networks.data import (
     Shards,
     TrackingData,
     camera_of,
-    cut,
     face_width,
     mirror_of,
     mirrored_pose,
@@ -155,7 +154,7 @@ def test_pictures_move_with_the_crop(flipped):
     camera = crop.camera(WeakPerspective(0.0, 0.0, 0.0, *at, 1.0))
     pose = pose_of(camera)
     wanted = mirrored_pose(pose, CROP.size)[3:5] if flipped else pose[3:5]
-    made = cut(picture, crop, flipped, cv2.BORDER_CONSTANT)[..., 0].astype(np.float64)
+    made = crop.cut(picture, flipped=flipped)[..., 0].astype(np.float64)
     here = np.stack(np.meshgrid(np.arange(80) + 0.5, np.arange(80) + 0.5), axis=2)
     centre = (made[..., None] * here).sum(axis=(0, 1)) / made.sum()
     np.testing.assert_allclose(centre, wanted, atol=0.1)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.geometry.camera import WeakPerspective
+
+Border = Literal["black", "mirrored", "repeated"]
 
 FINE_SIZE = 256
 """Side of FineNet's crop, px (Guo et al., TPAMI 2019)."""
@@ -59,6 +62,32 @@ class SquareCrop:
     def camera(self, camera: WeakPerspective) -> WeakPerspective:
         """The same pose as seen in the crop."""
         return camera.moved(self.matrix)
+
+    def outer_camera(self, camera: WeakPerspective) -> WeakPerspective:
+        """Inverse of `camera`: a pose found in the crop, in the picture's pixels."""
+        turn = self.matrix
+        back = np.linalg.inv(turn[:, :2])
+        return camera.moved(np.column_stack([back, -back @ turn[:, 2]]))
+
+    def cut(
+        self, image: NDArray[np.uint8], *, flipped: bool = False, border: Border = "black"
+    ) -> NDArray[np.uint8]:
+        """(size, size, C) what the crop shows of a picture (H, W, C), flipped left to right if asked. border:
+        what lies beside the picture."""
+        import cv2
+
+        matrix = self.pixel_matrix()
+        if flipped:
+            matrix[0] = [0, 0, self.size - 1] - matrix[0]
+        mode = {
+            "black": cv2.BORDER_CONSTANT,
+            "mirrored": cv2.BORDER_REFLECT_101,
+            "repeated": cv2.BORDER_REPLICATE,
+        }[border]
+        size = (self.size, self.size)
+        # a slight blur before making smaller would cost more than the aliasing of these zooms
+        out = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=mode)
+        return np.asarray(out, np.uint8)
 
 
 def fine_crop(uv: ArrayLike, size: int = FINE_SIZE, margin: float = FINE_MARGIN) -> SquareCrop:

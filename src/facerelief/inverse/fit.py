@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from facerelief.inverse.detail import DetailConfig
 from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, fit_landmarks
@@ -46,6 +46,21 @@ def landmark_set(count: int) -> str:
     return {478: "mediapipe478", 468: "mediapipe478", 68: "ibug68"}.get(count, f"{count} points")
 
 
+def landmarks_for(model: FaceModel, landmarks: ArrayLike) -> tuple[NDArray[np.float64], str]:
+    """Landmarks as a model knows them, and the name of their set.
+
+    landmarks (478, 2) MediaPipe (468 without the irises, which become NaN) or (68, 2) iBUG px; of a model
+    without MediaPipe points the 68 that lie among the 478.
+    """
+    observed = np.asarray(landmarks, np.float64)
+    name = landmark_set(len(observed))
+    if len(observed) == 468:
+        observed = np.concatenate([observed, np.full((10, 2), np.nan)])
+    if name not in model.landmarks and name == "mediapipe478" and "ibug68" in model.landmarks:
+        observed, name = observed[list(IBUG68_AMONG_MEDIAPIPE)], "ibug68"
+    return observed, name
+
+
 def fit_face(
     model: FaceModel,
     image: NDArray[np.uint8],
@@ -60,12 +75,7 @@ def fit_face(
     478. Raises ModelError where the model has neither.
     """
     config = config or FitConfig()
-    observed = np.asarray(landmarks, np.float64)
-    name = landmark_set(len(observed))
-    if len(observed) == 468:
-        observed = np.concatenate([observed, np.full((10, 2), np.nan)])
-    if name not in model.landmarks and name == "mediapipe478" and "ibug68" in model.landmarks:
-        observed, name = observed[list(IBUG68_AMONG_MEDIAPIPE)], "ibug68"
+    observed, name = landmarks_for(model, landmarks)
     started = time.perf_counter()
     first = fit_landmarks(model, observed, name=name, config=config.landmarks)
     between = time.perf_counter()

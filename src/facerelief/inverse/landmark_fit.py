@@ -293,6 +293,27 @@ def _descend(
         hessian[np.arange(6, len(values)), np.arange(6, len(values))] += damping
         step = bounded_step(hessian, gradient, values, low, high)
         state = term.moved(state, step)
+    return _measured(term, state, filled, usable)
+
+
+def landmark_residual(
+    model: FaceModel,
+    observed: NDArray[np.floating],
+    state: FaceState,
+    *,
+    name: str = "mediapipe478",
+    config: LandmarkFitConfig | None = None,
+) -> LandmarkFit:
+    """How far the landmarks of a state lie from observed ones (L, 2), px, NaN where there is none."""
+    term = landmark_term(model, name, config or LandmarkFitConfig())
+    points = np.asarray(observed, np.float64)
+    usable: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
+    return _measured(term, state, term.filled(state, points, usable), usable)
+
+
+def _measured(
+    term: LandmarkTerm, state: FaceState, filled: Float64, usable: NDArray[np.bool_]
+) -> LandmarkFit:
     residual, _ = term.linearise(state, filled)
     distance = np.where(usable, np.linalg.norm(residual, axis=1), np.nan)
     weight = term.robust_weights(residual, state.camera.scale) * usable

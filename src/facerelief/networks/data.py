@@ -29,7 +29,7 @@ from facerelief.datasets.manifest import RECIPE, read_json
 from facerelief.datasets.shards import decode_picture
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.crop import SquareCrop
+from facerelief.geometry.crop import Border, SquareCrop
 from facerelief.morphable.model import FaceModel
 from facerelief.networks.augment import AugmentConfig, augment
 from facerelief.networks.nets import Spread
@@ -277,21 +277,6 @@ def face_width(box: Float32, scale: float) -> float:
     return float(max(box[2] - box[0], box[3] - box[1])) / scale
 
 
-def cut(image: NDArray[np.uint8], crop: SquareCrop, flipped: bool, border: int) -> NDArray[np.uint8]:
-    """(size, size, 3) what a crop shows of a picture, flipped left to right if asked. border: OpenCV's way of
-    going on beside the picture."""
-    import cv2
-
-    matrix = crop.pixel_matrix()
-    if flipped:
-        matrix[0] = [0, 0, crop.size - 1] - matrix[0]
-    size = (crop.size, crop.size)
-    # a slight blur before making smaller would cost more than the aliasing of these zooms
-    return np.asarray(
-        cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border), np.uint8
-    )
-
-
 # ---------------------------------------------------------------- CoarseNet
 
 
@@ -358,11 +343,9 @@ class _Data(Dataset[Any]):
             image, rng, self.spoil, lambda: self.shards.picture(int(rng.integers(len(self.shards))))
         )
 
-    def _border(self, rng: np.random.Generator) -> int:
+    def _border(self, rng: np.random.Generator) -> Border:
         """Beside the picture: mirrored as data sets do, black as many programs do."""
-        import cv2
-
-        return cv2.BORDER_CONSTANT if rng.random() < 0.3 else cv2.BORDER_REFLECT_101
+        return "black" if rng.random() < 0.3 else "mirrored"
 
 
 class CoarseData(_Data):
@@ -397,7 +380,7 @@ class CoarseData(_Data):
 
     def __getitem__(self, position: int) -> CoarseItem:
         index, crop, flipped, identity, expression, pose, rng = self.target(position)
-        image = cut(self.shards.picture(index), crop, flipped, self._border(rng))
+        image = crop.cut(self.shards.picture(index), flipped=flipped, border=self._border(rng))
         return CoarseItem(self._spoilt(image, rng), identity, expression, pose)
 
     def spreads(self, count: int = 1024) -> tuple[Spread, Spread]:
@@ -479,7 +462,7 @@ class TrackingData(_Data):
 
     def __getitem__(self, position: int) -> TrackingItem:
         index, crop, flipped, numbers, rng = self.target(position)
-        image = cut(self.shards.picture(index), crop, flipped, self._border(rng))
+        image = crop.cut(self.shards.picture(index), flipped=flipped, border=self._border(rng))
         vertices = self.model.shape(numbers["previous_identity"], numbers["previous_expression"])
         camera = camera_of(numbers["previous_pose"])
         pncc = render_pncc(vertices, self.model.triangles, self.colors, camera, self.size, self.size)

@@ -218,8 +218,8 @@ class CoarseNet(nn.Module):
 
     @torch.no_grad()
     def start_from(self, other: CoarseNet) -> None:
-        """Take a trained CoarseNet's numbers, from crops of another size too: small crops learn quickly, large
-        ones see more. Raises ValueError for another width or face model."""
+        """Take a trained CoarseNet's numbers, from crops of another size too: small crops learn quickly,
+        large ones see more. Raises ValueError for another width or face model."""
         _take(self, other)
         zoom = self.config.size / other.config.size
         for part in (self.pose_scale.mean, self.pose_scale.std):
@@ -260,9 +260,9 @@ class TrackingNet(nn.Module):
 
     @torch.no_grad()
     def start_from(self, other: CoarseNet | TrackingNet) -> None:
-        """Take a trained net's numbers. Of a CoarseNet, the backbone: the picture's first filters as they are,
-        the PNCC's a copy of them at a quarter of the strength, so that features start near the CoarseNet's.
-        Raises ValueError for another width or face model."""
+        """Take a trained net's numbers. Of a CoarseNet, the backbone: the picture's first filters as they
+        are, the PNCC's a copy of them at a quarter of the strength, so that features start near the
+        CoarseNet's. Raises ValueError for another width or face model."""
         if isinstance(other, TrackingNet):
             _take(self, other)
             self.scale.std[-POSE + 3 : -1] *= self.config.size / other.config.size

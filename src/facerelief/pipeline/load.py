@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from facerelief.errors import ImageError
 from facerelief.export.face_json import FaceFileError, FaceParameters, read_face_json
 from facerelief.geometry.patch import DepthPatch
-from facerelief.inverse.detail import photo_albedo
 from facerelief.morphable import load_model, open_model
 from facerelief.morphable.model import FaceModel
 from facerelief.pipeline.result import Reconstruction
@@ -78,7 +76,7 @@ def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None
     face = load_face(folder / _MARKER, model)
     image = _photo(folder / _PHOTO, face)
     whole = _depth(folder / "depth_coarse.npy", image)
-    result = Reconstruction(
+    return Reconstruction(
         image=image,
         model=model,
         camera=face.camera,
@@ -96,13 +94,7 @@ def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None
         source=face.source,
         source_sha256=face.source_sha256,
         residuals=face.fit,
-    )
-    if result.fine is None:
-        return result
-    skin = photo_albedo(
-        model, image, result.vertices, face.camera, face.albedo, np.asarray(face.light), result.fine
-    )
-    return replace(result, skin=skin)
+    ).with_skin()
 
 
 def _photo(file: Path, face: FaceParameters) -> NDArray[np.uint8]:

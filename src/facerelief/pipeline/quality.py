@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from facerelief.detection import DetectedFace
+from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.conditions import Conditions
-from facerelief.inverse.fit import InverseFit
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,12 @@ def causes(seen: Conditions, score: float = 0.9) -> tuple[Cause, ...]:
     )
 
 
-def confidence(face: DetectedFace, fit: InverseFit, seen: Conditions) -> float:
+def confidence(face: DetectedFace, spread_mm: float, seen: Conditions) -> float:
     """0..1: the detector's and the landmark net's opinions, less where landmarks and model disagree, the
-    frame cuts the face, or the picture makes it hard to tell."""
-    spread_mm = fit.photometric.landmark_rms_px / fit.state.camera.scale
+    frame cuts the face, or the picture makes it hard to tell.
+
+    spread_mm: root mean square distance of the model's landmarks from the detected ones, mm.
+    """
     agreement = 1.0 / (1.0 + (spread_mm / 4.0) ** 4)
     value = face.confidence * face.landmark_confidence * agreement * (1.0 - 0.5 * face.outside)
     for cause in causes(seen, face.confidence):
@@ -105,8 +107,10 @@ def confidence(face: DetectedFace, fit: InverseFit, seen: Conditions) -> float:
     return float(np.clip(np.nan_to_num(value), 0.0, 1.0))
 
 
-def warnings_about(face: DetectedFace, fit: InverseFit, seen: Conditions) -> tuple[str, ...]:
-    """What a user should know about this face."""
+def warnings_about(
+    face: DetectedFace, camera: WeakPerspective, spread_mm: float, seen: Conditions
+) -> tuple[str, ...]:
+    """What a user should know about this face; spread_mm as for `confidence`."""
     found: list[str] = []
     if face.truncated:
         found.append(f"the picture's frame cuts the face ({100 * face.outside:.0f} % of it lies outside)")
@@ -114,10 +118,10 @@ def warnings_about(face: DetectedFace, fit: InverseFit, seen: Conditions) -> tup
         found.append("this hardly looks like a whole face: it may be cut, covered, or no face")
     if face.size < 60:
         found.append(f"the face is small ({face.size:.0f} px); 100 px or more give a better shape")
-    yaw = float(np.degrees(fit.state.camera.yaw))
+    yaw = float(np.degrees(camera.yaw))
     if abs(yaw) > 55:
         found.append(f"the face is turned far ({yaw:.0f} degrees): its hidden side is a guess")
-    if fit.photometric.landmark_rms_px / fit.state.camera.scale > 4.0:
+    if spread_mm > 4.0:
         found.append("model and landmarks disagree: the face may be covered, or no face")
     found += [cause.warning for cause in causes(seen, face.confidence) if cause.strength >= 0.5]
     return tuple(found)

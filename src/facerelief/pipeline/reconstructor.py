@@ -16,20 +16,24 @@ from facerelief.detection import DetectedFace, as_image, detect_faces, read_imag
 from facerelief.errors import ImageError, NoFaceError
 from facerelief.inverse import detail
 from facerelief.inverse.conditions import measure_conditions
-from facerelief.inverse.fit import FitConfig, InverseFit, fit_face
+from facerelief.inverse.fit import FitConfig, InverseFit, fit_face, landmarks_for
+from facerelief.inverse.landmark_fit import landmark_residual
+from facerelief.inverse.photometric import fit_appearance
 from facerelief.morphable import FaceModel, load_model, open_model
+from facerelief.pipeline.nets import CoarseRunner, FineRunner, camera_from_landmarks
 from facerelief.pipeline.quality import confidence, warnings_about
 from facerelief.pipeline.result import DepthPatch, FitResiduals, Reconstruction
+from facerelief.runtime.clock import StageClock
 
-Method = Literal["fit"]
+Method = Literal["net", "fit"]
 
 
 @dataclass(frozen=True)
 class ReconstructorConfig:
     """What the reconstructor does with a picture."""
 
-    method: Method = "fit"
-    """How faces are reconstructed: "fit" is inverse rendering."""
+    method: Method = "net"
+    """How faces are reconstructed: "net" by the trained networks, "fit" by inverse rendering."""
     max_faces: int | None = None
     """At most this many faces, best first; None for all."""
     min_confidence: float = 0.5
@@ -66,6 +70,9 @@ class Reconstructor:
         else:
             self.model = open_model() if model == "open" else load_model(model)
         self.config = config or ReconstructorConfig()
+        if self.config.method == "net":
+            self.coarse_net = CoarseRunner(self.model)
+            self.fine_net = FineRunner(self.model)
 
     def __call__(self, image: str | os.PathLike[str] | ArrayLike) -> list[Reconstruction]:
         """All faces of a picture, best first.
@@ -102,11 +109,57 @@ class Reconstructor:
     def _face(
         self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
+        make = self._by_nets if self.config.method == "net" else self._by_fit
+        return make(picture, face, timings)
+
+    def _by_nets(
+        self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
+    ) -> Reconstruction:
+        """CoarseNet's face, light and albedo as they explain the picture on it, FineNet's relief."""
+        model, clock = self.model, StageClock()
+        with clock("coarse_net"):
+            around = camera_from_landmarks(model, face.landmarks)
+            state = self.coarse_net.look(picture, around).state
+            vertices = model.shape(state.identity, state.expression)
+        with clock("appearance"):
+            appearance, _ = fit_appearance(model, picture, state)
+        with clock("fine_net"):
+            relief = self.fine_net(picture, state, vertices)
+        with clock("depth"):
+            coarse = detail.coarse_depth(model, vertices, state.camera, picture.shape)
+            fine = relief.on(coarse)
+        with clock("conditions"):
+            seen = measure_conditions(model, picture, state, appearance)
+        observed, name = landmarks_for(model, face.landmarks)
+        spread_mm = landmark_residual(model, observed, state, name=name).rms_px / state.camera.scale
+        found = Reconstruction(
+            image=picture,
+            model=model,
+            camera=state.camera,
+            identity=state.identity,
+            expression=state.expression,
+            albedo=appearance.albedo,
+            light=appearance.light,
+            box=face.box,
+            confidence=confidence(face, spread_mm, seen),
+            method="net",
+            coarse=coarse,
+            fine=fine,
+            warnings=warnings_about(face, state.camera, spread_mm, seen),
+        )
+        with clock("albedo"):
+            found = found.with_skin()
+        return replace(found, timings_ms={**timings, **clock.ms})
+
+    def _by_fit(
+        self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
+    ) -> Reconstruction:
         fit = fit_face(self.model, picture, face.box, face.landmarks, self.config.fit)
         found = detail.find_detail(self.model, picture, fit.state, fit.appearance, self.config.fit.detail)
         started = time.perf_counter()
         seen = measure_conditions(self.model, picture, fit.state, fit.appearance)
         spent = {"conditions": 1e3 * (time.perf_counter() - started)}
+        left = residuals(fit)
         return Reconstruction(
             image=picture,
             model=self.model,
@@ -116,14 +169,14 @@ class Reconstructor:
             albedo=fit.appearance.albedo,
             light=fit.appearance.light,
             box=face.box,
-            confidence=confidence(face, fit, seen),
-            method=self.config.method,
+            confidence=confidence(face, left.landmark_rms_mm, seen),
+            method="fit",
             coarse=found.coarse,
             fine=found.fine,
             skin=found.skin,
-            warnings=warnings_about(face, fit, seen),
+            warnings=warnings_about(face, fit.state.camera, left.landmark_rms_mm, seen),
             timings_ms={**timings, **fit.timings_ms, **found.timings_ms, **spent},
-            residuals=residuals(fit),
+            residuals=left,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -75,6 +75,18 @@ class Reconstruction:
     def landmarks68_px(self) -> Float32:
         """(68, 2) the same landmarks in the picture."""
         return self.camera.project(self.landmarks68_mm)[:, :2].astype(np.float32)
+
+    def with_skin(self) -> Reconstruction:
+        """The same with `skin`, found from the picture, where there is relief and none was found yet: a
+        followed face has none, for speed."""
+        if self.fine is None or self.skin is not None:
+            return self
+        from facerelief.inverse.detail import photo_albedo
+
+        skin = photo_albedo(
+            self.model, self.image, self.vertices, self.camera, self.albedo, self.light, self.fine
+        )
+        return replace(self, skin=skin)
 
     def save(self, folder: str | Path, *, overwrite: bool = False, texture_size: int = 1024) -> Path:
         """Write face.json, meshes, maps and preview into a folder, whole or not at all; see `pipeline.save`.

@@ -160,6 +160,12 @@ class Network:
         self.compile()
         return [tuple(port.shape) for port in self._compiled.inputs]
 
+    @property
+    def output_shapes(self) -> list[tuple[int, ...]]:
+        """Static shapes of the outputs, in the order a call gives them."""
+        self.compile()
+        return [tuple(port.shape) for port in self._compiled.outputs]
+
     def __call__(self, *arrays: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Run once: float32 arrays in the network's input order -> copies of its outputs, in its output
         order."""

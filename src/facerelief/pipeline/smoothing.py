@@ -1,0 +1,50 @@
+"""A causal filter that takes jitter out of a track without a lag that would be seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float64 = NDArray[Any]
+
+
+class OneEuro:
+    """The 1 Euro filter (Casiez, Roussel, Vogel, CHI 2012) for many numbers at once.
+
+    A low-pass whose cutoff rises with speed: still faces stand still, quick ones are followed at once.
+    `min_cutoff` Hz: what passes at rest, lower for less jitter. `beta` Hz per unit/s: how fast the cutoff
+    rises, higher for less lag. `speed_cutoff` Hz: low-pass of the speed itself. The first two may differ by
+    number, (N,).
+    """
+
+    def __init__(self, min_cutoff: ArrayLike, beta: ArrayLike, speed_cutoff: float = 1.0) -> None:
+        self.min_cutoff = np.asarray(min_cutoff, np.float64)
+        self.beta = np.asarray(beta, np.float64)
+        self.speed_cutoff = speed_cutoff
+        if not (np.all(self.min_cutoff > 0) and np.all(self.beta >= 0) and speed_cutoff > 0):
+            raise ValueError("cutoffs are positive and beta is at least 0")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen: the next values pass as they are."""
+        self._last: tuple[Float64, Float64, float] | None = None
+
+    def __call__(self, values: ArrayLike, time: float) -> Float64:
+        """Filtered values (N,) of a moment, s; moments rise, or the values pass as they are."""
+        new = np.asarray(values, np.float64)
+        if self._last is None or not time > self._last[2]:
+            self._last = (new.copy(), np.zeros_like(new), time)
+            return new.copy()
+        value, speed, before = self._last
+        step = time - before
+        speed = speed + _share(self.speed_cutoff, step) * ((new - value) / step - speed)
+        value = value + _share(self.min_cutoff + self.beta * np.abs(speed), step) * (new - value)
+        self._last = (value, speed, time)
+        return value.copy()
+
+
+def _share(cutoff: Any, step: float) -> Any:
+    """Share of the new value in a low-pass of this cutoff, Hz, after `step` s."""
+    return 1.0 / (1.0 + 1.0 / (2.0 * np.pi * cutoff * step))

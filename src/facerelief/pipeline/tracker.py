@@ -1,0 +1,414 @@
+"""A face followed through a video: Tracking CoarseNet from frame to frame, FineNet on each (Guo et al.).
+
+The face is looked for when there is none and when it was lost; then each frame's crop comes from the frame
+before. Identity is the mean of what CoarseNet says of the first good frames and stays from then on, with the
+albedo of that time. Light is found anew in each frame, by linear least squares.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.detection import DetectedFace, as_image, detect_faces
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.inverse.detail import coarse_depth
+from facerelief.inverse.landmark_fit import FaceState
+from facerelief.inverse.photometric import Appearance, fit_appearance
+from facerelief.morphable import FaceModel, load_model, open_model
+from facerelief.pipeline.nets import CoarseRunner, FineRunner, TrackingRunner, camera_from_landmarks
+from facerelief.pipeline.result import Reconstruction
+from facerelief.pipeline.smoothing import OneEuro
+from facerelief.pipeline.tracked import TrackedFrame, TrackState
+from facerelief.rendering.lighting import LUMA, sh_basis
+from facerelief.rendering.pncc import tracking_crop
+from facerelief.runtime.clock import StageClock
+from facerelief.video import VideoFrame, VideoReader
+
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float32 = NDArray[Any]
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """How a face is followed."""
+
+    detail: bool = True
+    """FineNet's relief for every frame; without it `fine` is None."""
+    smooth: bool = True
+    """Take jitter out of pose and expression (`smoothing.OneEuro`)."""
+    per_frame: bool = False
+    """CoarseNet for every frame in place of Tracking CoarseNet: for comparison."""
+    identity_frames: int = 10
+    """Identity is the mean over so many first good frames."""
+    check_every: int = 10
+    """The detector looks at every so manieth frame whether the face is still there."""
+    least_overlap: float = 0.4
+    """The detector's box and the face's must overlap so far (intersection over union)."""
+    outlier: float = 5.0
+    """A pose that changes by more standard deviations than this makes a frame suspicious."""
+    ncc_drop: float = 0.25
+    """So does skin whose likeness (correlation) to what it was falls by more."""
+    min_confidence: float = 0.5
+    """Detections below this are no faces."""
+    threads: int | None = None
+    """Threads of the networks; None for `runtime.default_threads`."""
+    pose_cutoff: float = 2.0
+    """Hz of pose at rest that pass the filter."""
+    expression_cutoff: float = 2.5
+    """Hz of expression at rest that pass the filter."""
+
+    def __post_init__(self) -> None:
+        if self.identity_frames < 1 or self.check_every < 1:
+            raise ValueError("identity_frames and check_every are at least 1")
+
+
+@dataclass
+class _Person:
+    """What is known of the followed face beyond one frame."""
+
+    identities: list[Float32] = field(default_factory=list[Float32])
+    neutral: Float32 | None = None
+    """(3 N,) mm, of the mean identity."""
+    appearance: Appearance | None = None
+    skin: Float32 | None = None
+    """(P, 3) albedo at the points where light is measured."""
+    likeness: float = 1.0
+    """Running correlation of the skin points' brightness with `reference`."""
+    reference: Float32 | None = None
+    """(P,) brightness of skin points when the face was found, NaN where not seen."""
+
+
+class Tracker:
+    """Follows one face; give it a video's frames in order."""
+
+    def __init__(self, model: FaceModel | str | Path = "open", config: TrackerConfig | None = None) -> None:
+        """Load and warm up. Raises ModelError for a file that is no face model, or not the nets' one."""
+        # small linear algebra is held to one thread, which works only on libraries loaded before
+        import scipy.linalg  # noqa: F401
+
+        if isinstance(model, FaceModel):
+            self.model = model
+        else:
+            self.model = open_model() if model == "open" else load_model(model)
+        self.config = c = config or TrackerConfig()
+        self.coarse = CoarseRunner(self.model, threads=c.threads)
+        self.tracking = TrackingRunner(self.model, threads=c.threads)
+        self.fine = FineRunner(self.model, threads=c.threads) if c.detail else None
+        n, e = self.model.n_vertices, self.model.n_expression
+        self._face = np.flatnonzero(self.model.face_vertices)
+        self._basis = np.ascontiguousarray(self.model.expression.reshape(3 * n, e).T)
+        self._points = _skin_points(self.model)
+        pose = np.full(6, c.pose_cutoff)
+        cutoff = np.concatenate([pose, np.full(e, c.expression_cutoff)])
+        # radians, px over the face's size and log scale per second; weights per second
+        beta = np.concatenate([[6.0, 6.0, 6.0, 12.0, 12.0, 12.0], np.full(e, 4.0)])
+        self._filter = OneEuro(cutoff, beta)
+        self._state: FaceState | None = None
+        self._person = _Person()
+        self._since_check = 0
+        self._suspicious = False
+        self._last_box: Float32 | None = None
+        self._angles: Float32 | None = None
+        self._shapes: list[tuple[FaceState, Float32]] = []
+        for net in (self.coarse, self.tracking, self.fine):
+            if net is not None:
+                net.warm_up()
+
+    def step(self, image: Image, time: float) -> tuple[TrackState, Reconstruction | None]:
+        """The next frame: (H, W, 3) uint8 RGB, at a moment, s. Returns how the face was had, and the face."""
+        clock = StageClock()
+        picture = as_image(image)
+        state: TrackState = "tracked"
+        found = self._follow(picture, clock) if self._state is not None else None
+        if found is None:
+            if self._state is not None:
+                self._lose()
+            with clock("detect"):
+                found = self._find(picture)
+            state = "found"
+        if found is None:
+            return "none", None
+        self._state = found
+        with clock("light"):
+            light = self._light(picture, found)
+        shown = self._smoothed(found, time)
+        return state, self._result(picture, shown, light, clock)
+
+    def reset(self) -> None:
+        """Forget the face: the next frame may show somebody else."""
+        self._lose()
+        self._person = _Person()
+        self._last_box = None
+
+    # ------------------------------------------------------------ finding
+
+    def _find(self, picture: Image) -> FaceState | None:
+        face = self._detected(picture)
+        if face is None:
+            return None
+        around = camera_from_landmarks(self.model, face.landmarks)
+        estimate = self.coarse.look(picture, around)
+        state = self._learn(estimate.state)
+        box = self._box(state)
+        apart = _overlap(box, np.array(face.box)) < 0.5 * self.config.least_overlap
+        if apart or not _usable(state.camera, picture):
+            return None
+        if self._person.appearance is None:
+            self._person.appearance, _ = fit_appearance(self.model, picture, state)
+            self._person.skin = _at(
+                self.model.skin(self._person.appearance.albedo), self.model.triangles[self._points]
+            )
+        self._person.reference = None
+        self._person.likeness = 1.0
+        self._since_check, self._suspicious = 0, False
+        self._filter.reset()
+        self._angles = None
+        return state
+
+    def _detected(self, picture: Image) -> DetectedFace | None:
+        """The face that was followed before if it may be the same, else the best one."""
+        faces = detect_faces(picture, min_confidence=self.config.min_confidence, small_faces=False)
+        if not faces:
+            return None
+        if self._last_box is not None:
+            near = [(_overlap(self._last_box, np.array(face.box)), -k) for k, face in enumerate(faces)]
+            overlap, best = max(near)
+            if overlap > 0.1:
+                return faces[-best]
+        return faces[0]
+
+    def _learn(self, state: FaceState) -> FaceState:
+        """The state with the person's mean identity, after this frame's was heard."""
+        person = self._person
+        if len(person.identities) < self.config.identity_frames:
+            person.identities.append(state.identity)
+            identity = np.mean(person.identities, axis=0)
+            person.neutral = self.model.shape(identity).reshape(-1)
+        return replace(state, identity=np.mean(person.identities, axis=0).astype(np.float32))
+
+    # ------------------------------------------------------------ following
+
+    def _follow(self, picture: Image, clock: StageClock) -> FaceState | None:
+        """The state in this frame, or None where the face was lost."""
+        before, c = self._state, self.config
+        assert before is not None
+        with clock("coarse"):
+            vertices = self._shape(before)
+            crop = tracking_crop(vertices, self.model.face_vertices, before.camera, self.tracking.size)
+            if c.per_frame:
+                state = replace(self.coarse(picture, crop).state, identity=before.identity)
+                change = np.zeros(6)
+            else:
+                estimate, delta = self.tracking(picture, before, vertices, crop)
+                state, change = estimate.state, delta[-6:]
+        if not _usable(state.camera, picture):
+            return None
+        if len(self._person.identities) < c.identity_frames:
+            with clock("identity"):
+                state = replace(state, identity=self._learn(self.coarse(picture, crop).state).identity)
+        self._since_check += 1
+        suspicious = bool(np.abs(change).max() > c.outlier) or self._suspicious
+        if suspicious or self._since_check >= c.check_every:
+            with clock("check"):
+                if not self._still_there(picture, state):
+                    return None
+            self._since_check, self._suspicious = 0, False
+        return state
+
+    def _still_there(self, picture: Image, state: FaceState) -> bool:
+        """Whether the detector sees a face where the state has one."""
+        box = self._box(state)
+        faces = detect_faces(picture, min_confidence=self.config.min_confidence, small_faces=False)
+        return any(_overlap(box, np.array(face.box)) >= self.config.least_overlap for face in faces)
+
+    def _lose(self) -> None:
+        if self._state is not None:
+            self._last_box = self._box(self._state)
+        self._state, self._angles = None, None
+        self._filter.reset()
+
+    # ------------------------------------------------------------ light and shape
+
+    def _shape(self, state: FaceState) -> Float32:
+        """(N, 3) the shape of a state with the person's identity, model space, mm; the last ones are kept."""
+        for known, found in self._shapes:
+            if known is state:
+                return found
+        assert self._person.neutral is not None
+        found = (self._person.neutral + state.expression @ self._basis).reshape(-1, 3)
+        self._shapes = [(state, found), *self._shapes[:1]]
+        return found
+
+    def _box(self, state: FaceState) -> Float32:
+        """(4,) left, top, right, bottom, px, of brows to chin: as the detector's."""
+        points = self.model.landmarks["mediapipe478"].of(self._shape(state))
+        uv = state.camera.project(points)[:, :2]
+        return np.concatenate([uv.min(axis=0), uv.max(axis=0)])
+
+    def _light(self, picture: Image, state: FaceState) -> Float32:
+        """(9, 3) the light that explains the skin points best, near the last one; and whether they look as
+        they did."""
+        person = self._person
+        assert person.appearance is not None
+        assert person.skin is not None
+        corners = self._shape(state)[self.model.triangles[self._points]]
+        turned = corners @ state.camera.rotation.T.astype(np.float32)
+        normal = np.cross(turned[:, 1] - turned[:, 0], turned[:, 2] - turned[:, 0])
+        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+        uv = state.camera.project(corners.mean(axis=1))[:, :2]
+        column, row = np.floor(uv).astype(int).T
+        height, width = picture.shape[:2]
+        seen = (normal[:, 2] > 0.35) & (column >= 0) & (row >= 0) & (column < width) & (row < height)
+        light = person.appearance.light
+        if np.count_nonzero(seen) < 40:
+            self._suspicious = True
+            return light
+        color = picture[row[seen], column[seen]] / np.float32(255)
+        self._compare(color @ LUMA, seen)
+        basis = sh_basis(normal[seen]).astype(np.float32)
+        out = np.empty((9, 3), np.float32)
+        for k in range(3):
+            a = basis * person.skin[seen, k : k + 1]
+            gram = a.T @ a
+            hold = 0.02 * float(np.trace(gram)) / 9
+            out[:, k] = np.linalg.solve(gram + hold * np.eye(9), a.T @ color[:, k] + hold * light[:, k])
+        person.appearance = Appearance(person.appearance.albedo, out)
+        return out
+
+    def _compare(self, brightness: Float32, seen: NDArray[np.bool_]) -> None:
+        """Make the next frame suspicious where skin no longer looks as it did."""
+        person = self._person
+        now = np.full(len(seen), np.nan, np.float32)
+        now[seen] = brightness
+        if person.reference is None:
+            person.reference, person.likeness = now, 1.0
+            return
+        both = seen & np.isfinite(person.reference)
+        if np.count_nonzero(both) < 40:
+            self._suspicious = True
+            return
+        a, b = now[both] - now[both].mean(), person.reference[both] - person.reference[both].mean()
+        ncc = float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-9))
+        if ncc < person.likeness - self.config.ncc_drop:
+            self._suspicious = True
+        else:
+            person.likeness += 0.1 * (ncc - person.likeness)
+            held = np.where(np.isfinite(person.reference), person.reference, now)
+            fresh = np.where(seen, now, held)
+            person.reference = held + np.float32(0.05) * (fresh - held)
+
+    # ------------------------------------------------------------ results
+
+    def _smoothed(self, state: FaceState, time: float) -> FaceState:
+        if not self.config.smooth:
+            return state
+        pose = state.camera.vector
+        face_px = 150.0 * pose[5]  # a face is some 150 mm
+        pose[5] = np.log(pose[5])
+        if self._angles is not None:  # no jump from pi to -pi
+            pose[:3] = self._angles + (pose[:3] - self._angles + np.pi) % (2 * np.pi) - np.pi
+        self._angles = pose[:3].copy()
+        pose[3:5] /= face_px
+        values = self._filter(np.concatenate([pose, state.expression]), time)
+        values[3:5] *= face_px
+        values[5] = np.exp(values[5])
+        camera = WeakPerspective.from_vector(values[:6])
+        low, high = self.model.expression_bounds
+        return FaceState(camera, state.identity, np.clip(values[6:], low, high).astype(np.float32))
+
+    def _result(self, picture: Image, state: FaceState, light: Float32, clock: StageClock) -> Reconstruction:
+        model, person = self.model, self._person
+        assert person.appearance is not None
+        with clock("shape"):
+            vertices = self._shape(state)
+        relief = None
+        if self.fine is not None:
+            with clock("fine"):
+                relief = self.fine(picture, state, vertices)
+        with clock("depth"):
+            coarse = coarse_depth(model, vertices, state.camera, picture.shape)
+            fine = None if relief is None else relief.on(coarse)
+        box = state.camera.project(vertices[self._face])[:, :2]
+        return Reconstruction(
+            image=picture,
+            model=model,
+            camera=state.camera,
+            identity=state.identity,
+            expression=state.expression,
+            albedo=person.appearance.albedo,
+            light=light,
+            box=(*box.min(axis=0).tolist(), *box.max(axis=0).tolist()),
+            confidence=float(np.clip(person.likeness, 0, 1)),
+            method="net",
+            coarse=coarse,
+            fine=fine,
+            timings_ms=clock.ms,
+        )
+
+
+def track(
+    source: str | os.PathLike[str] | int | Iterable[VideoFrame],
+    *,
+    model: FaceModel | str | Path = "open",
+    config: TrackerConfig | None = None,
+) -> Iterator[TrackedFrame]:
+    """Follow the face of a video: `for frame in facerelief.track("clip.mp4"): ...`.
+
+    source: a file, the number of a camera, or frames in order. Every frame of the source comes back, with the
+    face or without. Raises VideoError for a source that cannot be read, ModelError as `Tracker` does.
+    """
+    tracker = Tracker(model, config)
+    if isinstance(source, str | os.PathLike | int):
+        with VideoReader(source if isinstance(source, int) else os.fspath(source)) as reader:
+            yield from _tracked(tracker, reader)
+    else:
+        yield from _tracked(tracker, source)
+
+
+def _tracked(tracker: Tracker, frames: Iterable[VideoFrame]) -> Iterator[TrackedFrame]:
+    for frame in frames:
+        state, face = tracker.step(frame.image, frame.time)
+        timings = {} if face is None else face.timings_ms
+        yield TrackedFrame(frame.index, frame.time, frame.image, state, face, timings)
+
+
+def _skin_points(model: FaceModel, count: int = 600) -> NDArray[np.intp]:
+    """(P,) triangles of plain skin, spread over the face, at which light is measured."""
+    plain = model.face_vertices.copy()
+    for name in ("lips", "eyes", "brows", "eyeballs"):
+        plain &= ~model.regions.get(name, np.zeros_like(plain))
+    whole = np.flatnonzero(plain[model.triangles].all(axis=1))
+    return whole[:: max(1, len(whole) // count)]
+
+
+def _at(values: Float32, triangles: NDArray[np.integer]) -> Float32:
+    """(P, 3) mean of per-vertex values over the corners of triangles (P, 3)."""
+    return values[triangles].mean(axis=1).astype(np.float32)
+
+
+def _usable(camera: WeakPerspective, picture: Image) -> bool:
+    """Whether a camera can show a face in a picture at all."""
+    if not np.isfinite(camera.vector).all():
+        return False
+    height, width = picture.shape[:2]
+    face_px = 150.0 * camera.scale
+    return (
+        12.0 < face_px < 3.0 * max(height, width)
+        and -0.5 * face_px < camera.translation_u < width + 0.5 * face_px
+        and -0.5 * face_px < camera.translation_v < height + 0.5 * face_px
+    )
+
+
+def _overlap(a: Float32, b: Float32) -> float:
+    """Intersection over union of two boxes (4,)."""
+    shared = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
+    areas = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()
+    return float(shared / max(areas - shared, 1e-9))
