@@ -14,7 +14,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from facerelief._version import __version__
-from facerelief.errors import FacereliefError, ImageError, ModelError, NoFaceError, OutputError
+from facerelief.errors import (
+    FacereliefError,
+    ImageError,
+    ModelError,
+    NoFaceError,
+    OutputError,
+    VideoError,
+)
 
 if TYPE_CHECKING:
     from facerelief.detection import detect_faces, read_image
@@ -40,6 +47,7 @@ __all__ = [
     "Reconstruction",
     "Reconstructor",
     "ReconstructorConfig",
+    "VideoError",
     "WeakPerspective",
     "__version__",
     "detect_faces",

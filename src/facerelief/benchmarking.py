@@ -243,13 +243,13 @@ def _bench_stages(
     stopwatch: Stopwatch, pictures: Sequence[Path], repeat: int, progress: Callable[[str], None]
 ) -> None:
     from facerelief.morphable import OPEN_MODEL_PATH, load_model
-    from facerelief.pipeline import Reconstructor
+    from facerelief.pipeline import Reconstructor, ReconstructorConfig
 
     model = load_model(OPEN_MODEL_PATH)
     for _ in range(max(repeat, 3)):
         with stopwatch("load model"):
             load_model(OPEN_MODEL_PATH)
-    reconstructor = Reconstructor(model)
+    reconstructor = Reconstructor(model, ReconstructorConfig("fit"))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "face")
         for round_ in range(repeat + 1):
@@ -309,7 +309,7 @@ def _enlarged(stopwatch: Stopwatch, reconstructor: Reconstructor, picture: Path)
 
     image = read_image(picture)
     side = detect_faces(image, max_faces=1)[0].size
-    config = ReconstructorConfig(max_faces=1, fit=FitConfig(detail=DetailConfig(resolution=360)))
+    config = ReconstructorConfig("fit", max_faces=1, fit=FitConfig(detail=DetailConfig(resolution=360)))
     reconstructor = Reconstructor(reconstructor.model, config)
     for size in (330, 660):
         factor, method = size / side, cv2.INTER_CUBIC

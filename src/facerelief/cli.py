@@ -73,6 +73,7 @@ app.add_typer(train_app, name="train")
 class Method(StrEnum):
     """How faces are reconstructed."""
 
+    net = "net"
     fit = "fit"
 
 
@@ -107,8 +108,12 @@ def reconstruct(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results: OUT/<name>/face<i>/.")],
     method: Annotated[
-        Method, typer.Option(help="How faces are reconstructed: fit is inverse rendering.")
-    ] = Method.fit,
+        Method | None,
+        typer.Option(
+            help="net: the trained networks. fit: inverse rendering, which takes some ten times as long. "
+            "Unless given: net, or fit with another face model than the embedded one."
+        ),
+    ] = None,
     model: Annotated[
         str, typer.Option(metavar="open|FILE", help="Face model: the embedded open one, or a model file.")
     ] = "open",
@@ -146,7 +151,7 @@ def reconstruct(
         config = BatchConfig(
             model=model,
             reconstructor=ReconstructorConfig(
-                method=method.value, max_faces=max_faces, min_confidence=min_confidence
+                method=None if method is None else method.value, max_faces=max_faces, min_confidence=min_confidence
             ),
             overwrite=overwrite,
             texture_size=texture_size,

@@ -19,6 +19,10 @@ class NoFaceError(FacereliefError):
     """A readable picture in which no face was found."""
 
 
+class VideoError(FacereliefError):
+    """A video, camera or track file that cannot be read or used."""
+
+
 class ModelError(FacereliefError):
     """A face model file with missing, mis-shaped or forbidden content."""
 

@@ -273,7 +273,7 @@ _WORKER: list[Reconstructor] = []
 
 
 def _start(config: ReconstructorConfig | None) -> None:
-    _WORKER[:] = [Reconstructor("open", config or ReconstructorConfig(max_faces=1))]
+    _WORKER[:] = [Reconstructor("open", config or ReconstructorConfig("fit", max_faces=1))]
 
 
 def _fit(job: _Job) -> bool:

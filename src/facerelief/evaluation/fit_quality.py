@@ -109,7 +109,7 @@ _WORKER: list[Reconstructor] = []
 
 
 def _start(model: str, config: ReconstructorConfig | None) -> None:
-    _WORKER[:] = [Reconstructor(model, config or ReconstructorConfig(max_faces=1))]
+    _WORKER[:] = [Reconstructor(model, config or ReconstructorConfig("fit", max_faces=1))]
 
 
 def _measured(photo: Photo) -> FitMeasures | tuple[Photo, str]:

@@ -247,7 +247,7 @@ def _earlier_faces(job: Job, reconstructor: Reconstructor) -> int:
     )
     if not same:
         raise OutputError(f"{job.folder}: holds the result of another picture or of an older state; {advice}")
-    model, wanted = reconstructor.model, reconstructor.config.method
+    model, wanted = reconstructor.model, reconstructor.method
     made, asked = (
         (face.model_name, face.model_version, face.method),
         (model.name, model.version, wanted),

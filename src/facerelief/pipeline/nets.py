@@ -23,7 +23,7 @@ from facerelief.geometry.patch import DepthPatch
 from facerelief.inverse.detail import DetailConfig, SkinSurface, skin_surface
 from facerelief.inverse.fit import landmarks_for
 from facerelief.inverse.landmark_fit import FaceState
-from facerelief.morphable.model import FaceModel
+from facerelief.morphable import FaceModel, open_model
 from facerelief.rendering.pncc import TRACK_MARGIN, pncc_colors, render_pncc
 from facerelief.runtime import Network, load_network
 from facerelief.runtime.network import Precision
@@ -48,6 +48,14 @@ class Estimate:
 def net_file(name: NetName) -> Path:
     """The network of that name in the package data."""
     return Path(__file__).resolve().parent.parent / "data" / "nets" / f"{name}.onnx"
+
+
+def nets_know(model: FaceModel) -> bool:
+    """Whether the shipped networks speak a model's coefficients: those of the embedded one, untruncated."""
+    own = open_model()
+    return (model.name, model.version) == (own.name, own.version) and (
+        model.n_identity == own.n_identity and model.n_expression == own.n_expression
+    )
 
 
 class _Net:

@@ -20,7 +20,7 @@ from facerelief.inverse.fit import FitConfig, InverseFit, fit_face, landmarks_fo
 from facerelief.inverse.landmark_fit import landmark_residual
 from facerelief.inverse.photometric import fit_appearance
 from facerelief.morphable import FaceModel, load_model, open_model
-from facerelief.pipeline.nets import CoarseRunner, FineRunner, camera_from_landmarks
+from facerelief.pipeline.nets import CoarseRunner, FineRunner, camera_from_landmarks, nets_know
 from facerelief.pipeline.quality import confidence, warnings_about
 from facerelief.pipeline.result import DepthPatch, FitResiduals, Reconstruction
 from facerelief.runtime.clock import StageClock
@@ -32,8 +32,9 @@ Method = Literal["net", "fit"]
 class ReconstructorConfig:
     """What the reconstructor does with a picture."""
 
-    method: Method = "net"
-    """How faces are reconstructed: "net" by the trained networks, "fit" by inverse rendering."""
+    method: Method | None = None
+    """How faces are reconstructed: "net" by the trained networks, "fit" by inverse rendering. None: "net" with
+    the embedded face model, "fit" with any other, of which the networks know nothing."""
     max_faces: int | None = None
     """At most this many faces, best first; None for all."""
     min_confidence: float = 0.5
@@ -42,7 +43,7 @@ class ReconstructorConfig:
     """Weights and schedule of the fit."""
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
+        if self.method is not None and self.method not in get_args(Method):
             known = ", ".join(repr(name) for name in get_args(Method))
             raise ValueError(f"method is {self.method!r}: expected one of {known}")
         if self.max_faces is not None and self.max_faces < 1:
@@ -70,7 +71,9 @@ class Reconstructor:
         else:
             self.model = open_model() if model == "open" else load_model(model)
         self.config = config or ReconstructorConfig()
-        if self.config.method == "net":
+        self.method: Method = self.config.method or ("net" if nets_know(self.model) else "fit")
+        """How faces are reconstructed."""
+        if self.method == "net":
             self.coarse_net = CoarseRunner(self.model)
             self.fine_net = FineRunner(self.model)
 
@@ -109,7 +112,7 @@ class Reconstructor:
     def _face(
         self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
-        make = self._by_nets if self.config.method == "net" else self._by_fit
+        make = self._by_nets if self.method == "net" else self._by_fit
         return make(picture, face, timings)
 
     def _by_nets(
