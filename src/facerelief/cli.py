@@ -151,7 +151,9 @@ def reconstruct(
         config = BatchConfig(
             model=model,
             reconstructor=ReconstructorConfig(
-                method=None if method is None else method.value, max_faces=max_faces, min_confidence=min_confidence
+                method=None if method is None else method.value,
+                max_faces=max_faces,
+                min_confidence=min_confidence,
             ),
             overwrite=overwrite,
             texture_size=texture_size,

@@ -33,8 +33,8 @@ class ReconstructorConfig:
     """What the reconstructor does with a picture."""
 
     method: Method | None = None
-    """How faces are reconstructed: "net" by the trained networks, "fit" by inverse rendering. None: "net" with
-    the embedded face model, "fit" with any other, of which the networks know nothing."""
+    """How faces are reconstructed: "net" by the trained networks, "fit" by inverse rendering. None: "net"
+    with the embedded face model, "fit" with any other, of which the networks know nothing."""
     max_faces: int | None = None
     """At most this many faces, best first; None for all."""
     min_confidence: float = 0.5
