@@ -36,3 +36,32 @@ def test_no_face_no_crop() -> None:
         fine_crop(np.zeros((0, 2)))
     with pytest.raises(ValueError, match="finite"):
         fine_crop(np.full((4, 2), np.nan))
+
+
+def test_a_pose_found_in_the_crop_comes_back_to_the_picture():
+    camera = WeakPerspective(0.1, -0.4, 0.3, 210.0, 130.0, 1.7)
+    crop = SquareCrop(200.0, 140.0, 150.0, 224, 0.2)
+    back = crop.outer_camera(crop.camera(camera))
+    np.testing.assert_allclose(back.vector, camera.vector, atol=1e-9)
+
+
+def test_a_cut_shows_points_where_the_matrix_says():
+    """A ramp's colour at a point of the crop is that of the point of the picture, flipped ones mirrored."""
+    v, u = np.mgrid[0:120, 0:160] + 0.5
+    ramp = np.stack([u, v, 0 * u], axis=-1).astype(np.uint8)
+    crop = SquareCrop(80.0, 60.0, 64.0, 96, 0.15)
+    shown = crop.cut(ramp).astype(float)
+    inner = np.array([[30.5, 40.5], [50.5, 60.5], [70.5, 20.5]])
+    back = np.linalg.inv(crop.matrix[:, :2])
+    for column, row in inner:
+        place = back @ ([column, row] - crop.matrix[:, 2])
+        np.testing.assert_allclose(shown[int(row), int(column), :2] + 0.5, place, atol=1.1)
+    np.testing.assert_array_equal(crop.cut(ramp, flipped=True), crop.cut(ramp)[:, ::-1])
+
+
+def test_beside_the_picture_is_what_was_asked_for():
+    white = np.full((40, 40, 3), 255, np.uint8)
+    crop = SquareCrop(0.0, 20.0, 40.0, 40)
+    assert crop.cut(white)[20, 5].tolist() == [0, 0, 0]
+    assert crop.cut(white, border="mirrored")[20, 5].tolist() == [255, 255, 255]
+    assert crop.cut(white, border="repeated")[20, 5].tolist() == [255, 255, 255]
