@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "examples": set(),
     "geometry": set(),
     "runtime": {"errors"},
+    "video": {"errors"},
     "morphable": {"errors"},
     "rendering": {"geometry"},
     "export": {"errors", "_version", "geometry"},
@@ -36,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
         "export",
         "detection",
         "inverse",
+        "video",
     },
     "synthesis": {
         "errors",
@@ -96,6 +98,7 @@ FACES = {
     "cli_datasets",
     "cli_evaluate",
     "cli_synthesize",
+    "cli_track",
     "cli_train",
     "benchmarking",
     "__main__",
@@ -107,6 +110,7 @@ FOREIGN: dict[str, set[str]] = {
     "examples": set(),
     "geometry": {"numpy", "scipy", "numba"},
     "runtime": {"numpy", "openvino"},
+    "video": {"numpy", "cv2", "av"},
     "morphable": {"numpy", "scipy", "h5py"},
     "rendering": {"numpy", "scipy", "cv2"},
     "export": {"numpy", "scipy", "cv2", "trimesh"},
@@ -230,16 +234,18 @@ def run(code: str) -> list[str]:
 
 def test_importing_facerelief_imports_nothing_else() -> None:
     tops = run("import facerelief\nprint(json.dumps(loaded()))")
-    assert not set(tops) & {"numpy", "numba", "cv2", "openvino", "scipy", "trimesh"}, tops
+    assert not set(tops) & {"numpy", "numba", "cv2", "openvino", "scipy", "trimesh", "av"}, tops
 
 
-@pytest.mark.parametrize("room", ["morphable", "geometry", "rendering", "inverse", "synthesis", "evaluation"])
+@pytest.mark.parametrize(
+    "room", ["morphable", "geometry", "rendering", "inverse", "synthesis", "evaluation", "video"]
+)
 def test_rooms_of_mathematics_import_numpy_only(room: str) -> None:
     tops = run(
         f"import numpy\nbefore = set(loaded())\nimport facerelief.{room}\n"
         "print(json.dumps(sorted(set(loaded()) - before)))"
     )
-    assert not set(tops) & {"numba", "cv2", "openvino", "scipy", "trimesh", "h5py"}, tops
+    assert not set(tops) & {"numba", "cv2", "openvino", "scipy", "trimesh", "h5py", "av"}, tops
 
 
 def test_a_photo_becomes_a_folder_without_any_optional_package(tmp_path: Path) -> None:

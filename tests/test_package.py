@@ -43,6 +43,7 @@ def test_all_errors_are_of_one_family():
         facerelief.ModelError,
         facerelief.NoFaceError,
         facerelief.OutputError,
+        facerelief.VideoError,
         FaceFileError,
     ):
         assert issubclass(error, facerelief.FacereliefError)

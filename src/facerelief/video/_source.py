@@ -1,0 +1,53 @@
+"""What files and cameras have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+NOMINAL_FPS = 30.0
+"""Frames a second where a source does not say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded frame; its RGB picture (H, W, 3) is made when asked for, None where it cannot be."""
+
+    number: int
+    time: float
+    """Seconds."""
+    image: Callable[[], Image | None]
+
+
+class Source(Protocol):
+    """Where frames come from."""
+
+    name: str
+    fps: float
+    count: int | None
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines on what went wrong up to here."""
+        ...
+
+    def pictures(self) -> Iterator[Picture]:
+        """The frames, once, upright."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file or the device."""
+        ...
+
+
+def usual_rate(rate: Any) -> float | None:
+    """A rate in frames a second, or None for what cannot be one (browsers' recordings say 1000)."""
+    value = float(rate or 0.0)
+    return value if math.isfinite(value) and 0.01 <= value <= 480 else None

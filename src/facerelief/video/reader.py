@@ -1,0 +1,160 @@
+"""Frames of a video file or a webcam."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.errors import VideoError
+from facerelief.video._source import Picture, Source
+from facerelief.video._timeline import Spans
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrame:
+    """One frame of a video."""
+
+    index: int
+    """Number in the source, from 0; frames that cannot be decoded have numbers too."""
+    time: float
+    """Seconds since the first frame, strictly rising."""
+    image: Image
+    """(H, W, 3) RGB, upright, square pixels; every frame of a reader has the same size."""
+
+
+class VideoReader:
+    """The frames of a video, once, in order: `for frame in VideoReader("clip.mp4")`.
+
+    Turned recordings come upright, pixels that are not square are made so, and variable frame rates keep
+    their times. A file is read as far as it can be: frames that cannot be decoded are left out, frames of
+    another size than the first's are fitted into it with black beside them, missing and falling times are
+    replaced by the usual rate. `notes` says what happened.
+
+    Args:
+        source: a video file, or the number of a webcam (0 is the first), also as a string of digits; a file
+            whose name is a number is reached as "./0".
+        every: only every so manieth frame by number, or the next one after it where that cannot be decoded.
+        limit: stop after so many frames.
+
+    Raises:
+        VideoError: the file is missing, no video, without pictures or unusable from its first frame to its
+            last; no camera of that number; frames of more than 36 million pixels.
+        ValueError: every or limit below 1.
+    """
+
+    def __init__(self, source: str | Path | int, *, every: int = 1, limit: int | None = None) -> None:
+        if every < 1 or (limit is not None and limit < 1):
+            raise ValueError(f"every is {every} and limit {limit}: expected at least 1")
+        self._source = _source(source)
+        self._every, self._limit = every, limit
+        self._pictures = self._source.pictures()
+        self._resized = Spans()
+        self._other_size = ""
+        self._first: tuple[Picture, Image] | None = None
+        try:
+            shown = ((picture, picture.image()) for picture in self._pictures)
+            self._first = next(((p, image) for p, image in shown if image is not None), None)
+            if self._first is None:
+                raise VideoError(f"{self.name}: no frame can be decoded; is the file whole?")
+        except BaseException:
+            self.close()
+            raise
+        self.height, self.width = (int(n) for n in self._first[1].shape[:2])
+
+    @property
+    def name(self) -> str:
+        """The file's path, or "camera 0"."""
+        return self._source.name
+
+    @property
+    def fps(self) -> float:
+        """Frames a second as the source announces them, before `every`; 30 where it says nothing usable."""
+        return self._source.fps
+
+    @property
+    def count(self) -> int | None:
+        """How many frames the source announces, before `every` and `limit`; None where it does not say."""
+        return self._source.count
+
+    @property
+    def expected(self) -> int | None:
+        """How many frames will probably be delivered."""
+        count = None if self.count is None else -(-self.count // self._every)
+        return min(n for n in (count, self._limit) if n is not None) if count or self._limit else None
+
+    @property
+    def notes(self) -> list[str]:
+        """A line on everything that went wrong up to here and was repaired or left out."""
+        notes = list(self._source.notes)
+        if self._resized.count:
+            notes.append(
+                f"of another size ({self._other_size}), fitted into {self.width} x {self.height}: "
+                f"{self._resized}"
+            )
+        return notes
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        delivered, wanted = 0, 0
+        first, self._first = self._first, None
+        for picture in chain([first[0]] if first else [], self._pictures):
+            if picture.number < wanted:
+                continue
+            image = first[1] if first and picture is first[0] else picture.image()
+            if image is None:
+                continue
+            first = None
+            wanted = (picture.number // self._every + 1) * self._every
+            yield VideoFrame(picture.number, picture.time, self._fitted(image, picture.number))
+            delivered += 1
+            if delivered == self._limit:
+                return
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file or the camera; may be called again."""
+        self._first = None
+        self._pictures = iter(())
+        self._source.close()
+
+    def _fitted(self, image: Image, number: int) -> Image:
+        """A picture in the size of the first one."""
+        if image.shape[:2] == (self.height, self.width):
+            return image
+        self._resized.add(number)
+        self._other_size = f"{image.shape[1]} x {image.shape[0]}"
+        return letterboxed(image, self.width, self.height)
+
+
+def letterboxed(image: Image, width: int, height: int) -> Image:
+    """A picture (h, w, 3) as large as it fits into width x height px, in the middle of black."""
+    import cv2
+
+    h, w = image.shape[:2]
+    zoom = min(width / w, height / h)
+    across, down = min(max(round(w * zoom), 1), width), min(max(round(h * zoom), 1), height)
+    method = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
+    out = np.zeros((height, width, 3), np.uint8)
+    left, top = (width - across) // 2, (height - down) // 2
+    out[top : top + down, left : left + across] = cv2.resize(image, (across, down), interpolation=method)
+    return out
+
+
+def _source(source: str | Path | int) -> Source:
+    from facerelief.video._camera import Camera
+    from facerelief.video._file import File
+
+    if isinstance(source, str) and source.isascii() and source.isdigit():
+        source = int(source)
+    return Camera(source) if isinstance(source, int) else File(Path(source))
