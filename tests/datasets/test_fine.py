@@ -154,6 +154,22 @@ def test_labels(maker: FineMaker, fits: FitFolder, model: FaceModel) -> None:
         assert sample.about["split"] == "train"
 
 
+def test_comparisons_move_no_relief_or_move_it_whole(
+    maker: FineMaker, fits: FitFolder, model: FaceModel
+) -> None:
+    fit = fits.load(f"g/{PEOPLE[0]}")
+    none = FineMaker(fits, model, FineConfig(source_seen=0.1, transfer=False))
+    for sample in none(fit, 4, 1):
+        assert "relief_from" not in sample.about
+        assert sample.labels["gains"].tolist() == [0, 0, 0, 1, 1, 1]
+    whole = FineMaker(fits, model, FineConfig(source_seen=0.1, bands=1))
+    for one, three in list(zip(whole(fit, 4, 1), maker(fit, 4, 1), strict=True))[1:]:
+        assert one.about == three.about
+        np.testing.assert_array_equal(one.labels["gains"][:3], three.labels["gains"][0])
+        assert len(set(three.labels["gains"][:3].tolist())) == 3
+        np.testing.assert_array_equal(one.labels["gains"][3:], three.labels["gains"][3:])
+
+
 def test_small_faces_are_refused(maker: FineMaker, fits: FitFolder, model: FaceModel) -> None:
     strict = FineMaker(fits, model, FineConfig(least_face_px=1000.0))
     with pytest.raises(FacereliefError, match="expected at least 1000"):

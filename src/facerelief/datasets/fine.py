@@ -61,6 +61,10 @@ class FineConfig:
     """The picture is turned by up to so many degrees, either way."""
     gains: tuple[float, float] = (0.3, 1.5)
     """Each band of a source's relief is multiplied by a number between these."""
+    bands: int = 3
+    """3: each band has its own number; 1: all have the same, so that relief is moved as it is."""
+    transfer: bool = True
+    """Without it every sample has its own photo's relief, whole: for comparison."""
     own: tuple[float, float] = (0.5, 1.0)
     """Share of a face's own relief that stays on plain skin: between these."""
     own_broad: float = 0.7
@@ -90,6 +94,8 @@ class FineConfig:
     def __post_init__(self) -> None:
         if self.size < 32 or self.sources < 1:
             raise ValueError(f"size {self.size} and sources {self.sources}: expected at least 32 and 1")
+        if self.bands not in (1, 3):
+            raise ValueError(f"bands is {self.bands}: expected 1 or 3")
         for name in ("gains", "own", "turn", "darkest"):
             low, high = getattr(self, name)
             if not 0 <= low <= high:
@@ -244,13 +250,18 @@ class FineMaker:
             view = photo.view(crop)
             return self._labelled(fit, view, view.own, None, np.repeat([0.0, 1.0], 3), about)
         view = photo.view(self._jittered(crop, rng))
-        pool = [source.name for source in self.pool(fit.split) if source.name != fit.name]
+        sources = self.pool(fit.split) if config.transfer else ()
+        pool = [source.name for source in sources if source.name != fit.name]
         # drawn whether used or not, so that one choice does not change the next
         gains = rng.uniform(*config.gains, size=3)
-        own = rng.uniform(*config.own)
+        if config.bands == 1:
+            gains[1:] = gains[0]
+        own = rng.uniform(*config.own) if config.transfer else 1.0
         pick, lamp = rng.random(), rng.random()
         light = self._light(view, fit.split, rng) if lamp < config.relit else None
         kept = own * np.array([1.0, 1.0, 1.0 if light is None else config.own_broad])
+        if not config.transfer:
+            kept = np.ones(3)
         source = None
         if pool:
             about["relief_from"] = name = pool[int(pick * len(pool))]
