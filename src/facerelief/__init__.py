@@ -31,8 +31,12 @@ if TYPE_CHECKING:
         Reconstruction,
         Reconstructor,
         ReconstructorConfig,
+        TrackedFrame,
+        Tracker,
+        TrackerConfig,
         load_reconstruction,
         reconstruct,
+        track,
     )
     from facerelief.synthesis import edit
 
@@ -47,6 +51,9 @@ __all__ = [
     "Reconstruction",
     "Reconstructor",
     "ReconstructorConfig",
+    "TrackedFrame",
+    "Tracker",
+    "TrackerConfig",
     "VideoError",
     "WeakPerspective",
     "__version__",
@@ -58,6 +65,7 @@ __all__ = [
     "read_image",
     "reconstruct",
     "save_model",
+    "track",
 ]
 
 # rooms are imported when first used: `import facerelief` stays quick
@@ -67,6 +75,9 @@ _HOME = {
     "Reconstruction": "pipeline",
     "Reconstructor": "pipeline",
     "ReconstructorConfig": "pipeline",
+    "TrackedFrame": "pipeline",
+    "Tracker": "pipeline",
+    "TrackerConfig": "pipeline",
     "WeakPerspective": "geometry",
     "detect_faces": "detection",
     "edit": "synthesis",
@@ -76,6 +87,7 @@ _HOME = {
     "read_image": "detection",
     "reconstruct": "pipeline",
     "save_model": "morphable",
+    "track": "pipeline",
 }
 
 

@@ -3,6 +3,8 @@
 from facerelief.pipeline.load import load_reconstruction
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig, reconstruct
 from facerelief.pipeline.result import ColorPatch, DepthPatch, FitResiduals, Reconstruction
+from facerelief.pipeline.tracked import TrackedFrame
+from facerelief.pipeline.tracker import Tracker, TrackerConfig, track
 
 __all__ = [
     "ColorPatch",
@@ -11,6 +13,10 @@ __all__ = [
     "Reconstruction",
     "Reconstructor",
     "ReconstructorConfig",
+    "TrackedFrame",
+    "Tracker",
+    "TrackerConfig",
     "load_reconstruction",
     "reconstruct",
+    "track",
 ]
