@@ -97,10 +97,12 @@ FACES = {
     "cli_dataset",
     "cli_datasets",
     "cli_evaluate",
+    "cli_nets",
     "cli_synthesize",
     "cli_track",
     "cli_train",
     "benchmarking",
+    "track_benchmark",
     "__main__",
 }
 

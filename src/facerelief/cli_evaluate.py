@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facerelief.cli_nets import JsonCommand, evaluate_nets, without_nan
+
 if TYPE_CHECKING:
     from facerelief.evaluation.fit_quality import FitMeasures, FitReport
 
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure how good reconstructions are.")
+evaluate_app.command("nets", cls=JsonCommand)(evaluate_nets)
 
 _BARS = {"full": 0.02, "share": 0.60}
 """Re-render error after the whole decomposition: at most this, and at most this share of the coarse fit's."""
@@ -63,7 +65,7 @@ def fit(
     report = evaluate_fits(chosen, model, workers=workers, progress=note)
     about = summary(report, open_model() if model == "open" else load_model(model), elders)
     if as_json:
-        print(json.dumps(_without_nan(about), indent=1, allow_nan=False))
+        print(json.dumps(without_nan(about), indent=1, allow_nan=False))
         return
     _print(about)
 
@@ -127,15 +129,6 @@ def summary(report: FitReport, model: Any, elders: frozenset[str] = frozenset())
         if found is not None:
             about["identity"][group] = vars(found)
     return about
-
-
-def _without_nan(value: Any) -> Any:
-    """What could not be measured becomes null: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {name: _without_nan(member) for name, member in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(member) for member in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print(about: dict[str, Any]) -> None:
