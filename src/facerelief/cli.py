@@ -22,7 +22,9 @@ from typer.core import TyperGroup
 from facerelief._version import __version__
 from facerelief.cli_datasets import datasets_app
 from facerelief.cli_evaluate import evaluate_app
+from facerelief.cli_nets import JsonCommand, bench_track
 from facerelief.cli_synthesize import bench_synthesis
+from facerelief.cli_track import track
 from facerelief.cli_train import train_app
 from facerelief.errors import FacereliefError, OutputError
 
@@ -313,6 +315,9 @@ def _stoppable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+app.command()(track)
 
 
 # ---------------------------------------------------------------- edits
@@ -693,10 +698,12 @@ class _BenchGroup(TyperGroup):
 
 bench_app = typer.Typer(
     cls=_BenchGroup,
-    help="Time things on this machine: reconstruction (pictures, which need not be said) or synthesis.",
+    help="Time things on this machine: reconstruction (pictures, which need not be said), synthesis, or "
+    "tracking.",
 )
 app.add_typer(bench_app, name="bench")
 bench_app.command("synthesis")(bench_synthesis)
+bench_app.command("track", cls=JsonCommand)(bench_track)
 
 
 @bench_app.command("pictures")

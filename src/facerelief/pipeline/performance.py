@@ -41,11 +41,8 @@ class Performance:
         self.fps, self.source = fps, source
         self.best: Reconstruction | None = None
         """The face of the best frame so far."""
-        self.faces = 0
-        """How many frames showed a face so far."""
         self._merit = 0.0
-        self._frames: list[tuple[int, float, str, int]] = []
-        self._rows: list[Float32] = []
+        self._frames: list[tuple[int, float, str, int, Float32 | None]] = []
         self._persons: list[tuple[Float32, Float32]] = []
         self._person_of: dict[bytes, int] = {}
         self._size = (0, 0)
@@ -54,21 +51,25 @@ class Performance:
         """Frames added so far."""
         return len(self._frames)
 
+    @property
+    def faces(self) -> int:
+        """How many of them show a face."""
+        return sum(frame[3] >= 0 for frame in self._frames)
+
     def add(self, frame: TrackedFrame) -> None:
         """Take over a frame's numbers. Raises ValueError for a face of another model than those before."""
-        face = frame.face
-        person = -1
+        face, person, row = frame.face, -1, None
         if face is not None:
             if self.best is not None and self.best.model is not face.model:
                 raise ValueError("all faces of a performance have the same model")
             person = self._person(face)
-            self._rows.append(_row(face))
-            self.faces += 1
+            row = _row(face)
             merit = _merit(face)
             if self.best is None or merit > self._merit:
                 self.best, self._merit = face, merit
         self._size = (frame.image.shape[1], frame.image.shape[0])
-        self._frames.append((frame.index, frame.time, frame.state, person))
+        # at once: an interrupt finds a frame whole or not at all
+        self._frames.append((frame.index, frame.time, frame.state, person, row))
 
     def track(self) -> Track:
         """All numbers so far; see `pipeline.track_file` for shapes and units."""
@@ -76,8 +77,9 @@ class Performance:
         names = () if model is None else model.expression_names
         person = np.array([f[3] for f in self._frames], np.int32)
         wide = np.full((len(self), 6 + len(names) + 27 + 4 + 1 + 2 * _LANDMARKS), np.nan, np.float32)
-        if self._rows:
-            wide[person >= 0] = self._rows
+        for i, (*_, row) in enumerate(self._frames):
+            if row is not None:
+                wide[i] = row
         ends = np.cumsum([6, len(names), 27, 4, 1])
         camera, expression, light, box, confidence, landmarks = np.split(wide, ends, axis=1)
         rotation = np.full((len(self), 3, 3), np.nan, np.float32)
