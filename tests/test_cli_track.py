@@ -23,6 +23,7 @@ from facerelief import cli, cli_track
 from facerelief.errors import ModelError
 from facerelief.pipeline import tracker
 from facerelief.pipeline.load import load_reconstruction
+from facerelief.pipeline.performance import Performance
 from facerelief.pipeline.track_file import load_track
 from facerelief.pipeline.tracked import TrackedFrame
 from facerelief.video import VideoFrame, VideoReader, VideoWriter
@@ -227,14 +228,35 @@ def test_a_second_signal_does_not_wait_for_the_frame(clip, tmp_path, toy):
     check_whole(tmp_path / "out", 4)
 
 
+@pytest.mark.parametrize("during", [False, True])
+def test_haste_loses_nothing(clip, tmp_path, toy, monkeypatch, during):
+    """Ctrl-C while the files are written, with or without one before: they are finished all the same."""
+    if during:
+        toy(trouble=lambda i: os.kill(os.getpid(), signal.SIGINT) if i == 4 else None)
+    else:
+        toy()
+    save = Performance.save
+
+    def interrupted(*args, **options) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        save(*args, **options)
+
+    monkeypatch.setattr(Performance, "save", interrupted)
+    result = run(clip, "-o", tmp_path / "out", code=130 if during else 0)
+    assert result.stderr.startswith("the files are being written; Ctrl-C again leaves nothing\n")
+    check_whole(tmp_path / "out", 5 if during else FRAMES)
+
+
 def test_giving_up_on_the_files_leaves_nothing(clip, tmp_path, toy, monkeypatch):
-    def stubborn(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+    def interrupted(*_: object, **__: object) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("the files were written")
 
     toy()
-    monkeypatch.setattr("facerelief.pipeline.performance.Performance.save", stubborn)
+    monkeypatch.setattr(Performance, "save", interrupted)
     result = run(clip, "-o", tmp_path / "new" / "out", code=130)
-    assert result.stderr == "stopped; nothing is kept\n"
+    assert result.stderr.splitlines()[-1] == "stopped; nothing is kept"
     assert names(tmp_path) == set()
 
 
@@ -324,7 +346,7 @@ def test_a_full_disk_is_one_line(clip, tmp_path, toy, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("facerelief.pipeline.performance.Performance.save", full)
+    monkeypatch.setattr(Performance, "save", full)
     result = run(clip, "-o", tmp_path / "out", code=1)
     assert "the disk is full" in result.stderr
     assert result.stderr.count("\n") == 1

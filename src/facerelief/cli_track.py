@@ -38,9 +38,24 @@ _MOST_GAPS = 8
 
 @dataclass
 class _Stop:
-    """Whether somebody wants the end: then the exit code that says so."""
+    """Whether somebody wants the end."""
 
     code: int | None = None
+    """Then the exit code that says so."""
+    finishing: bool = False
+    """The frames are done, the files are being written."""
+    warned: bool = False
+
+    def heard(self, signum: int, _: object) -> None:
+        """Ctrl-C or a polite kill (SIGTERM): the first one is for the loop to end after its frame, the second
+        interrupts the frame. While the files are written it takes two, so that none is lost in haste."""
+        first, self.code = self.code is None, self.code or 128 + signum
+        if self.finishing and not self.warned:
+            self.warned = True
+            with suppress(RuntimeError):  # caught in the middle of another print
+                _note("the files are being written; Ctrl-C again leaves nothing")
+        elif self.finishing or not first:
+            raise KeyboardInterrupt
 
 
 @dataclass(frozen=True)
@@ -79,7 +94,7 @@ def track(
 ) -> None:
     """Follow a face through a video: overlay.mp4, track.npz, track.csv, performance.glb and more.
 
-    Ctrl-C ends early and keeps what was done; a second Ctrl-C does not wait for the frame in work.
+    Ctrl-C ends early and keeps what was done.
     """
     from facerelief.pipeline.tracker import TrackerConfig
     from facerelief.pipeline.tracker import track as tracked_frames
@@ -150,6 +165,7 @@ def _made(
                 stopped = True
             except Exception as error:
                 failure = error
+            stop.finishing = True
         best = performance.best
         if best is None:
             _nothing(reader, performance, stop if stopped else None, failure)
@@ -378,18 +394,11 @@ def _say(text: str, stream: Any = None) -> None:
 
 @contextmanager
 def _heeding(stop: _Stop) -> Iterator[None]:
-    """Ctrl-C and a polite kill (SIGTERM) are noted in `stop`, for the loop to end after its frame; a second
-    one interrupts whatever is going on."""
-
-    def ask(signum: int, _: object) -> None:
-        if stop.code is not None:
-            raise KeyboardInterrupt
-        stop.code = 128 + signum
-
+    """Ctrl-C and a polite kill go to `stop` inside."""
     before: dict[int, Any] = {}
     with suppress(ValueError):  # not the main thread
         for signum in (signal.SIGINT, signal.SIGTERM):
-            before[signum] = signal.signal(signum, ask)
+            before[signum] = signal.signal(signum, stop.heard)
     try:
         yield
     finally:
