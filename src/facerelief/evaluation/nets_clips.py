@@ -102,11 +102,12 @@ def smoothed(values: Float, sigma: float) -> Float:
 
 
 def speed(marks: Float) -> Float:
-    """(T,) px per frame: mean speed of landmarks (T, L, 2) smoothed over some frames; NaN where unknown."""
-    path = smoothed(marks, _SPEED_FRAMES)
-    if len(path) < 2:
-        return np.full(len(path), np.nan)
-    return np.linalg.norm(np.gradient(path, axis=0), axis=2).mean(axis=1)
+    """(T,) px per frame: mean speed of landmarks (T, L, 2), their velocities averaged over some frames; NaN
+    where unknown."""
+    if len(marks) < 2:
+        return np.full(len(marks), np.nan)
+    velocity = smoothed(np.gradient(marks, axis=0), _SPEED_FRAMES)
+    return np.linalg.norm(velocity, axis=2).mean(axis=1)
 
 
 def third(values: Float, of: Bool, *, highest: bool = False) -> Bool:
