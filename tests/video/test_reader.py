@@ -284,7 +284,7 @@ def test_a_cover_picture_is_no_film(tmp_path):
     with av.open(str(path), "w") as file:
         cover = file.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = av.stream.Disposition.attached_pic.value
         tone = file.add_stream("aac", rate=16000)
         file.mux(cover.encode(av.VideoFrame.from_ndarray(picture(0, 32, 32), "rgb24")))
         file.mux(cover.encode(None))

@@ -23,6 +23,8 @@ MAX_PIXELS = 36_000_000
 _FORMATS = "expected MP4, MOV, MKV, WebM, AVI or another kind of video that FFmpeg reads"
 _NO_FILMS = ("tty", "bin", "adf", "idf", "xbin", "hls", "dash", "concat")
 """FFmpeg's readers that take a text for a film, or name other files."""
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+"""From FFmpeg's numbers of colour codings in files to its scaler's: BT.709, FCC, BT.601, SMPTE 240M, BT.2020."""
 _READ_FAILURES = 20
 """After so many failures to read on, one after the other, the file counts as ended."""
 
@@ -247,12 +249,7 @@ def _pixel_aspect(stream: VideoStream) -> float:
 
 def _color_coding(frame: VideoFrame) -> int:
     """The matrix between YCbCr and RGB; by the usual rule where the file does not say."""
-    from av.video.reformatter import Colorspace as Matrix
-
-    # from FFmpeg's numbers of codings in files to those of its scaler
-    told = {1: Matrix.ITU709, 4: Matrix.FCC, 5: Matrix.ITU601, 6: Matrix.ITU601, 7: Matrix.SMPTE240M}
-    told |= {9: Matrix.BT2020, 10: Matrix.BT2020}
-    return int(told.get(int(frame.colorspace), Matrix.ITU709 if frame.height >= 720 else Matrix.ITU601))
+    return _MATRICES.get(int(frame.colorspace), 1 if frame.height >= 720 else 5)
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _TICKS = 60_000
 """Times are rounded to such parts of a second: exact for all usual rates, and MPEG-4 admits no finer ones."""
+_BT709 = 1
 _ENCODERS = ("libx264", "libopenh264", "mpeg4")
 """H.264 where FFmpeg was built with an encoder of it."""
 _BITS_PER_PIXEL = 0.25
@@ -74,7 +75,6 @@ class VideoWriter:
         for another shape or after `close`.
         """
         from av.video.frame import VideoFrame
-        from av.video.reformatter import Colorspace
 
         if self._container is None:
             raise ValueError(f"{self.path}: the video is closed")
@@ -89,7 +89,7 @@ class VideoWriter:
             VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24"),
             format="yuv420p",
             src_color_range="JPEG",
-            dst_colorspace=int(Colorspace.ITU709),
+            dst_colorspace=_BT709,
             dst_color_range="MPEG",
         )
         tick = self._last + self._step if time is None else round(time * _TICKS)
@@ -135,7 +135,8 @@ class VideoWriter:
         stream.time_base = Fraction(1, _TICKS)
         context = stream.codec_context
         context.time_base = Fraction(1, _TICKS)
-        context.color_range, context.colorspace, context.color_primaries, context.color_trc = 1, 1, 1, 1
+        context.color_range = 1  # 16 to 235
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
         if name == "libx264":
             # frames in the order of showing: that keeps times simple, whatever their spacing
             context.options = {"crf": "18", "preset": "veryfast", "bf": "0"}
