@@ -24,7 +24,7 @@ _FORMATS = "expected MP4, MOV, MKV, WebM, AVI or another kind of video that FFmp
 _NO_FILMS = ("tty", "bin", "adf", "idf", "xbin", "hls", "dash", "concat")
 """FFmpeg's readers that take a text for a film, or name other files."""
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
-"""Colour codings, by FFmpeg's number in files and in its scaler: BT.709, FCC, BT.601 twice, 240M, BT.2020 twice."""
+"""Codings of colour: FFmpeg's number in files to that of its scaler (BT.709, FCC, BT.601, 240M, BT.2020)."""
 _READ_FAILURES = 20
 """After so many failures to read on, one after the other, the file counts as ended."""
 
