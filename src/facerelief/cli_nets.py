@@ -139,7 +139,9 @@ def _photos(
     net = FineRunner(model)
     fits = FitFolder(folder, photos)
     names = held_out_fits(fits, split, limit)
-    rows = evaluate_photos(model, net, photo_reliefs(model, fits, names), _note("photos", len(names)))
+    rows = evaluate_photos(
+        model, net, photo_reliefs(model, fits, names, net.size), _note("photos", len(names))
+    )
     return {"split": split or "val and test"} | photo_report(rows)
 
 
@@ -242,13 +244,16 @@ def held_out_fits(fits: FitFolder, split: str | None, limit: int | None) -> list
     return [names[int(k * len(names) / count)] for k in range(count)]
 
 
-def photo_reliefs(model: FaceModel, fits: FitFolder, names: Sequence[str]) -> Iterator[PhotoRelief]:
-    """Photos with the relief of their fits as FineData's first sample of each has it: unchanged."""
-    from facerelief.datasets.fine import FineMaker
+def photo_reliefs(
+    model: FaceModel, fits: FitFolder, names: Sequence[str], size: int
+) -> Iterator[PhotoRelief]:
+    """Photos with the relief of their fits in crops of `size` px, as FineData's first sample of each has it:
+    unchanged."""
+    from facerelief.datasets.fine import FineConfig, FineMaker
     from facerelief.evaluation.nets_fine import PhotoRelief
     from facerelief.inverse.landmark_fit import FaceState
 
-    make = FineMaker(fits, model)
+    make = FineMaker(fits, model, FineConfig(size=size))
     for name in names:
         fit = fits.load(name)
         labels = next(make(fit, 1, 0)).labels

@@ -294,7 +294,7 @@ def evaluate_clip(
     returned = _leaving(frames, times, detected, tracker)
     bars = [
         Bar("jitter over CoarseNet's per frame", table[FILTERED]["jitter_over_per_frame"], MOST_JITTER),
-        Bar("drift, last over first frames", table[FILTERED]["drift_ratio"], MOST_DRIFT),
+        Bar("drift, last over first frames", table[RAW]["drift_ratio"], MOST_DRIFT),
         Bar("frames until a returned face is followed", returned["recovered"], MOST_FRAMES),
     ]
     return {

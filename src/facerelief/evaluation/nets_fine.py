@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from facerelief.errors import FacereliefError
 from facerelief.evaluation.nets import Bar, Bool, Float, Image, Labelled, Progress, means, ratio
 from facerelief.evaluation.relief_truth import band_passed
 from facerelief.inverse.landmark_fit import FaceState
@@ -55,9 +56,14 @@ class PhotoRelief:
 
 
 def relief_of(net: FineRunner) -> Relief:
-    """A net as a function of the labels that FineData has."""
+    """A net as a function of the labels that FineData has. It raises FacereliefError for pictures of another
+    size than the net's."""
 
     def found(image: Image, depth: Float, mask: Float, width: float) -> Float:
+        if image.shape[:2] != (net.size, net.size):
+            raise FacereliefError(
+                f"FineData of {image.shape[1]} px, the net takes {net.size} px; make data of that size"
+            )
         given = (depth[None].astype(np.float32), mask[None].astype(np.float32), np.array([width], np.float32))
         return net.network(planes(image), *given)[0][0]
 
