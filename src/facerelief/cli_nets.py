@@ -92,7 +92,7 @@ def evaluate_nets(
     from facerelief.morphable import open_model
 
     model = open_model()
-    about: dict[str, Any] = {"nets": "shipped" if nets is None else str(nets)}
+    about: dict[str, Any] = {"nets": "shipped" if nets is None else nets.resolve().name}
     with nets_from(nets):
         if coarse is not None:
             about["coarse"] = _coarse(model, coarse, split, limit)
