@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.export.glb import Animation, Material, MorphTargets, Part, write_glb
-from facerelief.export.images import encode_jpeg
+from facerelief.export.glb import Animation
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.mesh import Mesh
-from facerelief.pipeline.appearance import appearance, textured
+from facerelief.pipeline.appearance import appearance
+from facerelief.pipeline.head_glb import write_head_glb
 from facerelief.pipeline.result import Reconstruction
 from facerelief.pipeline.track_file import Track, load_track, write_track, write_track_csv
 from facerelief.pipeline.tracked import TrackedFrame
@@ -155,32 +154,13 @@ def write_performance_glb(
     person = int(np.flatnonzero(counts == counts.max())[-1])
     colors, texture = appearance(best, texture_size)
     shape = model.shape(track.identity[person])
-    if texture is None:
-        mesh, picture = Mesh(shape, model.triangles, colors), None
-    else:
-        mesh, picture = textured(model, shape), encode_jpeg(texture)
-    parts: list[Part] = []
-    if "eyeballs" in model.regions:
-        eyes = np.asarray(model.regions["eyeballs"][model.triangles].all(axis=1))
-        parts.append(Part(eyes, Material("eyes", picture, roughness=0.25)))
-    morphs = None
-    if model.n_expression:
-        still = np.zeros(model.n_expression, np.float32)
-        morphs = MorphTargets(model.expression_names, model.expression.transpose(2, 0, 1), still)
-    write_glb(
-        path,
-        mesh,
-        material=Material("skin", picture),
-        parts=parts,
-        morphs=morphs,
-        animation=Animation(
-            times=times,
-            weights=track.expression[seen] if model.n_expression else None,
-            rotations=track.rotation[seen],
-            translations=_places(track.camera[seen], track.image_size),
-        ),
-        name="face",
+    animation = Animation(
+        times=times,
+        weights=track.expression[seen] if model.n_expression else None,
+        rotations=track.rotation[seen],
+        translations=_places(track.camera[seen], track.image_size),
     )
+    write_head_glb(path, model, shape, colors, texture, animation=animation)
 
 
 def _places(camera: Float32, size: tuple[int, int]) -> Float32:

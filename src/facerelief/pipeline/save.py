@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from facerelief.export.atomic import atomic_folder, write_bytes
 from facerelief.export.face_json import FaceParameters, write_face_json
-from facerelief.export.glb import Material, MorphTargets, Part, write_glb
 from facerelief.export.images import (
     encode_jpeg,
     encode_normals,
@@ -22,6 +21,7 @@ from facerelief.export.ply import write_ply
 from facerelief.geometry.depth import depth_to_mesh, normals_from_depth
 from facerelief.geometry.mesh import Mesh
 from facerelief.pipeline.appearance import appearance, textured
+from facerelief.pipeline.head_glb import write_head_glb
 from facerelief.pipeline.panels import preview
 from facerelief.pipeline.result import DepthPatch, Reconstruction
 
@@ -101,26 +101,15 @@ def face_parameters(reconstruction: Reconstruction) -> FaceParameters:
 def _write_meshes(r: Reconstruction, out: Path, colors: Float32, texture: Float32 | None) -> None:
     """coarse.obj, neutral.obj with their material, texture.png, face.glb."""
     model = r.model
-    if texture is None:
-        for name, vertices in (("coarse", r.vertices), ("neutral", r.neutral)):
+    for name, vertices in (("coarse", r.vertices), ("neutral", r.neutral)):
+        if texture is None:
             write_obj(out / f"{name}.obj", Mesh(vertices, model.triangles, colors), name=name)
-        neutral, picture = Mesh(r.neutral, model.triangles, colors), None
-    else:
-        for name, vertices in (("coarse", r.vertices), ("neutral", r.neutral)):
+        else:
             write_obj(out / f"{name}.obj", textured(model, vertices), _MATERIAL, name=name)
+    if texture is not None:
         write_mtl(out / _MATERIAL.library, _MATERIAL)
         write_bytes(out / _MATERIAL.texture, encode_png(texture))
-        neutral, picture = textured(model, r.neutral), encode_jpeg(texture)
-    parts: list[Part] = []
-    if "eyeballs" in model.regions:
-        eyes = model.regions["eyeballs"][model.triangles].all(axis=1)
-        parts.append(Part(np.asarray(eyes), Material("eyes", picture, roughness=0.25)))
-    morphs = None
-    if model.n_expression:
-        morphs = MorphTargets(model.expression_names, model.expression.transpose(2, 0, 1), r.expression)
-    write_glb(
-        out / "face.glb", neutral, material=Material("skin", picture), parts=parts, morphs=morphs, name="face"
-    )
+    write_head_glb(out / "face.glb", model, r.neutral, colors, texture, r.expression)
 
 
 def _write_maps(r: Reconstruction, out: Path) -> Mesh:
