@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,55 +89,62 @@ def evaluate_nets(
         raise typer.BadParameter("nothing to measure on: give --coarse, --fine, --pairs, --fits or --clip")
     if split not in (None, "val", "test"):
         raise typer.BadParameter(f"--split {split}: expected val or test")
-    from facerelief.evaluation.nets import nets_from
     from facerelief.morphable import open_model
 
     model = open_model()
     about: dict[str, Any] = {"nets": "shipped" if nets is None else nets.resolve().name}
-    with nets_from(nets):
-        if coarse is not None:
-            about["coarse"] = _coarse(model, coarse, split, limit)
-        if fine is not None:
-            about["fine"] = _fine(model, fine, split, limit)
-        if fits is not None:
-            about["photos"] = _photos(model, fits, photos, split, limit)
-        if pairs is not None:
-            about["pairs"] = _pairs(model, pairs, split, limit)
-        if clips:
-            about["clips"] = {clip.name: _clip(model, clip, limit) for clip in clips}
+    if coarse is not None:
+        about["coarse"] = _coarse(model, nets, coarse, split, limit)
+    if fine is not None:
+        about["fine"] = _fine(model, nets, fine, split, limit)
+    if fits is not None:
+        about["photos"] = _photos(model, nets, fits, photos, split, limit)
+    if pairs is not None:
+        about["pairs"] = _pairs(model, nets, pairs, split, limit)
+    if clips:
+        about["clips"] = {clip.name: _clip(model, nets, clip, limit) for clip in clips}
     if as_json is None or str(as_json) != "-":
         _print(about)
     write_json(about, as_json)
 
 
-def _coarse(model: FaceModel, folder: Path, split: str | None, limit: int | None) -> dict[str, Any]:
+def _coarse(
+    model: FaceModel, nets: Path | None, folder: Path, split: str | None, limit: int | None
+) -> dict[str, Any]:
     from facerelief.evaluation.nets_coarse import coarse_report, evaluate_coarse
     from facerelief.pipeline.nets import CoarseRunner
 
-    net = CoarseRunner(model)
+    net = CoarseRunner(model, nets=nets)
     part, count, samples = held_out(model, folder, ("coarse", "renders", "pairs"), split, limit)
     rows = evaluate_coarse(model, net, samples, progress=_note("coarse", count))
     return {"data": folder.name, "split": part} | coarse_report(rows)
 
 
-def _fine(model: FaceModel, folder: Path, split: str | None, limit: int | None) -> dict[str, Any]:
+def _fine(
+    model: FaceModel, nets: Path | None, folder: Path, split: str | None, limit: int | None
+) -> dict[str, Any]:
     from facerelief.evaluation.nets_fine import evaluate_fine, fine_report, relief_of
     from facerelief.pipeline.nets import FineRunner
 
-    net = FineRunner(model)
+    net = FineRunner(model, nets=nets)
     part, count, samples = held_out(model, folder, ("fine",), split, limit)
     rows = evaluate_fine(relief_of(net), samples, _note("fine", count))
     return {"data": folder.name, "split": part} | fine_report(rows)
 
 
 def _photos(
-    model: FaceModel, folder: Path, photos: Path | None, split: str | None, limit: int | None
+    model: FaceModel,
+    nets: Path | None,
+    folder: Path,
+    photos: Path | None,
+    split: str | None,
+    limit: int | None,
 ) -> dict[str, Any]:
     from facerelief.datasets.fits import FitFolder
     from facerelief.evaluation.nets_fine import evaluate_photos, photo_report
     from facerelief.pipeline.nets import FineRunner
 
-    net = FineRunner(model)
+    net = FineRunner(model, nets=nets)
     fits = FitFolder(folder, photos)
     names = held_out_fits(fits, split, limit)
     rows = evaluate_photos(
@@ -145,27 +153,30 @@ def _photos(
     return {"split": split or "val and test"} | photo_report(rows)
 
 
-def _pairs(model: FaceModel, folder: Path, split: str | None, limit: int | None) -> dict[str, Any]:
+def _pairs(
+    model: FaceModel, nets: Path | None, folder: Path, split: str | None, limit: int | None
+) -> dict[str, Any]:
     from facerelief.evaluation.nets_tracking import evaluate_pairs, pair_report
     from facerelief.pipeline.nets import CoarseRunner, TrackingRunner
 
-    nets = TrackingRunner(model), CoarseRunner(model)
+    both = TrackingRunner(model, nets=nets), CoarseRunner(model, nets=nets)
     part, count, samples = held_out(model, folder, ("pairs",), split, limit)
-    rows = evaluate_pairs(model, *nets, samples, _note("pairs", count))
+    rows = evaluate_pairs(model, *both, samples, _note("pairs", count))
     return {"data": folder.name, "split": part} | pair_report(rows)
 
 
-def _clip(model: FaceModel, clip: Path, limit: int | None) -> dict[str, Any]:
+def _clip(model: FaceModel, nets: Path | None, clip: Path, limit: int | None) -> dict[str, Any]:
     from facerelief.evaluation.nets_clips import evaluate_clip
     from facerelief.pipeline.tracker import Tracker
     from facerelief.video import VideoReader
 
+    folder = None if nets is None else str(nets)
     with VideoReader(clip, limit=limit) as reader:
         frames = list(reader)
     return evaluate_clip(
         [frame.image for frame in frames],
         [frame.time for frame in frames],
-        lambda config: Tracker(model, config),
+        lambda config: Tracker(model, replace(config, nets=folder)),
         progress=lambda text: print(f"{clip.name}: {text}", file=sys.stderr, flush=True),
     )
 

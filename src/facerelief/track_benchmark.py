@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from facerelief.benchmarking import Stage, Stopwatch, _held, report, timings
 from facerelief.errors import FacereliefError
-from facerelief.evaluation.nets import Bar, nets_from
+from facerelief.evaluation.nets import Bar
 
 Image = NDArray[np.uint8]
 Progress = Callable[[str], None]
@@ -105,15 +105,14 @@ def bench_track(
     watch = Stopwatch()
     before = set_threads(threads or default_threads())
     try:
-        with nets_from(nets):
-            for count, suffix in ((threads, ""), (1, _ONE)):
-                set_threads(count or default_threads())
-                with _held(count):
-                    progress(f"landmark net{suffix}")
-                    time_landmark_net(watch, clip, suffix)
-                    for name, detail in (("coarse", False), ("full", True)):
-                        progress(f"{name}{suffix}")
-                        time_tracker(watch, clip, name, suffix, detail=detail)
+        for count, suffix in ((threads, ""), (1, _ONE)):
+            set_threads(count or default_threads())
+            with _held(count):
+                progress(f"landmark net{suffix}")
+                time_landmark_net(watch, clip, suffix)
+                for name, detail in (("coarse", False), ("full", True)):
+                    progress(f"{name}{suffix}")
+                    time_tracker(watch, clip, name, suffix, detail=detail, nets=nets)
     finally:
         set_threads(before)
     progress("fresh processes")
@@ -143,12 +142,14 @@ def time_landmark_net(watch: Stopwatch, clip: Clip, suffix: str = "") -> None:
             face_points(image, square)
 
 
-def time_tracker(watch: Stopwatch, clip: Clip, name: str, suffix: str = "", *, detail: bool) -> None:
+def time_tracker(
+    watch: Stopwatch, clip: Clip, name: str, suffix: str = "", *, detail: bool, nets: str | Path | None = None
+) -> None:
     """A fresh tracker over all frames, and its parts. Raises ModelError, or FacereliefError where no frame
     was followed."""
     from facerelief.pipeline.tracker import Tracker, TrackerConfig
 
-    tracker = Tracker(config=TrackerConfig(detail=detail))
+    tracker = Tracker(config=TrackerConfig(detail=detail, nets=None if nets is None else str(nets)))
     followed = 0
     for image, moment in zip(clip.images, clip.times):
         started = time.perf_counter()
@@ -170,24 +171,16 @@ def time_tracker(watch: Stopwatch, clip: Clip, name: str, suffix: str = "", *, d
 # ---------------------------------------------------------------- in fresh processes
 
 
-_START = """
-import contextlib, sys
-nets = sys.argv.pop(1)
-held = contextlib.nullcontext()
-if nets:
-    from facerelief.evaluation.nets import nets_from
-    held = nets_from(nets)
-"""
-_RECONSTRUCT = f"""{_START}
+_RECONSTRUCT = """
 from facerelief.cli import main
-with held:
-    main()
+main()
 """
-_TRACK = f"""{_START}
+_TRACK = """
+import sys
 import facerelief
 from facerelief.video import VideoReader
 limit = int(sys.argv[2]) or None
-with held, VideoReader(sys.argv[1], limit=limit) as reader:
+with VideoReader(sys.argv[1], limit=limit) as reader:
     shown = sum(frame.face is not None for frame in facerelief.track(reader))
 try:
     lines = open("/proc/self/status").read().splitlines()
@@ -222,9 +215,13 @@ def peak_memory_mb(
 
 
 def _run(code: str, nets: str | Path | None, *arguments: str) -> str:
-    folder = "" if nets is None else str(nets)
+    environment = os.environ | ({} if nets is None else {"FACERELIEF_NETS": str(nets)})
     done = subprocess.run(
-        [sys.executable, "-c", code, folder, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     if done.returncode:
         told = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]

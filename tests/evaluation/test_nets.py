@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from facerelief import cli, cli_nets
 from facerelief.datasets.samples import Sample
 from facerelief.datasets.shards import encode_sample
-from facerelief.errors import FacereliefError, ModelError
+from facerelief.errors import FacereliefError
 from facerelief.evaluation import nets as shared
 from facerelief.evaluation.nets import (
     Bar,
@@ -26,7 +26,6 @@ from facerelief.evaluation.nets import (
     calibration,
     expression_groups,
     label_state,
-    nets_from,
     shape_errors,
     state_errors,
     true_face,
@@ -667,16 +666,15 @@ def test_what_is_held_out(data_set):
         cli_nets.held_out(other, data_set, ("pairs",), None, None)
 
 
-def test_other_nets_inside_alone(tmp_path):
+def test_other_nets_by_argument_or_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("FACERELIEF_NETS", raising=False)
     shipped = pipeline_nets.net_file("coarse")
-    (tmp_path / "coarse.onnx").write_bytes(b"")
-    with nets_from(tmp_path):
-        assert pipeline_nets.net_file("coarse") == tmp_path / "coarse.onnx"
+    assert pipeline_nets.net_file("coarse", tmp_path) == tmp_path / "coarse.onnx"
+    monkeypatch.setenv("FACERELIEF_NETS", str(tmp_path / "other"))
+    assert pipeline_nets.net_file("coarse") == tmp_path / "other" / "coarse.onnx"
+    assert pipeline_nets.net_file("coarse", tmp_path) == tmp_path / "coarse.onnx"
+    monkeypatch.delenv("FACERELIEF_NETS")
     assert pipeline_nets.net_file("coarse") == shipped
-    with nets_from(None):
-        assert pipeline_nets.net_file("coarse") == shipped
-    with pytest.raises(ModelError, match=r"holds no coarse\.onnx"), nets_from(tmp_path / "absent"):
-        pass
 
 
 def test_wrong_input_ends_in_one_line(data_set, tmp_path):

@@ -64,6 +64,18 @@ def test_numbers_are_filtered_apart():
     np.testing.assert_allclose(out[:, 1], run(OneEuro(3.0, 0.0), values[:, 1]))
 
 
+def test_numbers_of_one_thing_are_as_quick_as_the_quickest():
+    """What cancels before the filter cancels after it."""
+    rng = np.random.default_rng(3)
+    one = np.cumsum(rng.normal(size=40))
+    values = np.column_stack([one, 0.1 * one, rng.normal(size=40)])
+    both = OneEuro(1.0, 0.5, together=slice(0, 2))
+    out = np.array([both(v, k / RATE) for k, v in enumerate(values)])
+    np.testing.assert_allclose(out[:, 1], 0.1 * out[:, 0])
+    np.testing.assert_allclose(out[:, 0], run(OneEuro(1.0, 0.5), one))
+    np.testing.assert_allclose(out[:, 2], run(OneEuro(1.0, 0.5), values[:, 2]))
+
+
 @pytest.mark.parametrize("settings", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, 0.0)])
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError, match="positive"):

@@ -6,17 +6,14 @@ Where `networks.measures` has a measure of the same name, training and evaluatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.detection import detect_faces
-from facerelief.errors import ModelError
 from facerelief.geometry.alignment import procrustes
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.crop import SquareCrop
@@ -81,29 +78,6 @@ class Labelled(Protocol):
     def about(self) -> Mapping[str, Any]:
         """Where it is from."""
         ...
-
-
-@contextmanager
-def nets_from(folder: str | Path | None) -> Iterator[None]:
-    """Inside, the shipped networks are those of a folder: `coarse.onnx`, `tracking.onnx`, `fine.onnx`.
-
-    For measuring networks before they are shipped. Raises ModelError for a folder without any of them. Not
-    for several threads at once.
-    """
-    from facerelief.pipeline import nets
-
-    if folder is None:
-        yield
-        return
-    place = Path(folder)
-    if not any((place / f"{name}.onnx").is_file() for name in ("coarse", "tracking", "fine")):
-        raise ModelError(f"{place}: holds no coarse.onnx, tracking.onnx or fine.onnx; give a folder of nets")
-    shipped = nets.net_file
-    nets.net_file = lambda name: place / f"{name}.onnx"
-    try:
-        yield
-    finally:
-        nets.net_file = shipped
 
 
 # ---------------------------------------------------------------- truth

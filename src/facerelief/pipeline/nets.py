@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,8 @@ Float32 = NDArray[Any]
 Image = NDArray[np.uint8]
 
 NetName = Literal["coarse", "tracking", "fine"]
+_ALIASED = 0.7
+"""Pictures that are made smaller than this are smoothed first. Training data are hardly made smaller."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +48,10 @@ class Estimate:
     """How far from the truth the net takes its points to be, mm."""
 
 
-def net_file(name: NetName) -> Path:
-    """The network of that name in the package data."""
-    return Path(__file__).resolve().parent.parent / "data" / "nets" / f"{name}.onnx"
+def net_file(name: NetName, folder: str | Path | None = None) -> Path:
+    """The network of that name: in the folder, else in that of FACERELIEF_NETS, else the shipped one."""
+    own = Path(__file__).resolve().parent.parent / "data" / "nets"
+    return Path(folder or os.environ.get("FACERELIEF_NETS", "").strip() or own) / f"{name}.onnx"
 
 
 def nets_know(model: FaceModel) -> bool:
@@ -68,13 +72,14 @@ class _Net:
         model: FaceModel,
         file: str | Path | None = None,
         *,
+        nets: str | Path | None = None,
         threads: int | None = None,
         precision: Precision = "bf16",
     ) -> None:
-        """file: the shipped one unless given. Raises ModelError for a file that is missing or damaged, or a
-        net of other coefficients than the model's."""
+        """file: the network, or nets: a folder with one of this name; else as `net_file` says. Raises
+        ModelError for a file that is missing or damaged, or a net of other coefficients than the model's."""
         self.model = model
-        file = net_file(self.name) if file is None else Path(file)
+        file = net_file(self.name, nets) if file is None else Path(file)
         self.network: Network = load_network(file, threads=threads, precision=precision)
         self.network.compile()
         self._check(file)
@@ -83,6 +88,11 @@ class _Net:
     def size(self) -> int:
         """Side of the crop, px."""
         return int(self.network.input_shapes[0][-1])
+
+    def look_at(self, image: Image, crop: SquareCrop) -> Float32:
+        """(1, 3, S, S) in [0, 1] what the net sees of a picture (H, W, 3)."""
+        small = crop.zoom < _ALIASED
+        return planes(smoothed_crop(image, crop) if small else crop.cut(image))
 
     def warm_up(self) -> None:
         """Run once, so that the first face needs no longer than the others."""
@@ -134,7 +144,7 @@ class CoarseRunner(_Net):
 
     def __call__(self, image: Image, crop: SquareCrop) -> Estimate:
         """image (H, W, 3); crop: of `coarse_crop`, with this net's `size`."""
-        identity, expression, camera, unsure = self.network(planes(crop.cut(image)))
+        identity, expression, camera, unsure = self.network(self.look_at(image, crop))
         return Estimate(_state(crop, camera, identity[0], expression[0]), _error(unsure))
 
     def look(self, image: Image, around: WeakPerspective, rounds: int = 2) -> Estimate:
@@ -172,7 +182,7 @@ class TrackingRunner(_Net):
         camera = crop.camera(before.camera)
         pncc = render_pncc(vertices, self.model.triangles, self._colors, camera, self.size, self.size)
         expression, pose, delta, unsure = self.network(
-            planes(crop.cut(image)),
+            self.look_at(image, crop),
             np.ascontiguousarray(pncc.transpose(2, 0, 1))[None],
             before.expression[None].astype(np.float32),
             camera.vector[None].astype(np.float32),

@@ -41,6 +41,9 @@ class ReconstructorConfig:
     """Detections below this are left out."""
     fit: FitConfig = field(default_factory=FitConfig)
     """Weights and schedule of the fit."""
+    nets: str | None = None
+    """Folder with other networks than the shipped ones: coarse.onnx and fine.onnx, as `facerelief train
+    export` writes them."""
 
     def __post_init__(self) -> None:
         if self.method is not None and self.method not in get_args(Method):
@@ -74,8 +77,8 @@ class Reconstructor:
         self.method: Method = self.config.method or ("net" if nets_know(self.model) else "fit")
         """How faces are reconstructed."""
         if self.method == "net":
-            self.coarse_net = CoarseRunner(self.model)
-            self.fine_net = FineRunner(self.model)
+            self.coarse_net = CoarseRunner(self.model, nets=self.config.nets)
+            self.fine_net = FineRunner(self.model, nets=self.config.nets)
 
     def __call__(self, image: str | os.PathLike[str] | ArrayLike) -> list[Reconstruction]:
         """All faces of a picture, best first.

@@ -16,10 +16,17 @@ class OneEuro:
     A low-pass whose cutoff rises with speed: still faces stand still, quick ones are followed at once.
     `min_cutoff` Hz: what passes at rest, lower for less jitter. `beta` Hz per unit/s: how fast the cutoff
     rises, higher for less lag. `speed_cutoff` Hz: low-pass of the speed itself. The first two may differ by
-    number, (N,).
+    number, (N,). `together`: numbers of one thing, whose highest cutoff counts for all of them.
     """
 
-    def __init__(self, min_cutoff: ArrayLike, beta: ArrayLike, speed_cutoff: float = 1.0) -> None:
+    def __init__(
+        self,
+        min_cutoff: ArrayLike,
+        beta: ArrayLike,
+        speed_cutoff: float = 1.0,
+        together: slice | None = None,
+    ) -> None:
+        self.together = together
         self.min_cutoff = np.asarray(min_cutoff, np.float64)
         self.beta = np.asarray(beta, np.float64)
         self.speed_cutoff = speed_cutoff
@@ -40,7 +47,10 @@ class OneEuro:
         value, speed, before = self._last
         step = time - before
         speed = speed + _share(self.speed_cutoff, step) * ((new - value) / step - speed)
-        value = value + _share(self.min_cutoff + self.beta * np.abs(speed), step) * (new - value)
+        cutoff = np.broadcast_to(self.min_cutoff + self.beta * np.abs(speed), new.shape).copy()
+        if self.together is not None:
+            cutoff[self.together] = cutoff[self.together].max()
+        value = value + _share(cutoff, step) * (new - value)
         self._last = (value, speed, time)
         return value.copy()
 

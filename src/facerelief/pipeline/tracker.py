@@ -58,6 +58,11 @@ class TrackerConfig:
     """So does skin whose likeness (correlation) to what it was falls by more."""
     min_confidence: float = 0.5
     """Detections below this are no faces."""
+    other_person_mm: float = 2.0
+    """A face that is found, or looked at anew, whose neutral landmarks are further than this from the
+    followed one's on the average is somebody else's."""
+    nets: str | None = None
+    """Folder with other networks than the shipped ones."""
     threads: int | None = None
     """Threads of the networks; None for `runtime.default_threads`."""
     pose_cutoff: float = 2.0
@@ -99,21 +104,29 @@ class Tracker:
         else:
             self.model = open_model() if model == "open" else load_model(model)
         self.config = c = config or TrackerConfig()
-        self.coarse = CoarseRunner(self.model, threads=c.threads)
-        self.tracking = TrackingRunner(self.model, threads=c.threads)
-        self.fine = FineRunner(self.model, threads=c.threads) if c.detail else None
+        given: dict[str, Any] = {"nets": c.nets, "threads": c.threads}
+        self.coarse = CoarseRunner(self.model, **given)
+        self.tracking = TrackingRunner(self.model, **given)
+        self.fine = FineRunner(self.model, **given) if c.detail else None
         n, e = self.model.n_vertices, self.model.n_expression
         self._face = np.flatnonzero(self.model.face_vertices)
         self._basis = np.ascontiguousarray(self.model.expression.reshape(3 * n, e).T)
+        marks = self.model.landmarks["ibug68"].of(self.model.identity)
+        self._identity_basis = np.ascontiguousarray(marks.reshape(-1, self.model.n_identity))
+        """(3 * 68, K) neutral landmarks' movement, mm."""
         self._points = _skin_points(self.model)
         pose = np.full(6, c.pose_cutoff)
         cutoff = np.concatenate([pose, np.full(e, c.expression_cutoff)])
         # radians, px over the face's size and log scale per second; weights per second
         beta = np.concatenate([[6.0, 6.0, 6.0, 12.0, 12.0, 12.0], np.full(e, 4.0)])
-        self._filter = OneEuro(cutoff, beta)
+        self._filter = OneEuro(cutoff, beta, together=slice(0, 6))
+        self._middle = self.model.landmarks["ibug68"].of(self.model.mean).mean(axis=0)
+        self._face_px = 1.0
         self._state: FaceState | None = None
         self._person = _Person()
         self._since_check = 0
+        self.timings_ms: dict[str, float] = {}
+        """Of the last step, by stage."""
         self._suspicious = False
         self._last_box: Float32 | None = None
         self._angles: Float32 | None = None
@@ -125,6 +138,7 @@ class Tracker:
     def step(self, image: Image, time: float) -> tuple[TrackState, Reconstruction | None]:
         """The next frame: (H, W, 3) uint8 RGB, at a moment, s. Returns how the face was had, and the face."""
         clock = StageClock()
+        self.timings_ms = clock.ms
         picture = as_image(image)
         state: TrackState = "tracked"
         found = self._follow(picture, clock) if self._state is not None else None
@@ -155,22 +169,23 @@ class Tracker:
         if face is None:
             return None
         around = camera_from_landmarks(self.model, face.landmarks)
-        estimate = self.coarse.look(picture, around)
-        state = self._learn(estimate.state)
-        box = self._box(state)
-        apart = _overlap(box, np.array(face.box)) < 0.5 * self.config.least_overlap
-        if apart or not _usable(state.camera, picture):
+        seen = self.coarse.look(picture, around).state
+        vertices = self.model.shape(seen.identity, seen.expression)
+        apart = (
+            _overlap(self._box(vertices, seen.camera), np.array(face.box)) < 0.5 * self.config.least_overlap
+        )
+        if apart or not _usable(seen.camera, picture):
             return None
+        if self._somebody_else(seen):
+            self._person = _Person()
+        state = self._learn(seen)
         if self._person.appearance is None:
             self._person.appearance, _ = fit_appearance(self.model, picture, state)
-            self._person.skin = _at(
-                self.model.skin(self._person.appearance.albedo), self.model.triangles[self._points]
-            )
+            skin = self.model.skin(self._person.appearance.albedo)
+            self._person.skin = _at(skin, self.model.triangles[self._points])
         self._person.reference = None
         self._person.likeness = 1.0
         self._since_check, self._suspicious = 0, False
-        self._filter.reset()
-        self._angles = None
         return state
 
     def _detected(self, picture: Image) -> DetectedFace | None:
@@ -220,18 +235,28 @@ class Tracker:
             with clock("check"):
                 if not self._still_there(picture, state):
                     return None
+                if self._suspicious and self._somebody_else(self.coarse(picture, crop).state):
+                    return None
             self._since_check, self._suspicious = 0, False
         return state
 
     def _still_there(self, picture: Image, state: FaceState) -> bool:
         """Whether the detector sees a face where the state has one."""
-        box = self._box(state)
+        box = self._box(self._shape(state), state.camera)
         faces = detect_faces(picture, min_confidence=self.config.min_confidence, small_faces=False)
         return any(_overlap(box, np.array(face.box)) >= self.config.least_overlap for face in faces)
 
+    def _somebody_else(self, seen: FaceState) -> bool:
+        """Whether a fresh look shows another person than the followed one."""
+        known = self._person.identities
+        if not known:
+            return False
+        apart = self._identity_basis @ (seen.identity - np.mean(known, axis=0))
+        return float(np.linalg.norm(apart.reshape(-1, 3), axis=1).mean()) > self.config.other_person_mm
+
     def _lose(self) -> None:
         if self._state is not None:
-            self._last_box = self._box(self._state)
+            self._last_box = self._box(self._shape(self._state), self._state.camera)
         self._state, self._angles = None, None
         self._filter.reset()
 
@@ -247,10 +272,9 @@ class Tracker:
         self._shapes = [(state, found), *self._shapes[:1]]
         return found
 
-    def _box(self, state: FaceState) -> Float32:
+    def _box(self, vertices: Float32, camera: WeakPerspective) -> Float32:
         """(4,) left, top, right, bottom, px, of brows to chin: as the detector's."""
-        points = self.model.landmarks["mediapipe478"].of(self._shape(state))
-        uv = state.camera.project(points)[:, :2]
+        uv = camera.project(self.model.landmarks["mediapipe478"].of(vertices))[:, :2]
         return np.concatenate([uv.min(axis=0), uv.max(axis=0)])
 
     def _light(self, picture: Image, state: FaceState) -> Float32:
@@ -308,19 +332,25 @@ class Tracker:
     # ------------------------------------------------------------ results
 
     def _smoothed(self, state: FaceState, time: float) -> FaceState:
+        """The state without jitter. Where the middle of the face lies is filtered, not where the head's
+        origin does: errors of angles and translation cancel there."""
         if not self.config.smooth:
             return state
         pose = state.camera.vector
-        face_px = 150.0 * pose[5]  # a face is some 150 mm
-        pose[5] = np.log(pose[5])
-        if self._angles is not None:  # no jump from pi to -pi
+        pose[3:5] = state.camera.project(self._middle)[:2]
+        if self._angles is None:
+            self._face_px = 150.0 * float(pose[5])  # a face is some 150 mm
+        else:  # no jump from pi to -pi
             pose[:3] = self._angles + (pose[:3] - self._angles + np.pi) % (2 * np.pi) - np.pi
         self._angles = pose[:3].copy()
-        pose[3:5] /= face_px
+        pose[3:5] /= self._face_px
+        pose[5] = np.log(pose[5])
         values = self._filter(np.concatenate([pose, state.expression]), time)
-        values[3:5] *= face_px
+        values[3:5] *= self._face_px
         values[5] = np.exp(values[5])
-        camera = WeakPerspective.from_vector(values[:6])
+        camera = WeakPerspective.from_vector([*values[:3], 0.0, 0.0, values[5]])
+        u, v = values[3:5] - camera.project(self._middle)[:2]
+        camera = replace(camera, translation_u=float(u), translation_v=float(v))
         low, high = self.model.expression_bounds
         return FaceState(camera, state.identity, np.clip(values[6:], low, high).astype(np.float32))
 
@@ -376,8 +406,7 @@ def track(
 def _tracked(tracker: Tracker, frames: Iterable[VideoFrame]) -> Iterator[TrackedFrame]:
     for frame in frames:
         state, face = tracker.step(frame.image, frame.time)
-        timings = {} if face is None else face.timings_ms
-        yield TrackedFrame(frame.index, frame.time, frame.image, state, face, timings)
+        yield TrackedFrame(frame.index, frame.time, frame.image, state, face, tracker.timings_ms)
 
 
 def _skin_points(model: FaceModel, count: int = 600) -> NDArray[np.intp]:
