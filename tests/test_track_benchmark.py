@@ -163,7 +163,9 @@ def quick(monkeypatch):
     def time_net(watch: Stopwatch, clip: Clip, suffix: str = "") -> None:
         watch.add(f"landmark net{suffix}", 2.0)
 
-    def time_it(watch: Stopwatch, clip: Clip, name: str, suffix: str = "", *, detail: bool) -> None:
+    def time_it(
+        watch: Stopwatch, clip: Clip, name: str, suffix: str = "", *, detail: bool, nets: Any = None
+    ) -> None:
         assert default_threads() == (1 if suffix else 3)
         watch.add(f"{name}{suffix}", 10.0 if detail else 5.0)
 
@@ -202,7 +204,7 @@ def test_missing_nets_are_told(tmp_path, portrait):
     with VideoWriter(file, SIZE, SIZE, 25) as writer:
         for _ in range(3):
             writer.write(portrait)
-    with pytest.raises(ModelError, match=r"holds no coarse\.onnx"):
+    with pytest.raises(ModelError, match=r"coarse\.onnx: no such network"):
         bench_track(file, nets=tmp_path / "absent")
 
 

@@ -636,7 +636,7 @@ def data_set(tmp_path_factory) -> Path:
 def test_the_command_measures_and_writes_json(data_set, tmp_path, monkeypatch):
     state = random_state(open_model(), 0)
 
-    def runner(model: Any) -> Oracle:
+    def runner(model: Any, nets: Any = None) -> Oracle:
         return Oracle([state] * 256)
 
     monkeypatch.setattr(pipeline_nets, "CoarseRunner", runner)
