@@ -218,8 +218,9 @@ class Tracker:
         with clock("coarse"):
             vertices = self._shape(before)
             crop = tracking_crop(vertices, self.model.face_vertices, before.camera, self.tracking.size)
+            whole = replace(crop, size=self.coarse.size)
             if c.per_frame:
-                state = replace(self.coarse(picture, crop).state, identity=before.identity)
+                state = replace(self.coarse(picture, whole).state, identity=before.identity)
                 change = np.zeros(6)
             else:
                 estimate, delta = self.tracking(picture, before, vertices, crop)
@@ -228,14 +229,14 @@ class Tracker:
             return None
         if len(self._person.identities) < c.identity_frames:
             with clock("identity"):
-                state = replace(state, identity=self._learn(self.coarse(picture, crop).state).identity)
+                state = replace(state, identity=self._learn(self.coarse(picture, whole).state).identity)
         self._since_check += 1
         suspicious = bool(np.abs(change).max() > c.outlier) or self._suspicious
         if suspicious or self._since_check >= c.check_every:
             with clock("check"):
                 if not self._still_there(picture, state):
                     return None
-                if self._suspicious and self._somebody_else(self.coarse(picture, crop).state):
+                if self._suspicious and self._somebody_else(self.coarse(picture, whole).state):
                     return None
             self._since_check, self._suspicious = 0, False
         return state
