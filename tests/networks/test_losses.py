@@ -17,6 +17,7 @@ from facerelief.networks.losses import (
     coarse_loss,
     distances,
     fine_loss,
+    gap_error,
     gaussian_nll,
     normals,
     root,
@@ -116,6 +117,17 @@ def test_split_parts_see_their_own_numbers_alone(layer):
     assert float(shape_right["shape_mm"]) == 0.0
     assert float(base["shape_mm"]) == pytest.approx(float(pose_right["shape_mm"]))
     assert float(pose_right["pose_mm"]) == 0.0
+
+
+def test_gaps_are_those_of_eyes_and_lips_wherever_the_face_is():
+    marks = torch.rand(2, 68, 3, dtype=torch.float64)
+    closed = marks.clone()
+    closed[0, [41, 40]] += torch.tensor([0.0, 7.0, 0.0], dtype=torch.float64)
+    # two of seven gaps in one of two faces
+    assert float(gap_error(closed + 5.0, marks)) == pytest.approx(7.0 * 2 / 14)
+    outline = marks.clone()
+    outline[:, :17] += 3.0
+    assert float(gap_error(outline, marks)) == 0.0
 
 
 def test_distances_are_mm_whatever_the_crops_scale():

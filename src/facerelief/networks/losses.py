@@ -40,6 +40,9 @@ class CoarseLoss:
     """Weight of the mean square of scaled identity and expression."""
     delta: float = 0.1
     """Weight of the mean absolute scaled change of a Tracking CoarseNet."""
+    gaps: float = 0.25
+    """Weight of the mean absolute error of how far eyes and lips are open, mm: lids are few points, and
+    without this blinks are learned last. Not with kind "parameters"."""
     confidence: float = 0.05
     """Weight of the likelihood of the error."""
 
@@ -87,6 +90,18 @@ def distances(points: Tensor, truth: Tensor, scale: Tensor, weights: Tensor, axe
     apart = (points - truth)[..., :axes]
     apart = torch.cat([apart[..., :2] / scale[:, None, None], apart[..., 2:]], dim=2)
     return (apart.square().sum(dim=2) * weights).mean(dim=1)
+
+
+GAPS = ((37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65))
+"""Landmarks of iBUG's 68 that face each other across the eyes' and the mouth's openings."""
+
+
+def gap_error(marks: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute error, mm, of the openings between landmarks (B, 68, 3) in model space; compare Feng et
+    al. (SIGGRAPH 2021), who do so in the picture."""
+    upper, lower = (list(side) for side in zip(*GAPS))
+    found, true = (x[:, upper] - x[:, lower] for x in (marks, truth))
+    return (found - true).abs().sum(dim=2).mean()
 
 
 def root(squares: Tensor) -> Tensor:
@@ -165,12 +180,17 @@ def _geometry(
     error = root(distances(project(shape, pose), there, scale, weights, config.axes))
     each = (by_pose, by_shape) if config.squared else (root(by_pose), root(by_shape))
     pose_error, shape_error = (x.mean() for x in each)
+    extra: dict[str, Tensor] = {}
     if config.kind == "parameters":
         loss = (scaled[0] - scaled[1]).square().mean()
     else:
         loss = split_loss(pose_error, shape_error, config.pose_share)
+        if config.gaps:
+            gaps = gap_error(layer.landmarks(shape), layer.landmarks(true_shape))
+            loss = loss + config.gaps * gaps
+            extra["gaps_mm"] = gaps
     parts = {"pose_mm": root(by_pose).mean(), "shape_mm": root(by_shape).mean(), "error_mm": error.mean()}
-    return _Geometry(loss, parts, error)
+    return _Geometry(loss, parts | extra, error)
 
 
 def _whole(found: _Geometry, priors: dict[str, Tensor], log_variance: Tensor, config: CoarseLoss) -> Score:
