@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from facerelief.geometry.patch import ColorPatch, DepthPatch
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric import Appearance
 from facerelief.inverse.relief import ReliefConfig, solve_relief
+from facerelief.morphable.front import front_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize
@@ -147,9 +148,13 @@ def coarse_depth(
 
     vertices (N, 3) model space, mm.
     """
-    window, _ = _window(model, vertices, camera, shape)
-    drawing = _draw(model, camera.project(vertices), np.zeros_like(vertices), window, 1.0)
-    return DepthPatch(drawing.depth, window[0], window[1])
+    (left, top, right, bottom), _ = _window(model, vertices, camera, shape)
+    uvz = camera.project(vertices) - [left, top, 0.0]
+    fragments = draw_face(model, uvz, bottom - top, right - left)
+    skin, eyes = face_pixels(model, fragments)
+    return DepthPatch(
+        np.where(skin | eyes, fragments.depth, np.float32(np.nan)).astype(np.float32), left, top
+    )
 
 
 def blended_albedo(
@@ -211,13 +216,40 @@ def _draw(
     height, width = int(np.ceil((bottom - top) * zoom)), int(np.ceil((right - left) * zoom))
     inside = (uvz - [left, top, 0.0]) * [zoom, zoom, 1.0]
     fragments = rasterize(inside, model.triangles, height, width, cull_backfaces=True)
-    share, whole, eyes = face_outline(model)
     attributes = np.column_stack([skin, brow_share(model)]).astype(np.float32)
     drawn = interpolate(fragments, model.triangles, attributes)
-    on_face = whole[fragments.triangle] & (interpolate(fragments, model.triangles, share) >= 0.5)
-    depth = np.where(on_face | eyes[fragments.triangle], fragments.depth, np.float32(np.nan))
+    on_face, eyes = face_pixels(model, fragments)
+    depth = np.where(on_face | eyes, fragments.depth, np.float32(np.nan))
     albedo, brows = np.ascontiguousarray(drawn[..., :3]), np.ascontiguousarray(drawn[..., 3])
     return _Drawing(zoom, depth.astype(np.float32), albedo, on_face, brows)
+
+
+def draw_face(model: FaceModel, uvz: Float32, height: int, width: int) -> Fragments:
+    """Face and eyes drawn without the rest of the head, which in all poses that show a face lies behind or
+    beside them: half the time. uvz (N, 3) px, px, mm; ids are those of `model.triangles`."""
+    kept, ids = front_triangles(model)
+    fragments = rasterize(uvz, kept, height, width, cull_backfaces=True)
+    return replace(fragments, triangle=ids[fragments.triangle])
+
+
+def face_pixels(model: FaceModel, fragments: Fragments) -> tuple[Bool, Bool]:
+    """(h, w) skin of the face, as its outline says, and (h, w) eyeballs, of a drawing of the model."""
+    share, whole, eyes = face_outline(model)
+    inner = _inner_triangles(model)
+    ids = fragments.triangle
+    skin = inner[ids]
+    # the outline runs through few triangles
+    rows, columns = np.nonzero(whole[ids] & ~skin)
+    corners = share[model.triangles[ids[rows, columns]]]
+    skin[rows, columns] = (corners * fragments.barycentric[rows, columns]).sum(axis=1) >= 0.5
+    return skin, eyes[ids]
+
+
+@functools.lru_cache(maxsize=4)
+def _inner_triangles(model: FaceModel) -> Bool:
+    """(T + 1,) which triangles lie within the face's outline altogether."""
+    share, whole, _ = face_outline(model)
+    return whole & np.append((share[model.triangles] >= 0.5).all(axis=1), False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,11 +270,9 @@ def skin_surface(
 ) -> SkinSurface:
     """Draw a face as `find_detail` does. uvz (N, 3) px, px, mm along camera z; scale px/mm."""
     config = config or DetailConfig()
-    fragments = rasterize(uvz, model.triangles, height, width, cull_backfaces=True)
-    share, whole, eyes = face_outline(model)
-    ids = fragments.triangle
-    skin = whole[ids] & (interpolate(fragments, model.triangles, share) >= 0.5)
-    depth = np.where(skin | eyes[ids], fragments.depth, np.float32(np.nan)).astype(np.float32)
+    fragments = draw_face(model, uvz, height, width)
+    skin, eyes = face_pixels(model, fragments)
+    depth = np.where(skin | eyes, fragments.depth, np.float32(np.nan)).astype(np.float32)
     facing = np.nan_to_num(normals_from_depth(depth, scale)[:, :, 2])
     mask = skin & (facing > config.facing)
     return SkinSurface(fragments, depth, mask, rounded(depth, mask, config.facets_mm * scale))

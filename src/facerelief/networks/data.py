@@ -30,6 +30,7 @@ from facerelief.datasets.shards import decode_picture
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.crop import Border, SquareCrop
+from facerelief.morphable.front import front_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.networks.augment import AugmentConfig, augment
 from facerelief.networks.nets import Spread
@@ -465,7 +466,9 @@ class TrackingData(_Data):
         image = crop.cut(self.shards.picture(index), flipped=flipped, border=self._border(rng))
         vertices = self.model.shape(numbers["previous_identity"], numbers["previous_expression"])
         camera = camera_of(numbers["previous_pose"])
-        pncc = render_pncc(vertices, self.model.triangles, self.colors, camera, self.size, self.size)
+        pncc = render_pncc(
+            vertices, front_triangles(self.model)[0], self.colors, camera, self.size, self.size
+        )
         return TrackingItem(image=self._spoilt(image, rng), pncc=pncc, **numbers)
 
     def spread(self, count: int = 1024) -> Spread:

@@ -25,6 +25,7 @@ from facerelief.inverse.detail import DetailConfig, SkinSurface, skin_surface
 from facerelief.inverse.fit import landmarks_for
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.morphable import FaceModel, open_model
+from facerelief.morphable.front import front_triangles
 from facerelief.rendering.pncc import TRACK_MARGIN, pncc_colors, render_pncc
 from facerelief.runtime import Network, load_network
 from facerelief.runtime.network import Precision
@@ -180,7 +181,8 @@ class TrackingRunner(_Net):
         training data.
         """
         camera = crop.camera(before.camera)
-        pncc = render_pncc(vertices, self.model.triangles, self._colors, camera, self.size, self.size)
+        triangles, _ = front_triangles(self.model)
+        pncc = render_pncc(vertices, triangles, self._colors, camera, self.size, self.size)
         expression, pose, delta, unsure = self.network(
             self.look_at(image, crop),
             np.ascontiguousarray(pncc.transpose(2, 0, 1))[None],

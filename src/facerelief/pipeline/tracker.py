@@ -236,8 +236,10 @@ class Tracker:
             with clock("check"):
                 if not self._still_there(picture, state):
                     return None
-                if self._suspicious and self._somebody_else(self.coarse(picture, whole).state):
-                    return None
+                if self._suspicious:
+                    if self._somebody_else(self.coarse(picture, whole).state):
+                        return None
+                    self._person.reference = None  # the light has changed, or something passed by
             self._since_check, self._suspicious = 0, False
         return state
 

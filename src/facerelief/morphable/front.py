@@ -1,0 +1,26 @@
+"""The part of a head that a picture of its face needs."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.morphable.model import FaceModel
+
+
+@functools.lru_cache(maxsize=4)
+def front_triangles(model: FaceModel) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Triangles (K, 3) of face and eyes and two rings around them, and (K + 1,) which of the model's they
+    are; the last entry, for pixels without triangle, is -1.
+
+    The rest of a head lies behind or beside its face in all poses that show the face.
+    """
+    near = model.face_vertices | model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
+    for _ in range(2):
+        touched = model.triangles[near[model.triangles].any(axis=1)]
+        near = near.copy()
+        near[touched] = True
+    ids = np.flatnonzero(near[model.triangles].all(axis=1)).astype(np.int32)
+    return np.ascontiguousarray(model.triangles[ids], np.int32), np.append(ids, np.int32(-1))

@@ -1,0 +1,33 @@
+"""The front of a head draws the same face as the whole head."""
+
+import numpy as np
+import pytest
+
+from facerelief import WeakPerspective, open_model
+from facerelief.inverse.detail import draw_face, face_pixels
+from facerelief.morphable.front import front_triangles
+from facerelief.rendering import rasterize
+
+
+@pytest.mark.parametrize("yaw", [0.0, -0.6, 1.3])
+def test_the_front_alone_draws_the_same_face(yaw):
+    model = open_model()
+    rng = np.random.default_rng(0)
+    shape = model.shape(rng.normal(size=model.n_identity), 0.4 * rng.random(model.n_expression))
+    uvz = WeakPerspective(0.1, yaw, 0.2, 64.0, 66.0, 0.55).project(shape)
+    whole = rasterize(uvz, model.triangles, 128, 128, cull_backfaces=True)
+    front = draw_face(model, uvz, 128, 128)
+    for one, other in zip(face_pixels(model, whole), face_pixels(model, front), strict=True):
+        np.testing.assert_array_equal(one, other)
+    skin, eyes = face_pixels(model, front)
+    np.testing.assert_array_equal(whole.triangle[skin | eyes], front.triangle[skin | eyes])
+    np.testing.assert_array_equal(whole.depth[skin | eyes], front.depth[skin | eyes])
+    assert skin.sum() > 2000
+
+
+def test_ids_are_the_models():
+    model = open_model()
+    kept, ids = front_triangles(model)
+    np.testing.assert_array_equal(model.triangles[ids[:-1]], kept)
+    assert ids[-1] == -1
+    assert len(kept) < len(model.triangles)
