@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facerelief.geometry.normals import face_normals, vertex_normals
+from facerelief.geometry.normals import face_normals, triangle_ids, vertex_normals
 from facerelief.geometry.rotation import matrix_from_euler
 from facerelief.morphable.model import FaceModel
 
@@ -64,3 +64,17 @@ def test_no_area_no_normal() -> None:
 def test_bad_arguments_are_named(vertices: np.ndarray, triangles: list[list[int]]) -> None:
     with pytest.raises(ValueError, match=r"vertices|triangles"):
         vertex_normals(vertices, triangles)
+
+
+def test_fixed_triangles_are_checked_against_every_count():
+    fixed = np.array([[0, 1, 2], [2, 3, 0]], np.int32)
+    fixed.setflags(write=False)
+    for _ in range(2):
+        assert triangle_ids(fixed, 4) is fixed
+        with pytest.raises(ValueError, match=r"outside 0\.\.2"):
+            triangle_ids(fixed, 3)
+    changed = np.array([[0, 1, 2]], np.int32)
+    triangle_ids(changed, 3)
+    changed[0, 0] = 7
+    with pytest.raises(ValueError, match="outside"):
+        triangle_ids(changed, 3)

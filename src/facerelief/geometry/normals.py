@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -55,7 +57,22 @@ def triangle_ids(triangles: ArrayLike, count: int) -> NDArray[np.int32]:
         return t.reshape(0, 3)
     if t.ndim != 2 or t.shape[1] != 3:
         raise ValueError(f"triangles have shape {t.shape}, expected (T, 3)")
-    # one pass: as unsigned numbers, negative ids are the largest
-    if int(t.view(np.uint32).max()) >= count:
+    if _highest(t) >= count:
         raise ValueError(f"triangles refer to vertices outside 0..{count - 1}")
     return t
+
+
+_checked: dict[int, tuple[weakref.ref[NDArray[np.int32]], int]] = {}
+
+
+def _highest(t: NDArray[np.int32]) -> int:
+    """Largest id, negative ones counting as larger still; of arrays that nobody can change, found once."""
+    fixed = not t.flags.writeable and t.base is None
+    if fixed and (known := _checked.get(id(t))) is not None and known[0]() is t:
+        return known[1]
+    # one pass: as unsigned numbers, negative ids are the largest
+    highest = int(t.view(np.uint32).max())
+    if fixed:
+        key = id(t)
+        _checked[key] = weakref.ref(t, lambda _: _checked.pop(key, None)), highest
+    return highest

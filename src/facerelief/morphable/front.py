@@ -23,4 +23,6 @@ def front_triangles(model: FaceModel) -> tuple[NDArray[np.int32], NDArray[np.int
         near = near.copy()
         near[touched] = True
     ids = np.flatnonzero(near[model.triangles].all(axis=1)).astype(np.int32)
-    return np.ascontiguousarray(model.triangles[ids], np.int32), np.append(ids, np.int32(-1))
+    kept = np.array(model.triangles[ids], np.int32)
+    kept.setflags(write=False)  # drawn again and again: checked once
+    return kept, np.append(ids, np.int32(-1))
