@@ -40,7 +40,7 @@ def exported(request, face_set, fine_set, toy_model, tmp_path_factory):
 def test_the_file_says_what_torch_says(exported, toy_model):
     run, file, about = exported
     assert about["worst"] <= TOLERANCE
-    module, inputs, outputs, _ = signature(load_net(run, toy_model)[0], toy_model)
+    module, inputs, outputs, _ = signature(load_net(run, toy_model)[0], toy_model, about["calibration"])
     given = random_inputs(inputs, 9)
     with torch.no_grad():
         true = module(*map(torch.from_numpy, given.values()))

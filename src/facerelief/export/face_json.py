@@ -85,6 +85,8 @@ class FaceParameters:
     """Digest of the photo's file in hexadecimal, empty for arrays."""
     fit: FitResiduals | None = None
     """What the fit left over; None where the method does not fit."""
+    expected_error_mm: float | None = None
+    """How far points of the face are off, as the method takes it; None where it does not tell."""
     tool_version: str = __version__
 
 
@@ -125,6 +127,11 @@ def encode_face_json(face: FaceParameters) -> str:
         "landmarks68_mm": None if face.landmarks68_mm is None else _numbers(face.landmarks68_mm, 4),
         "landmarks68_px": None if face.landmarks68_px is None else _numbers(face.landmarks68_px, 3),
         **({} if face.fit is None else {"fit": {k: _numbers(v, 5) for k, v in asdict(face.fit).items()}}),
+        **(
+            {}
+            if face.expected_error_mm is None
+            else {"expected_error_mm": _numbers(face.expected_error_mm, 3)}
+        ),
         "timings_ms": {name: _numbers(ms, 3) for name, ms in face.timings_ms.items()},
         "warnings": list(face.warnings),
     }
@@ -215,6 +222,7 @@ def _parameters(d: dict[str, Any]) -> FaceParameters:
         source=str(d["source"]),
         source_sha256=str(d.get("source_sha256", "")),
         fit=_residuals(d.get("fit")),
+        expected_error_mm=float(d["expected_error_mm"]) if "expected_error_mm" in d else None,
         tool_version=str(d["tool"]["version"]),
     )
 

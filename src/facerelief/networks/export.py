@@ -11,6 +11,7 @@ import copy
 import itertools
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,26 +55,28 @@ class Part:
 class _Coarse(nn.Module):
     """image -> identity, expression, camera, log_variance."""
 
-    def __init__(self, net: CoarseNet, bounds: tuple[float, float]) -> None:
+    def __init__(self, net: CoarseNet, bounds: tuple[float, float], calibration: float) -> None:
         super().__init__()
-        self.net, self.bounds = net, bounds
+        self.net, self.bounds, self.calibration = net, bounds, calibration
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         out = self.net(image)
-        return out.identity, out.expression.clamp(*self.bounds), _camera(out.pose), out.log_variance
+        unsure = out.log_variance + self.calibration
+        return out.identity, out.expression.clamp(*self.bounds), _camera(out.pose), unsure
 
 
 class _Tracking(nn.Module):
     """image, pncc, previous_expression, previous_camera -> expression, camera, delta, log_variance."""
 
-    def __init__(self, net: TrackingNet, bounds: tuple[float, float]) -> None:
+    def __init__(self, net: TrackingNet, bounds: tuple[float, float], calibration: float) -> None:
         super().__init__()
-        self.net, self.bounds = net, bounds
+        self.net, self.bounds, self.calibration = net, bounds, calibration
 
     def forward(self, image: Tensor, pncc: Tensor, expression: Tensor, camera: Tensor) -> tuple[Tensor, ...]:
         pose = torch.cat([camera[:, :5], camera[:, 5:].log()], dim=1)
         out = self.net(image, pncc, expression, pose)
-        return out.expression.clamp(*self.bounds), _camera(out.pose), out.delta, out.log_variance
+        unsure = out.log_variance + self.calibration
+        return out.expression.clamp(*self.bounds), _camera(out.pose), out.delta, unsure
 
 
 class _Fine(nn.Module):
@@ -91,8 +94,11 @@ def _camera(pose: Tensor) -> Tensor:
     return torch.cat([pose[:, :5], pose[:, 5:].exp()], dim=1)
 
 
-def signature(net: nn.Module, model: FaceModel) -> tuple[nn.Module, list[Part], list[Part], str]:
-    """The module that is exported, its inputs, its outputs, and where its crop lies."""
+def signature(
+    net: nn.Module, model: FaceModel, calibration: float = 0.0
+) -> tuple[nn.Module, list[Part], list[Part], str]:
+    """The module that is exported, its inputs, its outputs, and where its crop lies. calibration: added to
+    the logarithm of the variance."""
     camera = "pitch, yaw, roll in radians, translation_u, translation_v in px of the crop, scale in px/mm"
     unsure = Part("log_variance", (1,), "log mm^2, expected squared error of the projected points")
     if isinstance(net, CoarseNet | TrackingNet):
@@ -106,7 +112,7 @@ def signature(net: nn.Module, model: FaceModel) -> tuple[nn.Module, list[Part], 
                 f"{COARSE_MARGIN} x the box's longer side"
             )
             identity = Part("identity", (1, c.identity), "standard deviations of the model", 1.0)
-            return _Coarse(net, model.expression_bounds), [image], [identity, *found], crop
+            return _Coarse(net, model.expression_bounds, calibration), [image], [identity, *found], crop
         previous = [
             image,
             Part("pncc", image.shape, "the previous state in this crop, in [0, 1] (rendering.pncc)"),
@@ -119,7 +125,12 @@ def signature(net: nn.Module, model: FaceModel) -> tuple[nn.Module, list[Part], 
         delta = Part(
             "delta", (1, c.expression + 6), "change in standard deviations of the training data", 1.0
         )
-        return _Tracking(net, model.expression_bounds), previous, [*found[:2], delta, unsure], crop
+        return (
+            _Tracking(net, model.expression_bounds, calibration),
+            previous,
+            [*found[:2], delta, unsure],
+            crop,
+        )
     assert isinstance(net, FineNet)
     size = net.config.size
     inputs = [
@@ -141,14 +152,17 @@ def export_net(
 ) -> dict[str, Any]:
     """Write the net of a run as ONNX, checked against torch with OpenVINO on random inputs.
 
-    Returns the metadata that the file carries, and "worst": the largest difference. Raises FacereliefError
+    How sure the net says it is, is corrected by what the last held-out samples showed. Returns the metadata
+    that the file carries, and "worst": the largest difference. Raises FacereliefError
     where the run has no net or the written one says something else; OutputError where it cannot be written.
     """
     import onnx
 
     run, out, model = Path(run), Path(out), model or open_model()
     net, found = load_net(run, model)
-    module, inputs, outputs, crop = signature(net, model)
+    metrics = found["history"][-1] if found["history"] else {}
+    calibration = math.log(max(float(metrics.get("confidence_ratio", 1.0)), 1e-6))
+    module, inputs, outputs, crop = signature(net, model, calibration)
     folded = copy.deepcopy(module)
     for part in folded.modules():
         _fold_norms(part)
@@ -174,7 +188,8 @@ def export_net(
             "data": [Path(folder).name for folder in config["data"]],
             "data_sha256": found["data_sha256"],
         },
-        "metrics": found["history"][-1] if found["history"] else {},
+        "calibration": calibration,
+        "metrics": metrics,
     }
     for key, value in about.items():
         entry = proto.metadata_props.add()

@@ -94,6 +94,7 @@ def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None
         source=face.source,
         source_sha256=face.source_sha256,
         residuals=face.fit,
+        expected_error_mm=face.expected_error_mm,
     ).with_skin()
 
 

@@ -125,7 +125,8 @@ class Reconstructor:
         model, clock = self.model, StageClock()
         with clock("coarse_net"):
             around = camera_from_landmarks(model, face.landmarks)
-            state = self.coarse_net.look(picture, around).state
+            estimate = self.coarse_net.look(picture, around)
+            state = estimate.state
             vertices = model.shape(state.identity, state.expression)
         with clock("appearance"):
             appearance, _ = fit_appearance(model, picture, state)
@@ -152,6 +153,7 @@ class Reconstructor:
             coarse=coarse,
             fine=fine,
             warnings=warnings_about(face, state.camera, spread_mm, seen),
+            expected_error_mm=estimate.error_mm,
         )
         with clock("albedo"):
             found = found.with_skin()

@@ -55,6 +55,9 @@ class Reconstruction:
     """Digest of that file in hexadecimal, empty for arrays: tells whose result a folder holds."""
     residuals: FitResiduals | None = None
     """What the fit left over; None where the method does not fit."""
+    expected_error_mm: float | None = None
+    """Root mean square distance, mm in camera space, by which the network takes its points to be off; None
+    where the method does not tell."""
 
     @cached_property
     def vertices(self) -> Float32:
