@@ -48,6 +48,7 @@ def face(toy_camera):
         source="Käthe.jpg",
         source_sha256="0123456789abcdef" * 4,
         fit=FitResiduals(1.5, 0.75, 0.125, 0.0625),
+        expected_error_mm=1.25,
     )
 
 
@@ -89,7 +90,7 @@ def test_keys_are_those_of_the_schema_in_its_order(face):
 
 
 def test_optional_keys_are_absent_where_there_is_nothing_to_say(face):
-    text = encode_face_json(replace(face, source_sha256="", fit=None))
+    text = encode_face_json(replace(face, source_sha256="", fit=None, expected_error_mm=None))
     assert list(json.loads(text)) == SCHEMA["required"]
     back = decode_face_json(text)
     assert back.fit is None
@@ -100,7 +101,9 @@ def test_optional_keys_are_absent_where_there_is_nothing_to_say(face):
 def test_schema_accepts_it(face, landmarks):
     jsonschema = pytest.importorskip("jsonschema")
     if not landmarks:
-        face = replace(face, landmarks68_mm=None, landmarks68_px=None, fit=None, source_sha256="")
+        face = replace(
+            face, landmarks68_mm=None, landmarks68_px=None, fit=None, source_sha256="", expected_error_mm=None
+        )
     validator = jsonschema.Draft202012Validator
     validator.check_schema(SCHEMA)
     validator(SCHEMA).validate(json.loads(encode_face_json(face)))
