@@ -21,7 +21,7 @@ from facerelief.export.face_json import (
 )
 from facerelief.morphable.arkit import ARKIT_NAMES
 
-OPTIONAL = ("source_sha256", "fit")
+OPTIONAL = ("source_sha256", "fit", "expected_error_mm")
 SCHEMA = json.loads((files("facerelief") / "data" / "face.schema.json").read_text("utf-8"))
 
 
