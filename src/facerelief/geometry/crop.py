@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from facerelief.geometry.box import bounds
 from facerelief.geometry.camera import WeakPerspective
 
 Border = Literal["black", "mirrored", "repeated"]
@@ -100,7 +101,7 @@ def fine_crop(uv: ArrayLike, size: int = FINE_SIZE, margin: float = FINE_MARGIN)
     points = np.asarray(uv, np.float64)
     if points.ndim != 2 or points.shape[1] < 2 or not len(points):
         raise ValueError(f"uv has shape {points.shape}, expected (N, 2)")
-    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    low, high = bounds(points[:, :2])
     side = float((high - low).max()) * margin
     if not (math.isfinite(side) and side > 0):
         raise ValueError("uv holds no finite box with an area")

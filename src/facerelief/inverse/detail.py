@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.geometry.adjacency import diagonals, neighbour_mean, vertex_links
+from facerelief.geometry.box import bounds
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.patch import ColorPatch, DepthPatch
@@ -202,7 +203,7 @@ def _window(
     shown = model.face_vertices | model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
     uv = camera.project(vertices[shown])[:, :2]
     height, width = shape[:2]
-    low, high = uv.min(axis=0), uv.max(axis=0)
+    low, high = bounds(uv)
     left, top = (int(x) for x in np.clip(np.floor(low) - 1, 0, (width - 1, height - 1)))
     right, bottom = (int(x) for x in np.clip(np.ceil(high) + 1, (left + 1, top + 1), (width, height)))
     return (left, top, right, bottom), float((high - low).max())

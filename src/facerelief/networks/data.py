@@ -34,7 +34,7 @@ from facerelief.morphable.front import front_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.networks.augment import AugmentConfig, augment
 from facerelief.networks.nets import Spread
-from facerelief.rendering.pncc import TRACK_MARGIN, pncc_colors, render_pncc
+from facerelief.rendering.pncc import TRACK_MARGIN, PnccDrawer, pncc_colors
 
 Float32 = NDArray[Any]
 Labels = Mapping[str, NDArray[Any]]
@@ -438,6 +438,7 @@ class TrackingData(_Data):
         self.model, self.size = model, size
         eyes = model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
         self.colors = pncc_colors(model.mean, model.face_vertices | eyes)
+        self.draw = PnccDrawer(front_triangles(model)[0], self.colors)
 
     def target(self, position: int) -> tuple[int, SquareCrop, bool, dict[str, Float32], np.random.Generator]:
         """Sample, crop, whether flipped, the numbers of the item by name, and what is random after these."""
@@ -466,9 +467,7 @@ class TrackingData(_Data):
         image = crop.cut(self.shards.picture(index), flipped=flipped, border=self._border(rng))
         vertices = self.model.shape(numbers["previous_identity"], numbers["previous_expression"])
         camera = camera_of(numbers["previous_pose"])
-        pncc = render_pncc(
-            vertices, front_triangles(self.model)[0], self.colors, camera, self.size, self.size
-        )
+        pncc = self.draw(vertices, camera, self.size, self.size)
         return TrackingItem(image=self._spoilt(image, rng), pncc=pncc, **numbers)
 
     def spread(self, count: int = 1024) -> Spread:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from facerelief.errors import ModelError
 from facerelief.geometry.alignment import solve_weak_perspective
+from facerelief.geometry.box import bounds
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.crop import SquareCrop, fine_crop
 from facerelief.geometry.patch import DepthPatch
@@ -26,7 +27,7 @@ from facerelief.inverse.fit import landmarks_for
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.morphable import FaceModel, open_model
 from facerelief.morphable.front import front_triangles
-from facerelief.rendering.pncc import TRACK_MARGIN, pncc_colors, render_pncc
+from facerelief.rendering.pncc import TRACK_MARGIN, PnccDrawer, pncc_colors
 from facerelief.runtime import Network, load_network
 from facerelief.runtime.network import Precision
 
@@ -168,8 +169,9 @@ class TrackingRunner(_Net):
     name = "tracking"
 
     @functools.cached_property
-    def _colors(self) -> Float32:
-        return pncc_colors(self.model.mean, self.model.face_vertices | eyeballs(self.model))
+    def _drawer(self) -> PnccDrawer:
+        colors = pncc_colors(self.model.mean, self.model.face_vertices | eyeballs(self.model))
+        return PnccDrawer(front_triangles(self.model)[0], colors)
 
     def __call__(
         self, image: Image, before: FaceState, vertices: Float32, crop: SquareCrop
@@ -181,8 +183,7 @@ class TrackingRunner(_Net):
         training data.
         """
         camera = crop.camera(before.camera)
-        triangles, _ = front_triangles(self.model)
-        pncc = render_pncc(vertices, triangles, self._colors, camera, self.size, self.size)
+        pncc = self._drawer(vertices, camera, self.size, self.size)
         expression, pose, delta, unsure = self.network(
             self.look_at(image, crop),
             np.ascontiguousarray(pncc.transpose(2, 0, 1))[None],
@@ -241,8 +242,8 @@ class FineRunner(_Net):
         drawn = skin_surface(self.model, inside.astype(np.float32), scale, crop.size, crop.size, _DETAIL)
         mask = drawn.mask
         middle = np.float32(np.median(drawn.base[mask])) if mask.any() else np.float32(0)
-        box = inside[self.model.face_vertices, :2]
-        width = float((box.max(axis=0) - box.min(axis=0)).max()) / scale
+        low, high = bounds(inside[self.model.face_vertices, :2])
+        width = float((high - low).max()) / scale
         (displacement,) = self.network(
             planes(picture),
             np.where(mask, drawn.base - middle, np.float32(0))[None],

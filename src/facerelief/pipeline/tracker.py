@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.detection import DetectedFace, as_image, detect_faces
+from facerelief.geometry.box import bounds
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.detail import coarse_depth
 from facerelief.inverse.landmark_fit import FaceState
@@ -278,7 +279,7 @@ class Tracker:
     def _box(self, vertices: Float32, camera: WeakPerspective) -> Float32:
         """(4,) left, top, right, bottom, px, of brows to chin: as the detector's."""
         uv = camera.project(self.model.landmarks["mediapipe478"].of(vertices))[:, :2]
-        return np.concatenate([uv.min(axis=0), uv.max(axis=0)])
+        return np.concatenate(bounds(uv))
 
     def _light(self, picture: Image, state: FaceState) -> Float32:
         """(9, 3) the light that explains the skin points best, near the last one; and whether they look as
@@ -369,7 +370,7 @@ class Tracker:
         with clock("depth"):
             coarse = coarse_depth(model, vertices, state.camera, picture.shape)
             fine = None if relief is None else relief.on(coarse)
-        box = state.camera.project(vertices[self._face])[:, :2]
+        low, high = bounds(state.camera.project(vertices[self._face])[:, :2])
         return Reconstruction(
             image=picture,
             model=model,
@@ -378,7 +379,7 @@ class Tracker:
             expression=state.expression,
             albedo=person.appearance.albedo,
             light=light,
-            box=(*box.min(axis=0).tolist(), *box.max(axis=0).tolist()),
+            box=(*low.tolist(), *high.tolist()),
             confidence=float(np.clip(person.likeness, 0, 1)),
             method="net",
             coarse=coarse,
@@ -412,7 +413,7 @@ def _tracked(tracker: Tracker, frames: Iterable[VideoFrame]) -> Iterator[Tracked
         yield TrackedFrame(frame.index, frame.time, frame.image, state, face, tracker.timings_ms)
 
 
-def _skin_points(model: FaceModel, count: int = 600) -> NDArray[np.intp]:
+def _skin_points(model: FaceModel, count: int = 350) -> NDArray[np.intp]:
     """(P,) triangles of plain skin, spread over the face, at which light is measured."""
     plain = model.face_vertices.copy()
     for name in ("lips", "eyes", "brows", "eyeballs"):

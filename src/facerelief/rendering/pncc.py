@@ -9,8 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from facerelief.geometry.box import bounds
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.crop import SquareCrop
+from facerelief.geometry.normals import triangle_ids
 from facerelief.rendering.rasterizer import interpolate, rasterize
 
 Float32 = NDArray[np.float32]
@@ -32,8 +34,7 @@ def tracking_crop(
     points = np.asarray(vertices)[np.asarray(shown, np.bool_)]
     if not len(points):
         raise ValueError("no vertex is shown, expected a face")
-    uv = camera.project(points)[:, :2].astype(np.float64)
-    low, high = uv.min(axis=0), uv.max(axis=0)
+    low, high = bounds(camera.project(points)[:, :2].astype(np.float64))
     u, v = (float(x) for x in (low + high) / 2)
     return SquareCrop(u, v, TRACK_MARGIN * float((high - low).max()), size)
 
@@ -51,10 +52,39 @@ def pncc_colors(mean: ArrayLike, shown: ArrayLike | None = None) -> Float32:
     mask = np.ones(len(points), np.bool_) if shown is None else np.asarray(shown, np.bool_)
     if mask.shape != (len(points),) or not mask.any():
         raise ValueError(f"shown has shape {mask.shape}, expected ({len(points)},) with something to show")
-    low, high = points[mask].min(axis=0), points[mask].max(axis=0)
+    low, high = bounds(points[mask])
     colors = (points - low) / np.maximum(high - low, np.float32(1e-6))
     colors[~mask] = np.nan
     return colors.astype(np.float32)
+
+
+class PnccDrawer:
+    """Draws PNCC pictures of one mesh in many poses.
+
+    triangles (T, 3) vertex ids; colors (N, 3) of `pncc_colors`: triangles with a corner that is not shown
+    hide what is behind them, and stay 0 themselves. Raises ValueError for ids without a colour.
+    """
+
+    def __init__(self, triangles: ArrayLike, colors: ArrayLike) -> None:
+        code = np.asarray(colors, np.float32)
+        self.triangles = triangle_ids(triangles, len(code))
+        shown: NDArray[np.bool_] = np.asarray(np.isfinite(code).all(axis=1))
+        self._code = np.where(shown[:, None], code, np.float32(0.0))
+        self._drawn = np.append(shown[self.triangles].all(axis=1), False)
+
+    def __call__(self, vertices: ArrayLike, camera: WeakPerspective, height: int, width: int) -> Float32:
+        """(height, width, 3) float32 in [0, 1], 0 where the face is not seen.
+
+        vertices (N, 3) model space, mm; camera: of the picture or crop that is drawn
+        (`WeakPerspective.in_crop`). Raises ValueError for shapes that do not fit.
+        """
+        points = np.asarray(vertices)
+        if self._code.shape != points.shape:
+            raise ValueError(f"colors have shape {self._code.shape}, expected {points.shape}")
+        fragments = rasterize(camera.project(points), self.triangles, height, width, cull_backfaces=True)
+        picture = interpolate(fragments, self.triangles, self._code)
+        picture *= self._drawn[fragments.triangle][:, :, None]
+        return np.clip(picture, 0.0, 1.0, out=picture)
 
 
 def render_pncc(
@@ -65,20 +95,7 @@ def render_pncc(
     height: int,
     width: int,
 ) -> Float32:
-    """(height, width, 3) float32 in [0, 1], 0 where the face is not seen.
-
-    vertices (N, 3) model space, mm; triangles (T, 3) vertex ids; colors (N, 3) of `pncc_colors`: triangles
-    with a corner that is not shown hide what is behind them, and stay 0 themselves. camera: of the picture or
-    crop that is drawn (`WeakPerspective.in_crop`). Raises ValueError for shapes that do not fit.
-    """
-    code = np.asarray(colors, np.float32)
-    points = np.asarray(vertices)
-    if code.shape != points.shape:
-        raise ValueError(f"colors have shape {code.shape}, expected {points.shape}")
-    fragments = rasterize(camera.project(points), triangles, height, width, cull_backfaces=True)
-    shown: NDArray[np.bool_] = np.asarray(np.isfinite(code).all(axis=1))
-    picture = interpolate(fragments, triangles, np.where(shown[:, None], code, np.float32(0.0)))
-    corners = np.asarray(triangles, np.int64)
-    hidden: NDArray[np.bool_] = np.append(~shown[corners].all(axis=1), True)
-    picture[hidden[fragments.triangle]] = 0.0
-    return np.clip(picture, 0.0, 1.0)
+    """One PNCC picture; see `PnccDrawer`, which is quicker for many."""
+    if np.shape(colors) != np.shape(vertices):
+        raise ValueError(f"colors have shape {np.shape(colors)}, expected {np.shape(vertices)}")
+    return PnccDrawer(triangles, colors)(vertices, camera, height, width)
