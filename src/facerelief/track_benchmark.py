@@ -149,7 +149,9 @@ def time_tracker(
     was followed."""
     from facerelief.pipeline.tracker import Tracker, TrackerConfig
 
-    tracker = Tracker(config=TrackerConfig(detail=detail, nets=None if nets is None else str(nets)))
+    tracker = Tracker(
+        config=TrackerConfig(detail=detail, depth=detail, nets=None if nets is None else str(nets))
+    )
     followed = 0
     for image, moment in zip(clip.images, clip.times):
         started = time.perf_counter()

@@ -353,3 +353,22 @@ def conjugate_gradient(b, active, tensor, pull, bend, scale, steps, tolerance, x
         for i in range(height):
             for j in range(width):
                 p[i, j] = m[i, j] * r[i, j] + beta * p[i, j]
+
+
+@kernel
+def face_pixels(triangle, barycentric, kinds, triangles, share, skin, eyes):
+    """skin and eyes (h, w) bool of a drawing: triangle (h, w) ids, -1 for none; kinds (T,) 0 neither, 1 skin,
+    2 crossed by the outline, where share (N,) interpolated tells, 3 eyes."""
+    h, w = triangle.shape
+    for i in range(h):
+        for j in range(w):
+            t = triangle[i, j]
+            kind = kinds[t] if t >= 0 else 0
+            inside = kind == 1
+            if kind == 2:
+                s = np.float32(0)
+                for k in range(3):
+                    s += barycentric[i, j, k] * share[triangles[t, k]]
+                inside = s >= np.float32(0.5)
+            skin[i, j] = inside
+            eyes[i, j] = kind == 3

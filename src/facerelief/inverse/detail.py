@@ -149,8 +149,9 @@ def coarse_depth(
 
     vertices (N, 3) model space, mm.
     """
-    (left, top, right, bottom), _ = _window(model, vertices, camera, shape)
-    uvz = camera.project(vertices) - [left, top, 0.0]
+    uvz = camera.project(vertices)
+    (left, top, right, bottom), _ = _window_of(model, uvz, shape)
+    uvz = uvz - [left, top, 0.0]
     fragments = draw_face(model, uvz, bottom - top, right - left)
     skin, eyes = face_pixels(model, fragments)
     return DepthPatch(
@@ -199,11 +200,18 @@ def photo_albedo(
 def _window(
     model: FaceModel, vertices: Float32, camera: WeakPerspective, shape: tuple[int, ...]
 ) -> tuple[tuple[int, int, int, int], float]:
-    """The part of the photo with face and eyes (left, top, right, bottom), and the face's longer side, px."""
+    """As `_window_of`, of vertices (N, 3) mm."""
+    return _window_of(model, camera.project(vertices), shape)
+
+
+def _window_of(
+    model: FaceModel, uvz: Float32, shape: tuple[int, ...]
+) -> tuple[tuple[int, int, int, int], float]:
+    """The part of the photo with face and eyes (left, top, right, bottom), and the face's longer side, px, of
+    projected vertices (N, 3)."""
     shown = model.face_vertices | model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
-    uv = camera.project(vertices[shown])[:, :2]
     height, width = shape[:2]
-    low, high = bounds(uv)
+    low, high = bounds(uvz[shown, :2])
     left, top = (int(x) for x in np.clip(np.floor(low) - 1, 0, (width - 1, height - 1)))
     right, bottom = (int(x) for x in np.clip(np.ceil(high) + 1, (left + 1, top + 1), (width, height)))
     return (left, top, right, bottom), float((high - low).max())
@@ -235,22 +243,23 @@ def draw_face(model: FaceModel, uvz: Float32, height: int, width: int) -> Fragme
 
 def face_pixels(model: FaceModel, fragments: Fragments) -> tuple[Bool, Bool]:
     """(h, w) skin of the face, as its outline says, and (h, w) eyeballs, of a drawing of the model."""
-    share, whole, eyes = face_outline(model)
-    inner = _inner_triangles(model)
-    ids = fragments.triangle
-    skin = inner[ids]
-    # the outline runs through few triangles
-    rows, columns = np.nonzero(whole[ids] & ~skin)
-    corners = share[model.triangles[ids[rows, columns]]]
-    skin[rows, columns] = (corners * fragments.barycentric[rows, columns]).sum(axis=1) >= 0.5
-    return skin, eyes[ids]
+    from facerelief.inverse import _kernels
+
+    skin: Bool = np.empty(fragments.triangle.shape, np.bool_)
+    eyes: Bool = np.empty_like(skin)
+    kinds, share, triangles = _triangle_kinds(model)
+    _kernels.face_pixels(fragments.triangle, fragments.barycentric, kinds, triangles, share, skin, eyes)
+    return skin, eyes
 
 
 @functools.lru_cache(maxsize=4)
-def _inner_triangles(model: FaceModel) -> Bool:
-    """(T + 1,) which triangles lie within the face's outline altogether."""
-    share, whole, _ = face_outline(model)
-    return whole & np.append((share[model.triangles] >= 0.5).all(axis=1), False)
+def _triangle_kinds(model: FaceModel) -> tuple[NDArray[np.uint8], Float32, NDArray[np.int32]]:
+    """(T,) 1 within the face's outline, 2 crossed by it, 3 of the eyeballs, else 0; (N,) share and (T, 3)
+    triangles as the kernel takes them."""
+    share, whole, eyes = face_outline(model)
+    inner = (share[model.triangles] >= 0.5).all(axis=1)
+    kinds = np.where(eyes[:-1], 3, np.where(whole[:-1], np.where(inner, 1, 2), 0)).astype(np.uint8)
+    return kinds, share, np.ascontiguousarray(model.triangles, np.int32)
 
 
 @dataclass(frozen=True, eq=False)

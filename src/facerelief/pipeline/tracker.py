@@ -24,7 +24,7 @@ from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric import Appearance, fit_appearance
 from facerelief.morphable import FaceModel, load_model, open_model
 from facerelief.pipeline.nets import CoarseRunner, FineRunner, TrackingRunner, camera_from_landmarks
-from facerelief.pipeline.result import Reconstruction
+from facerelief.pipeline.result import DepthPatch, Reconstruction
 from facerelief.pipeline.smoothing import OneEuro
 from facerelief.pipeline.tracked import TrackedFrame, TrackState
 from facerelief.rendering.lighting import LUMA, sh_basis
@@ -43,6 +43,8 @@ class TrackerConfig:
 
     detail: bool = True
     """FineNet's relief for every frame; without it `fine` is None."""
+    depth: bool = True
+    """Depth of the coarse surface for every frame; without it, and without detail, `coarse` is empty."""
     smooth: bool = True
     """Take jitter out of pose and expression (`smoothing.OneEuro`)."""
     per_frame: bool = False
@@ -367,9 +369,11 @@ class Tracker:
         if self.fine is not None:
             with clock("fine"):
                 relief = self.fine(picture, state, vertices)
-        with clock("depth"):
-            coarse = coarse_depth(model, vertices, state.camera, picture.shape)
-            fine = None if relief is None else relief.on(coarse)
+        coarse, fine = DepthPatch(np.zeros((0, 0), np.float32), 0, 0), None
+        if self.config.depth or relief is not None:
+            with clock("depth"):
+                coarse = coarse_depth(model, vertices, state.camera, picture.shape)
+                fine = None if relief is None else relief.on(coarse)
         low, high = bounds(state.camera.project(vertices[self._face])[:, :2])
         return Reconstruction(
             image=picture,
