@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,7 @@ class Tracker:
         self._filter = OneEuro(cutoff, beta, together=slice(0, 6))
         self._middle = self.model.landmarks["ibug68"].of(self.model.mean).mean(axis=0)
         self._face_px = 1.0
+        self._helper = ThreadPoolExecutor(1, "facerelief")
         self._state: FaceState | None = None
         self._person = _Person()
         self._since_check = 0
@@ -154,10 +156,7 @@ class Tracker:
         if found is None:
             return "none", None
         self._state = found
-        with clock("light"):
-            light = self._light(picture, found)
-        shown = self._smoothed(found, time)
-        return state, self._result(picture, shown, light, clock)
+        return state, self._result(picture, found, self._smoothed(found, time), clock)
 
     def reset(self) -> None:
         """Forget the face: the next frame may show somebody else."""
@@ -360,20 +359,32 @@ class Tracker:
         low, high = self.model.expression_bounds
         return FaceState(camera, state.identity, np.clip(values[6:], low, high).astype(np.float32))
 
-    def _result(self, picture: Image, state: FaceState, light: Float32, clock: StageClock) -> Reconstruction:
+    def _result(
+        self, picture: Image, found: FaceState, state: FaceState, clock: StageClock
+    ) -> Reconstruction:
+        """The face of a frame: found there, and shown in a state without jitter."""
         model, person = self.model, self._person
-        assert person.appearance is not None
         with clock("shape"):
             vertices = self._shape(state)
-        relief = None
+        coarse, fine = DepthPatch(np.zeros((0, 0), np.float32), 0, 0), None
         if self.fine is not None:
+            # the processor's other half draws while the net's threads wait for each other
+            drawn = self._helper.submit(coarse_depth, model, vertices, state.camera, picture.shape)
+            lit = self._helper.submit(self._light, picture, found)
             with clock("fine"):
                 relief = self.fine(picture, state, vertices)
-        coarse, fine = DepthPatch(np.zeros((0, 0), np.float32), 0, 0), None
-        if self.config.depth or relief is not None:
             with clock("depth"):
-                coarse = coarse_depth(model, vertices, state.camera, picture.shape)
-                fine = None if relief is None else relief.on(coarse)
+                coarse = drawn.result()
+                fine = relief.on(coarse)
+            with clock("light"):
+                light = lit.result()
+        else:
+            if self.config.depth:
+                with clock("depth"):
+                    coarse = coarse_depth(model, vertices, state.camera, picture.shape)
+            with clock("light"):
+                light = self._light(picture, found)
+        assert person.appearance is not None
         low, high = bounds(state.camera.project(vertices[self._face])[:, :2])
         return Reconstruction(
             image=picture,
