@@ -15,6 +15,7 @@ from facerelief.networks.nets import (
     FineNetConfig,
     Spread,
     TrackingNet,
+    contrasts,
     parameters_of,
 )
 
@@ -91,6 +92,17 @@ def test_a_coarse_net_starts_from_one_of_smaller_crops(coarse):
     torch.testing.assert_close(large.pose[:, 5].exp(), 2 * small.pose[:, 5].exp())
     with pytest.raises(ValueError, match="other sizes"):
         CoarseNet(CoarseNetConfig(size=64, width=2 * SMALL.width)).start_from(coarse)
+
+
+def test_contrasts_tell_wrinkles_and_not_light():
+    image = torch.full((1, 3, 64, 64), 0.5)
+    for flat in contrasts(image):
+        assert flat.shape == (1, 1, 64, 64)
+        assert flat.abs().max() < 1e-4
+    image[..., 30:32, :] *= 0.9  # a line, a tenth darker
+    for bright, dark in zip(contrasts(image), contrasts(0.7 * image), strict=True):
+        assert -1.2 < float(bright[0, 0, 30, 20]) < -0.4
+        torch.testing.assert_close(bright, dark, atol=0.1, rtol=0.1)
 
 
 def test_an_untrained_fine_net_adds_nothing_and_a_trained_one_only_on_the_mask():

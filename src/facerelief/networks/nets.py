@@ -27,6 +27,8 @@ POSE = 6
 """Numbers of a pose."""
 _GREY, _CONTRAST = 0.45, 0.25
 """Mean and standard deviation of photos' pixels, about."""
+_CONTRASTS = (4, 16)
+"""px of the surroundings that FineNet compares pixels with."""
 _DETAIL = 4
 """Channels of FineNet at full resolution, before the last layer."""
 
@@ -54,7 +56,7 @@ class FineNetConfig:
     """What a FineNet is like."""
 
     size: int = 256
-    """Side of the crop, px; a multiple of 2 ** levels."""
+    """Side of the crop, px; a multiple of 16 and of 2 ** levels."""
     width: int = 32
     """Channels of the first level, which works at half resolution; doubled from level to level."""
     levels: int = 4
@@ -63,8 +65,9 @@ class FineNetConfig:
     """No level has more channels."""
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.levels < 1 or self.size < 2 or self.size % 2**self.levels:
-            raise ValueError(f"{self}: expected a size that is a multiple of {2**self.levels}")
+        unit = max(2**self.levels, *_CONTRASTS)
+        if self.width < 1 or self.levels < 1 or self.size < 2 or self.size % unit:
+            raise ValueError(f"{self}: expected a size that is a multiple of {unit}")
 
 
 class CoarseOutput(NamedTuple):
@@ -288,6 +291,21 @@ class _Pair(nn.Sequential):
         )
 
 
+def contrasts(image: Tensor) -> list[Tensor]:
+    """(B, 1, S, S) each: how much brighter a pixel is than its surroundings of some sizes, in tenths.
+
+    Wrinkles change brightness by a few per cent, light and skin by tens: a net that sees both at once takes
+    long to find the first. image (B, 3, S, S) RGB in [0, 1]; S a multiple of the sizes.
+    """
+    light = (image.mean(dim=1, keepdim=True) + 0.05).log()
+    out: list[Tensor] = []
+    for size in _CONTRASTS:
+        around = functional.avg_pool2d(light, size)
+        around = functional.interpolate(around, scale_factor=float(size), mode="bilinear")
+        out.append(10.0 * (light - around))
+    return out
+
+
 class FineNet(nn.Module):
     """A picture and its coarse surface -> the relief on it, in hundredths of the face's width.
 
@@ -300,8 +318,9 @@ class FineNet(nn.Module):
         super().__init__()
         self.config = c = config or FineNetConfig()
         sizes = [min(c.width * 2**k, c.widest) for k in range(c.levels)]
+        given = 4 * (5 + len(_CONTRASTS))
         self.down = nn.ModuleList(
-            _Pair(into, out, 1 if k == 0 else 2) for k, (into, out) in enumerate(zip([4 * 5, *sizes], sizes))
+            _Pair(into, out, 1 if k == 0 else 2) for k, (into, out) in enumerate(zip([given, *sizes], sizes))
         )
         self.up = nn.ModuleList(
             _Pair(below + beside, beside) for below, beside in zip(sizes[:0:-1], sizes[-2::-1])
@@ -320,8 +339,8 @@ class FineNet(nn.Module):
         count = mask.sum(dim=(1, 2)).clamp_min(1.0)
         mean = (depth * mask).sum(dim=(1, 2)) / count
         flat = (depth - mean[:, None, None]) * mask / face_width[:, None, None]
-        x = torch.cat([(image - _GREY) / _CONTRAST, 4.0 * flat[:, None], mask[:, None]], dim=1)
-        x = functional.pixel_unshuffle(x, 2)
+        parts = [(image - _GREY) / _CONTRAST, 4.0 * flat[:, None], mask[:, None], *contrasts(image)]
+        x = functional.pixel_unshuffle(torch.cat(parts, dim=1), 2)
         beside: list[Tensor] = []
         for level in self.down:
             x = level(x)
