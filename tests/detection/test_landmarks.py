@@ -11,12 +11,15 @@ import pytest
 from facerelief.detection import detect_faces, read_image
 from facerelief.detection.landmarks import (
     LEFT_EYE_CORNERS,
+    LEFT_EYE_FOLDS,
     LEFT_EYE_OUTLINE,
     LEFT_IRIS,
     RIGHT_EYE_CORNERS,
+    RIGHT_EYE_FOLDS,
     RIGHT_EYE_OUTLINE,
     RIGHT_IRIS,
     Square,
+    eye_points,
     eye_square,
     face_points,
     face_square,
@@ -124,6 +127,19 @@ def test_pupils_lie_between_the_corners_of_the_right_eyes(face):
         low, high = points[list(outline)].min(axis=0), points[list(outline)].max(axis=0)
         assert np.all(points[iris[0]] > low)
         assert np.all(points[iris[0]] < high)
+
+
+def test_lids_and_folds_lie_where_the_face_net_has_them_about(photo, face):
+    """Of open eyes both nets see the same, point by point: the two lists name the same places."""
+    square = face_square(face.landmarks[:468].astype(np.float64))
+    mesh, _ = settled_points(photo, square, 0.0)
+    refined, _ = eye_points(photo, mesh)
+    changed = np.flatnonzero((refined != mesh).any(axis=1))
+    lists = (RIGHT_EYE_OUTLINE, RIGHT_EYE_FOLDS, LEFT_EYE_OUTLINE, LEFT_EYE_FOLDS)
+    named = [point for points in lists for point in points]
+    assert len(set(named)) == len(named)
+    assert set(changed) <= set(named)
+    assert np.linalg.norm(refined - mesh, axis=1).max() < 0.04 * face.size
 
 
 def test_iris_points_go_centre_image_right_above_image_left_below(face):

@@ -25,6 +25,7 @@ from facerelief.morphable.landmark_sets import OUTLINES
 from facerelief.morphable.model import Contour
 from facerelief.morphable.statistics import expression_pca
 
+LIDS_RIGHT, LIDS_LEFT = (144, 145, 153, 158, 159, 160), (373, 374, 380, 385, 386, 387)
 TRUSTING = LandmarkFitConfig(iterations=25, evidence=400.0, identity=1.0, expression=0.3)
 """For landmarks without error: the model's statistics have no say."""
 SMILE = {"jawOpen": 0.5, "mouthSmileLeft": 0.7, "mouthSmileRight": 0.6, "eyeBlinkLeft": 0.8}
@@ -372,3 +373,38 @@ def test_the_term_is_prepared_once(toy_model):
     assert landmark_term(toy_model, "ibug68", replace(config, evidence=1.0)) is not landmark_term(
         toy_model, "ibug68", config
     )
+
+
+def lid_gap(points: np.ndarray) -> tuple[float, float]:
+    """Openings of the person's right and left eye, px; points (478, 2)."""
+    return tuple(float(np.linalg.norm(points[a] - points[b])) for a, b in ((159, 145), (386, 374)))
+
+
+@pytest.mark.parametrize("pose", POSES[:3])
+def test_shut_eyes_are_shut_whatever_their_folds_say(open_face, pose):
+    """Creases as of open eyes, which landmark nets give for shut ones too, do not hold the lids open."""
+    term = landmark_term(open_face, "mediapipe478", LandmarkFitConfig())
+    wide = random_state(open_face, pose)
+    wide.expression[:] = open_face.expression_weights({"mouthSmileLeft": 0.3})
+    shut = replace(wide, expression=open_face.expression_weights({"eyeBlinkLeft": 0.9, "eyeBlinkRight": 0.6}))
+    observed = term.project(wide).astype(np.float64)
+    lids = [*LIDS_RIGHT, *LIDS_LEFT]
+    observed[lids] = term.project(shut)[lids]
+    found = term.with_lids(fit_landmarks(open_face, observed).state, observed)
+    for seen, true in zip(lid_gap(term.project(found)), lid_gap(observed), strict=True):
+        assert seen <= 1.15 * true + 0.5
+    names = list(open_face.expression_names)
+    left, right = (found.expression[names.index(n)] for n in ("eyeBlinkLeft", "eyeBlinkRight"))
+    assert left > right > 0.2
+
+
+def test_lids_are_never_opened_and_open_eyes_stay(open_face):
+    term = landmark_term(open_face, "mediapipe478", LandmarkFitConfig())
+    state = random_state(open_face, POSES[0])
+    observed = term.project(state).astype(np.float64)
+    np.testing.assert_array_equal(term.with_lids(state, observed).expression, state.expression)
+    wide = replace(state, expression=open_face.expression_weights({"eyeWideLeft": 1.0}))
+    same = term.with_lids(state, term.project(wide).astype(np.float64))
+    np.testing.assert_array_equal(same.expression, state.expression)
+    observed[159] = np.nan
+    assert np.isfinite(term.with_lids(state, observed).expression).all()

@@ -28,8 +28,8 @@ from facerelief.detection.landmarks import (
     Float64,
     Image,
     Square,
+    eye_points,
     face_square,
-    iris_points,
     planes,
     sample,
     settled_points,
@@ -305,7 +305,7 @@ class _Search:
         if not (left < x < right and top < y < bottom and 0.4 < max(right - left, bottom - top) / side < 2.5):
             return
         outside = (mesh[:, :2] < 0).any(axis=1) | (mesh[:, 0] > self.width) | (mesh[:, 1] > self.height)
-        points = np.concatenate([mesh, iris_points(self.image, mesh)])
+        points = np.concatenate(eye_points(self.image, mesh))
         across = mesh[LEFT_EYE_CORNERS[1], :2] - mesh[RIGHT_EYE_CORNERS[0], :2]
         self.add(
             DetectedFace(

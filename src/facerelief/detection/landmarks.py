@@ -39,6 +39,11 @@ RIGHT_EYE_CORNERS = (33, 133)
 LEFT_EYE_CORNERS = (362, 263)
 RIGHT_EYE_OUTLINE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173)
 LEFT_EYE_OUTLINE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398)
+# the iris net's points beyond the lids, ring by ring: creases and folds, as far as they move with the lids
+RIGHT_EYE_FOLDS = (130, 25, 110, 24, 23, 22, 26, 112, 243, 247, 30, 29, 27, 28, 56, 190)
+RIGHT_EYE_FOLDS += (226, 31, 228, 229, 230, 231, 232, 233, 244, 113, 225, 224, 223, 222, 221, 189)
+LEFT_EYE_FOLDS = (359, 255, 339, 254, 253, 252, 256, 341, 463, 467, 260, 259, 257, 258, 286, 414)
+LEFT_EYE_FOLDS += (446, 261, 448, 449, 450, 451, 452, 453, 464, 342, 445, 444, 443, 442, 441, 413)
 RIGHT_IRIS = tuple(range(468, 473))
 LEFT_IRIS = tuple(range(473, 478))
 
@@ -109,11 +114,13 @@ def run_landmarks(crops: Float32) -> tuple[Float32, Float32]:
     return points, presence
 
 
-def run_iris(crops: Float32) -> Float32:
-    """(2, 3, 64, 64) in [0, 1], right eye then mirrored left eye -> iris points (2, 5, 3) in crop px."""
+def run_iris(crops: Float32) -> tuple[Float32, Float32]:
+    """(2, 3, 64, 64) in [0, 1], right eye then mirrored left eye -> eye contours (2, 71, 3) and iris points
+    (2, 5, 3) in crop px."""
     shapes = {"image": (2, 3, EYE_SIZE, EYE_SIZE)}
-    (iris,) = load_network(NETWORKS / "iris.onnx", shapes=shapes, outputs=("iris",))(crops)
-    return iris
+    network = load_network(NETWORKS / "iris.onnx", shapes=shapes, outputs=("eye", "iris"))
+    eye, iris = network(crops)
+    return eye, iris
 
 
 def face_points(image: Image, square: Square) -> tuple[Float64, float]:
@@ -128,20 +135,26 @@ def face_points(image: Image, square: Square) -> tuple[Float64, float]:
     return result, float(presence.item())
 
 
-def iris_points(image: Image, mesh: Float64) -> Float64:
-    """(10, 3) points 468..477 for the mesh (468, 3) px."""
+def eye_points(image: Image, mesh: Float64) -> tuple[Float64, Float64]:
+    """The mesh (468, 3) px with lids and folds where the iris net sees them, and (10, 3) points 468..477.
+
+    The face net keeps shut eyes half open; the iris net, which sees each eye at some 30 px, does not.
+    MediaPipe refines its landmarks so too.
+    """
+    outlines = ((RIGHT_EYE_OUTLINE, RIGHT_EYE_FOLDS), (LEFT_EYE_OUTLINE, LEFT_EYE_FOLDS))
     squares = [eye_square(mesh, corners) for corners in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)]
     matrices = [square.matrix(EYE_SIZE, mirrored=bool(i)) for i, square in enumerate(squares)]
-    found = run_iris(np.stack([planes(sample(image, matrix, EYE_SIZE)) for matrix in matrices])).astype(
-        np.float64
-    )
-    result = np.empty((2, 5, 3))
-    for i, (matrix, outline) in enumerate(zip(matrices, (RIGHT_EYE_OUTLINE, LEFT_EYE_OUTLINE))):
-        result[i, :, :2] = found[i, :, :2] @ matrix[:, :2].T + matrix[:, 2]
+    eyes, irises = run_iris(np.stack([planes(sample(image, matrix, EYE_SIZE)) for matrix in matrices]))
+    refined, result = mesh.copy(), np.empty((2, 5, 3))
+    for i, (matrix, (outline, folds)) in enumerate(zip(matrices, outlines)):
+        turn, shift = matrix[:, :2].T, matrix[:, 2]
+        seen = [*outline, *folds]
+        refined[seen, :2] = eyes[i, : len(seen), :2].astype(np.float64) @ turn + shift
+        result[i, :, :2] = irises[i, :, :2].astype(np.float64) @ turn + shift
         result[i, :, 2] = mesh[list(outline), 2].mean()
     # the left eye was seen mirrored: its points at the image's right and left change places
     result[1] = result[1][[0, 3, 2, 1, 4]]
-    return result.reshape(10, 3)
+    return refined, result.reshape(10, 3)
 
 
 def face_square(mesh: Float64) -> Square:

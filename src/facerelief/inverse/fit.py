@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.inverse.detail import DetailConfig
-from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, fit_landmarks
+from facerelief.inverse.landmark_fit import (
+    FaceState,
+    LandmarkFit,
+    LandmarkFitConfig,
+    fit_landmarks,
+    landmark_term,
+)
 from facerelief.inverse.photometric import Appearance, PhotometricConfig, PhotometricFit, fit_photometric
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.morphable.model import FaceModel
@@ -89,6 +95,9 @@ def fit_face(
         config=config.photometric,
         landmark_config=config.landmarks,
     )
+    if np.isfinite(observed).all(axis=1).any():
+        term = landmark_term(model, name, config.landmarks)
+        second = replace(second, state=term.with_lids(second.state, observed))
     ended = time.perf_counter()
     timings = {"fit_landmarks": 1e3 * (between - started), "fit_photometric": 1e3 * (ended - between)}
     return InverseFit(first, second, timings)

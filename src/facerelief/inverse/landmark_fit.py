@@ -8,7 +8,7 @@ the head turns.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,7 @@ class LandmarkTerm:
             ]
         )
         self.prior: Float64 = np.concatenate([np.zeros(6), precision])
+        self.blinks = _blinks(model, name)
 
     def _expression_deviation(self, model: FaceModel) -> float:
         return self.config.expression if model.expression_kind == "blendshape" else 1.0
@@ -134,9 +135,44 @@ class LandmarkTerm:
         weight = 1.0 / self.spread**2
         weight[self.sliding] *= 0.05
         camera = solve_weak_perspective(self.mean[usable], observed[usable], weight[usable])
-        return FaceState(
-            camera, np.zeros(self.n_identity, np.float32), np.zeros(self.n_expression, np.float32)
-        )
+        return FaceState(camera, np.zeros(self.n_identity, np.float32), self._shut(observed))
+
+    def _shut(self, observed: Float64) -> Float32:
+        """(E,) expression to begin with: blinks as far as the lids seen are nearer than an open eye's.
+
+        A shut eye's lids lie many spreads from an open one's: a fit that begins with open eyes takes them for
+        outliers, and ends with open eyes.
+        """
+        weights = np.zeros(self.n_expression, np.float32)
+        for blink, lids, corners in self.blinks:
+            seen, open_, shut = (
+                _opening(points, lids, corners)
+                for points in (observed, self.mean, self.mean + self.basis[:, :, self.n_identity + blink])
+            )
+            if np.isfinite(seen) and shut < open_:
+                weights[blink] = np.clip((_OPEN * open_ - seen) / (_OPEN * open_ - shut), 0.0, 1.0)
+        return weights
+
+    def with_lids(self, state: FaceState, observed: Float64) -> FaceState:
+        """The state with eyes as far shut as the observed ones (L, 2) px are; it never opens them.
+
+        Creases and brows outvote the few landmarks of a lid, so a fit leaves shut eyes half open.
+        """
+        expression = state.expression.copy()
+        rotation = state.camera.rotation.astype(np.float32)
+        points = (self.mean + self.basis @ state.coefficients) @ rotation.T
+        for blink, lids, corners in self.blinks:
+            seen = _opening(observed, lids, corners)
+            way = self.basis[:, :, self.n_identity + blink] @ rotation.T
+            start = float(expression[blink])
+            shares = np.linspace(0.0, max(1.0 - start, 0.0), 33)
+            openings = np.array([_opening(points + t * way, lids, corners) for t in shares])
+            wanted = _SHUT * seen
+            if not np.isfinite(wanted) or wanted >= openings[0]:
+                continue
+            nearest = int(np.argmin(np.abs(openings - wanted)))
+            expression[blink] = np.float32(start + shares[nearest])
+        return replace(state, expression=expression)
 
     def surface(self, state: FaceState) -> tuple[Float32, Float32]:
         """(L, 3) landmark positions in model space and their (L, 3, K+E) basis, outline landmarks slid."""
@@ -235,6 +271,31 @@ class LandmarkTerm:
         low = np.concatenate([-free, np.full(self.n_expression, self.bounds[0])])
         high = np.concatenate([free, np.full(self.n_expression, self.bounds[1])])
         return low, high
+
+
+_OPEN = 0.8
+"""Share of an average eye's opening from which an eye counts as open: narrow eyes are no blinks."""
+_SHUT = 1.05
+"""Lids are shut where they are seen this much nearer than the fit has them."""
+_LIDS: dict[str, tuple[tuple[tuple[tuple[int, int], ...], tuple[int, int]], ...]] = {
+    "mediapipe478": ((((159, 145), (158, 153)), (33, 133)), (((386, 374), (385, 380)), (263, 362))),
+    "ibug68": ((((37, 41), (38, 40)), (36, 39)), (((43, 47), (44, 46)), (42, 45))),
+}
+"""By landmark set, of the person's right and left eye: pairs of lid landmarks, and the corners."""
+
+
+def _blinks(model: FaceModel, name: str) -> list[tuple[int, Any, Any]]:
+    """Index of an eye's blink among the expressions, its lids, its corners; none where the model has none."""
+    sides = zip(("eyeBlinkRight", "eyeBlinkLeft"), _LIDS.get(name, ()))
+    known = list(model.expression_names)
+    return [(known.index(blink), *eye) for blink, eye in sides if blink in known]
+
+
+def _opening(points: Float64, lids: Any, corners: Any) -> float:
+    """Height over width of an eye; points (L, 2 or 3)."""
+    xy = np.asarray(points, np.float64)[:, :2]
+    height = np.mean([np.linalg.norm(xy[a] - xy[b]) for a, b in lids])
+    return float(height / max(float(np.linalg.norm(xy[corners[0]] - xy[corners[1]])), 1e-9))
 
 
 @functools.lru_cache(maxsize=8)
