@@ -27,6 +27,8 @@ POSE = 6
 """Numbers of a pose."""
 _GREY, _CONTRAST = 0.45, 0.25
 """Mean and standard deviation of photos' pixels, about."""
+_FIRST_GAIN = 0.6
+"""Share of the way to what the picture alone says that a Tracking CoarseNet begins with."""
 _CONTRASTS = (4, 16)
 """px of the surroundings that FineNet compares pixels with."""
 _DETAIL = 4
@@ -233,7 +235,9 @@ class CoarseNet(nn.Module):
 class TrackingNet(nn.Module):
     """A picture, and where the face was -> what has changed.
 
-    An untrained one returns the previous state: its last layer is zero.
+    The change is a correction of the previous state, plus a share of the way from it to what the picture
+    alone says (ours): the share is learned for each number, as the gain of a filter. An untrained net returns
+    the previous state: its last layer and its gains are zero.
     """
 
     def __init__(self, config: CoarseNetConfig | None = None) -> None:
@@ -243,38 +247,54 @@ class TrackingNet(nn.Module):
         self.head = _Head(self.backbone.features, c.expression + POSE)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.alone = _Head(self.backbone.features, c.expression + POSE)
+        nn.init.normal_(self.alone.weight, std=0.01)
+        nn.init.zeros_(self.alone.bias)
+        self.gain = nn.Parameter(torch.zeros(c.expression + POSE))
         self.unsure = _Unsure(self.backbone.features, 3.0)
         self.scale = _Scaled(c.expression + POSE)
+        self.expression_scale, self.pose_scale = _Scaled(c.expression), _Scaled(POSE)
 
     def forward(self, image: Tensor, pncc: Tensor, expression: Tensor, pose: Tensor) -> TrackingOutput:
         """image: (B, 3, S, S) RGB in [0, 1]; pncc: (B, 3, S, S) in [0, 1], the previous state in the same
         crop (`rendering.pncc`), whose expression (B, E) and pose (B, 6) those are."""
-        c = self.config
+        e = self.config.expression
         both = torch.cat([(image - _GREY) / _CONTRAST, (pncc - _GREY) / _CONTRAST], dim=1)
         features = self.backbone(both)
-        delta = self.head(features)
-        change = self.scale(delta)
-        return TrackingOutput(
-            expression + change[:, : c.expression],
-            pose + change[:, c.expression :],
-            delta,
-            self.unsure(features),
-        )
+        alone = self.alone(features)
+        seen = torch.cat([self.expression_scale(alone[:, :e]), self.pose_scale(alone[:, e:])], dim=1)
+        before = torch.cat([expression, pose], dim=1)
+        delta = self.head(features) + self.gain * self.scale.inverse(seen - before)
+        after = before + self.scale(delta)
+        return TrackingOutput(after[:, :e], after[:, e:], delta, self.unsure(features))
 
     @torch.no_grad()
     def start_from(self, other: CoarseNet | TrackingNet) -> None:
-        """Take a trained net's numbers. Of a CoarseNet, the backbone: the picture's first filters as they
-        are, the PNCC's a copy of them at a quarter of the strength, so that features start near the
-        CoarseNet's. Raises ValueError for another width or face model."""
+        """Take a trained net's numbers. Of a CoarseNet: its features, which see nothing of the PNCC yet, and
+        what it says of the picture alone, of which `_FIRST_GAIN` of the way is gone. Crops may be of another
+        size. Raises ValueError for another width or face model."""
+        zoom = self.config.size / other.config.size
         if isinstance(other, TrackingNet):
             _take(self, other)
-            self.scale.std[-POSE + 3 : -1] *= self.config.size / other.config.size
-            return
-        if other.config.width != self.config.width:
-            raise ValueError(f"a CoarseNet of width {other.config.width}, expected {self.config.width}")
-        given = other.backbone.state_dict()
-        given["stem.weight"] = torch.cat([given["stem.weight"], 0.25 * given["stem.weight"]], dim=1)
-        self.backbone.load_state_dict(given)
+            self.scale.std[-POSE + 3 : -1] *= zoom
+        else:
+            c, given = self.config, other.backbone.state_dict()
+            if other.config.width != c.width or other.config.expression != c.expression:
+                raise ValueError(
+                    f"a CoarseNet of width {other.config.width} with {other.config.expression} expressions, "
+                    f"expected {c.width} with {c.expression}"
+                )
+            stem = given["stem.weight"]
+            given["stem.weight"] = torch.cat([stem, torch.zeros_like(stem)], dim=1)
+            self.backbone.load_state_dict(given)
+            self.alone.weight.copy_(other.head.weight[other.config.identity :])
+            self.alone.bias.copy_(other.head.bias[other.config.identity :])
+            self.expression_scale.load_state_dict(other.expression_scale.state_dict())
+            self.pose_scale.load_state_dict(other.pose_scale.state_dict())
+            self.gain.fill_(_FIRST_GAIN)
+        for part in (self.pose_scale.mean, self.pose_scale.std):
+            part[3:5] *= zoom
+        self.pose_scale.mean[5] += math.log(zoom)
 
 
 class _Pair(nn.Sequential):
