@@ -115,7 +115,7 @@ FOREIGN: dict[str, set[str]] = {
     "video": {"numpy", "cv2", "av"},
     "morphable": {"numpy", "scipy", "h5py"},
     "rendering": {"numpy", "scipy", "cv2"},
-    "export": {"numpy", "scipy", "cv2", "trimesh"},
+    "export": {"numpy", "scipy", "cv2"},
     "detection": {"numpy", "cv2"},
     "inverse": {"numpy", "scipy", "numba", "cv2", "threadpoolctl"},
     "pipeline": {"numpy", "scipy", "cv2", "threadpoolctl"},

@@ -1,6 +1,6 @@
 """Binary glTF 2.0 with named morph targets and animation: opens ready to animate in Blender and browsers.
 
-The container is written here because trimesh, which does the other formats, has no morph targets. Frame:
+The container is written here because trimesh has no morph targets. Frame:
 glTF's own is the model's (right-handed, y up, face toward +z), so the only conversion is millimetres to
 metres.
 

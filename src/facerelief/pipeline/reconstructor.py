@@ -66,9 +66,6 @@ class Reconstructor:
         model: a FaceModel, a file or folder of any format `load_model` reads, or "open" for the embedded one.
         Raises ModelError for a file that is no face model.
         """
-        # the fit holds linear algebra to one thread, which works only on libraries loaded before
-        import scipy.linalg  # noqa: F401
-
         if isinstance(model, FaceModel):
             self.model = model
         else:
@@ -79,6 +76,9 @@ class Reconstructor:
         if self.method == "net":
             self.coarse_net = CoarseRunner(self.model, nets=self.config.nets)
             self.fine_net = FineRunner(self.model, nets=self.config.nets)
+        else:
+            # the fit holds linear algebra to one thread, which works only on libraries loaded before
+            import scipy.linalg  # noqa: F401
 
     def __call__(self, image: str | os.PathLike[str] | ArrayLike) -> list[Reconstruction]:
         """All faces of a picture, best first.

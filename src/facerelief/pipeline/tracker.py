@@ -101,9 +101,6 @@ class Tracker:
 
     def __init__(self, model: FaceModel | str | Path = "open", config: TrackerConfig | None = None) -> None:
         """Load and warm up. Raises ModelError for a file that is no face model, or not the nets' one."""
-        # small linear algebra is held to one thread, which works only on libraries loaded before
-        import scipy.linalg  # noqa: F401
-
         if isinstance(model, FaceModel):
             self.model = model
         else:
