@@ -30,11 +30,11 @@ def fresh(tracker):
     return tracker
 
 
-def moved(portrait, u: float, v: float, zoom: float = 1.0):
-    """(256, 256, 3) the portrait's face region, shifted by px and enlarged."""
+def moved(portrait, u: float, v: float):
+    """(256, 256, 3) the portrait's face, near the middle, shifted by px."""
     import cv2
 
-    matrix = np.array([[zoom, 0, u + (1 - zoom) * 110], [0, zoom, v + (1 - zoom) * 60]])
+    matrix = np.array([[1.0, 0.0, u - 140.0], [0.0, 1.0, v - 30.0]])
     return cv2.warpAffine(portrait, matrix, (256, 256), borderMode=cv2.BORDER_REPLICATE)
 
 
