@@ -26,8 +26,17 @@ from facerelief.inverse.conditions import Conditions, measure_conditions
 from facerelief.morphable import FaceModel, open_model
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.pipeline.quality import confidence, warnings_about
+from facerelief.pipeline.reconstructor import residuals
 
 Looked = tuple[DetectedFace, InverseFit, Conditions]
+
+
+def warnings_of(face: DetectedFace, fit: InverseFit, seen: Conditions) -> tuple[str, ...]:
+    return warnings_about(face, fit.state.camera, residuals(fit).landmark_rms_mm, seen)
+
+
+def confidence_of(face: DetectedFace, fit: InverseFit, seen: Conditions) -> float:
+    return confidence(face, residuals(fit).landmark_rms_mm, seen)
 
 
 def look(model: FaceModel, image: NDArray[np.uint8]) -> Looked | None:
@@ -85,7 +94,7 @@ def main() -> int:
             clean = look(model, image)
             if clean is None:
                 continue
-            ordinary[source][file.name] = list(warnings_about(*clean))
+            ordinary[source][file.name] = list(warnings_of(*clean))
             if index % every or index // every >= args.degraded:
                 continue
             tried += 1
@@ -94,9 +103,9 @@ def main() -> int:
                 rng = np.random.default_rng(zlib.crc32(f"{source}/{file.name} {name}".encode()))
                 found = look(model, degrade(crop, marks, rng))
                 if found is not None:
-                    said = warnings_about(*found)
+                    said = warnings_of(*found)
                     right = any(word in line for line in said for word in CAUSES[name])
-                    outcomes[name].append((right, bool(said), confidence(*found) / confidence(*clean)))
+                    outcomes[name].append((right, bool(said), confidence_of(*found) / confidence_of(*clean)))
 
     print(f"{'source':14s} {'photos':>7s} {'warned':>8s}")
     for source, photos in ordinary.items():
