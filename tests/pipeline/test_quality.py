@@ -20,11 +20,20 @@ from facerelief.inverse import InverseFit, fit_face
 from facerelief.inverse.conditions import Conditions, measure_conditions
 from facerelief.morphable import FaceModel, open_model
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
-from facerelief.pipeline import Reconstructor
+from facerelief.pipeline import Reconstructor, quality
 from facerelief.pipeline.batch import one_thread
-from facerelief.pipeline.quality import causes, confidence, rising, warnings_about
+from facerelief.pipeline.quality import causes, rising
+from facerelief.pipeline.reconstructor import residuals
 
 Look = Callable[[np.ndarray], tuple[DetectedFace, InverseFit, Conditions]]
+
+
+def confidence(face: DetectedFace, fit: InverseFit, seen: Conditions) -> float:
+    return quality.confidence(face, residuals(fit).landmark_rms_mm, seen)
+
+
+def warnings_about(face: DetectedFace, fit: InverseFit, seen: Conditions) -> tuple[str, ...]:
+    return quality.warnings_about(face, fit.state.camera, residuals(fit).landmark_rms_mm, seen)
 
 
 @pytest.fixture(scope="module", autouse=True)
