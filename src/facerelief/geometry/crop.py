@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from facerelief.geometry.box import bounds
 from facerelief.geometry.camera import WeakPerspective
 
+CONTRAST_SIZES = (4, 16)
+"""px of the surroundings that FineNet compares pixels with."""
 Border = Literal["black", "mirrored", "repeated"]
 
 FINE_SIZE = 256
@@ -107,3 +109,19 @@ def fine_crop(uv: ArrayLike, size: int = FINE_SIZE, margin: float = FINE_MARGIN)
         raise ValueError("uv holds no finite box with an area")
     u, v = (low + high) / 2
     return SquareCrop(float(u), float(v), side, size)
+
+
+def contrasts(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(2, S, S) how much brighter each pixel of a picture (S, S, 3) is than its surroundings, in tenths: the
+    difference of logarithms to means over squares of `CONTRAST_SIZES`, bilinear between their middles."""
+    import cv2
+
+    size = picture.shape[0]
+    mean = cv2.transform(picture.astype(np.float32), np.full((1, 3), 1 / 765, np.float32))
+    light = np.asarray(cv2.log(mean + np.float32(0.05)), np.float32).reshape(size, size)
+    out = np.empty((len(CONTRAST_SIZES), size, size), np.float32)
+    for k, step in enumerate(CONTRAST_SIZES):
+        small = cv2.resize(light, (size // step, size // step), interpolation=cv2.INTER_AREA)
+        around = cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR)
+        np.multiply(light - around, np.float32(10), out=out[k])
+    return out

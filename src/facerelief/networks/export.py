@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from facerelief._version import __version__
 from facerelief.errors import FacereliefError
 from facerelief.export.atomic import write_bytes
-from facerelief.geometry.crop import FINE_MARGIN
+from facerelief.geometry.crop import CONTRAST_SIZES, FINE_MARGIN
 from facerelief.morphable import open_model
 from facerelief.morphable.model import FaceModel
 from facerelief.networks.data import COARSE_MARGIN
@@ -80,14 +80,16 @@ class _Tracking(nn.Module):
 
 
 class _Fine(nn.Module):
-    """image, depth, mask, face_width -> displacement in mm."""
+    """image, depth, mask, face_width, contrast -> displacement in mm."""
 
     def __init__(self, net: FineNet) -> None:
         super().__init__()
         self.net = net
 
-    def forward(self, image: Tensor, depth: Tensor, mask: Tensor, face_width: Tensor) -> Tensor:
-        return self.net(image, depth, mask, face_width) * (0.01 * face_width[:, None, None])
+    def forward(
+        self, image: Tensor, depth: Tensor, mask: Tensor, face_width: Tensor, contrast: Tensor
+    ) -> Tensor:
+        return self.net(image, depth, mask, face_width, contrast) * (0.01 * face_width[:, None, None])
 
 
 def _camera(pose: Tensor) -> Tensor:
@@ -138,6 +140,7 @@ def signature(
         Part("depth", (1, size, size), "mm along camera z of the coarse surface, 0 off the mask"),
         Part("mask", (1, size, size), "1 on the face, else 0"),
         Part("face_width", (1,), "mm, the longer side of the face's box in the crop over the camera's scale"),
+        Part("contrast", (1, len(CONTRAST_SIZES), size, size), "of the image (geometry.crop.contrasts)"),
     ]
     crop = f"square about the projected face, side {FINE_MARGIN} x its longer side (geometry.crop.fine_crop)"
     outputs = [Part("displacement", (1, size, size), "mm along camera z, toward the viewer", 1.0)]

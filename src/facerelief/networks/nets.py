@@ -23,13 +23,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from facerelief.geometry.crop import CONTRAST_SIZES
+
 POSE = 6
 """Numbers of a pose."""
 _GREY, _CONTRAST = 0.45, 0.25
 """Mean and standard deviation of photos' pixels, about."""
 _FIRST_GAIN = 0.6
 """Share of the way to what the picture alone says that a Tracking CoarseNet begins with."""
-_CONTRASTS = (4, 16)
+_CONTRASTS = CONTRAST_SIZES
 """px of the surroundings that FineNet compares pixels with."""
 _DETAIL = 4
 """Channels of FineNet at full resolution, before the last layer."""
@@ -311,8 +313,9 @@ class _Pair(nn.Sequential):
         )
 
 
-def contrasts(image: Tensor) -> list[Tensor]:
-    """(B, 1, S, S) each: how much brighter a pixel is than its surroundings of some sizes, in tenths.
+def contrasts(image: Tensor) -> Tensor:
+    """(B, 2, S, S): how much brighter a pixel is than its surroundings of some sizes, in tenths
+    (`geometry.crop.contrasts` is the same without torch).
 
     Wrinkles change brightness by a few per cent, light and skin by tens: a net that sees both at once takes
     long to find the first. image (B, 3, S, S) RGB in [0, 1]; S a multiple of the sizes.
@@ -323,7 +326,7 @@ def contrasts(image: Tensor) -> list[Tensor]:
         around = functional.avg_pool2d(light, size)
         around = functional.interpolate(around, scale_factor=float(size), mode="bilinear")
         out.append(10.0 * (light - around))
-    return out
+    return torch.cat(out, dim=1)
 
 
 class FineNet(nn.Module):
@@ -350,16 +353,25 @@ class FineNet(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(torch.as_tensor(self.last.bias))
 
-    def forward(self, image: Tensor, depth: Tensor, mask: Tensor, face_width: Tensor) -> Tensor:
+    def forward(
+        self,
+        image: Tensor,
+        depth: Tensor,
+        mask: Tensor,
+        face_width: Tensor,
+        contrast: Tensor | None = None,
+    ) -> Tensor:
         """(B, S, S) displacement along camera z, toward the viewer; 1 is 1 % of the face's width.
 
         image: (B, 3, S, S) RGB in [0, 1]; depth: (B, S, S) mm along camera z, any origin; mask: (B, S, S) 1
-        on the face, else 0; face_width: (B,) mm (see `data.face_width`).
+        on the face, else 0; face_width: (B,) mm (see `data.face_width`); contrast: (B, 2, S, S) of
+        `contrasts`, found here unless given.
         """
         count = mask.sum(dim=(1, 2)).clamp_min(1.0)
         mean = (depth * mask).sum(dim=(1, 2)) / count
         flat = (depth - mean[:, None, None]) * mask / face_width[:, None, None]
-        parts = [(image - _GREY) / _CONTRAST, 4.0 * flat[:, None], mask[:, None], *contrasts(image)]
+        contrast = contrasts(image) if contrast is None else contrast
+        parts = [(image - _GREY) / _CONTRAST, 4.0 * flat[:, None], mask[:, None], contrast]
         x = functional.pixel_unshuffle(torch.cat(parts, dim=1), 2)
         beside: list[Tensor] = []
         for level in self.down:

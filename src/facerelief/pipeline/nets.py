@@ -20,7 +20,7 @@ from facerelief.errors import ModelError
 from facerelief.geometry.alignment import solve_weak_perspective
 from facerelief.geometry.box import bounds
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.crop import SquareCrop, fine_crop
+from facerelief.geometry.crop import SquareCrop, contrasts, fine_crop
 from facerelief.geometry.patch import DepthPatch
 from facerelief.inverse.detail import DetailConfig, SkinSurface, skin_surface
 from facerelief.inverse.fit import landmarks_for
@@ -110,7 +110,7 @@ class _Net:
                 [(1, 3, s, s), (1, 3, s, s), (1, e), (1, 6)],
                 [(1, e), (1, 6), (1, e + 6), (1,)],
             ),
-            "fine": ([(1, 3, s, s), (1, s, s), (1, s, s), (1,)], [(1, s, s)]),
+            "fine": ([(1, 3, s, s), (1, s, s), (1, s, s), (1,), (1, 2, s, s)], [(1, s, s)]),
         }[self.name]
         if (self.network.input_shapes, self.network.output_shapes) != wanted:
             raise ModelError(
@@ -249,6 +249,7 @@ class FineRunner(_Net):
             np.where(mask, drawn.base - middle, np.float32(0))[None],
             mask[None].astype(np.float32),
             np.array([width], np.float32),
+            contrasts(picture)[None],
         )
         return FineSurface(crop, drawn, displacement[0])
 

@@ -301,12 +301,12 @@ class Tracker:
         color = picture[row[seen], column[seen]] / np.float32(255)
         self._compare(color @ LUMA, seen)
         basis = sh_basis(normal[seen]).astype(np.float32)
-        out = np.empty((9, 3), np.float32)
-        for k in range(3):
-            a = basis * person.skin[seen, k : k + 1]
-            gram = a.T @ a
-            hold = 0.02 * float(np.trace(gram)) / 9
-            out[:, k] = np.linalg.solve(gram + hold * np.eye(9), a.T @ color[:, k] + hold * light[:, k])
+        shaded = basis.T[None] * person.skin[seen].T[:, None]  # (3, 9, P)
+        gram = shaded @ shaded.transpose(0, 2, 1)
+        hold = 0.02 / 9 * np.trace(gram, axis1=1, axis2=2)[:, None]
+        wanted = (shaded @ color.T[:, :, None])[:, :, 0] + hold * light.T
+        out = np.linalg.solve(gram + hold[:, :, None] * np.eye(9), wanted[:, :, None])[:, :, 0]
+        out = out.T.astype(np.float32)
         person.appearance = Appearance(person.appearance.albedo, out)
         return out
 
