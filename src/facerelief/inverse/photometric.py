@@ -376,7 +376,7 @@ def fit_appearance(
         level = image_level(image, (left, top, right, bottom), face_px)
     except ValueError:  # outside the picture
         return solver.expected(), 0.0
-    with single_thread():
+    with single_thread(scipy=False):
         found = solver.relight(state, solver.expected(), level)
         sample = solver.term.sample(state, level, config.points)
         return found, solver.robust_rms(state, found, level, sample)

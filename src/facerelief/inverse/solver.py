@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,13 +15,24 @@ Float64 = NDArray[Any]
 
 
 @contextmanager
-def single_thread() -> Iterator[None]:
-    """Linear algebra of this size is slower on several threads than on one, far slower beside a busy one."""
-    import scipy.linalg  # noqa: F401  # only libraries that are loaded can be held
-    from threadpoolctl import threadpool_limits
+def single_thread(*, scipy: bool = True) -> Iterator[None]:
+    """Linear algebra of this size is slower on several threads than on one, far slower beside a busy one.
 
-    with threadpool_limits(limits=1, user_api="blas"):
+    scipy: hold SciPy's too, which imports it; without it only libraries that were loaded when this was first
+    asked for are held.
+    """
+    with _controller(scipy).limit(limits=1, user_api="blas"):
         yield
+
+
+@functools.cache
+def _controller(with_scipy: bool) -> Any:
+    """Finding the libraries takes milliseconds, holding them microseconds."""
+    if with_scipy:
+        import scipy.linalg  # only libraries that are loaded can be held
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def bounded_step(

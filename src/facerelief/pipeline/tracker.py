@@ -23,6 +23,7 @@ from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.detail import coarse_depth
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric import Appearance, fit_appearance
+from facerelief.inverse.solver import single_thread
 from facerelief.morphable import FaceModel, load_model, open_model
 from facerelief.pipeline.nets import CoarseRunner, FineRunner, TrackingRunner, camera_from_landmarks
 from facerelief.pipeline.result import DepthPatch, Reconstruction
@@ -140,6 +141,10 @@ class Tracker:
 
     def step(self, image: Image, time: float) -> tuple[TrackState, Reconstruction | None]:
         """The next frame: (H, W, 3) uint8 RGB, at a moment, s. Returns how the face was had, and the face."""
+        with single_thread(scipy=False):
+            return self._step(image, time)
+
+    def _step(self, image: Image, time: float) -> tuple[TrackState, Reconstruction | None]:
         clock = StageClock()
         self.timings_ms = clock.ms
         picture = as_image(image)
