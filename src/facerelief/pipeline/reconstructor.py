@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -61,7 +62,7 @@ class Reconstructor:
     def __init__(
         self, model: FaceModel | str | Path = "open", config: ReconstructorConfig | None = None
     ) -> None:
-        """Load the model.
+        """Load the model. Networks that cannot be used are told when the first picture comes.
 
         model: a FaceModel, a file or folder of any format `load_model` reads, or "open" for the embedded one.
         Raises ModelError for a file that is no face model.
@@ -74,8 +75,10 @@ class Reconstructor:
         self.method: Method = self.config.method or ("net" if nets_know(self.model) else "fit")
         """How faces are reconstructed."""
         if self.method == "net":
-            self.coarse_net = CoarseRunner(self.model, nets=self.config.nets)
-            self.fine_net = FineRunner(self.model, nets=self.config.nets)
+            # compiled while the first picture is read and looked at: a second less on two cores, once
+            starter = ThreadPoolExecutor(1, "facerelief")
+            self._nets = starter.submit(_nets, self.model, self.config.nets)
+            starter.shutdown(wait=False)
         else:
             # the fit holds linear algebra to one thread, which works only on libraries loaded before
             import scipy.linalg  # noqa: F401
@@ -125,13 +128,14 @@ class Reconstructor:
         model, clock = self.model, StageClock()
         with clock("coarse_net"):
             around = camera_from_landmarks(model, face.landmarks)
-            estimate = self.coarse_net.look(picture, around)
+            coarse_net, fine_net = self._nets.result()
+            estimate = coarse_net.look(picture, around)
             state = estimate.state
             vertices = model.shape(state.identity, state.expression)
         with clock("appearance"):
             appearance, _ = fit_appearance(model, picture, state)
         with clock("fine_net"):
-            relief = self.fine_net(picture, state, vertices)
+            relief = fine_net(picture, state, vertices)
         with clock("depth"):
             coarse = detail.coarse_depth(model, vertices, state.camera, picture.shape)
             fine = relief.on(coarse)
@@ -186,6 +190,10 @@ class Reconstructor:
             timings_ms={**timings, **fit.timings_ms, **found.timings_ms, **spent},
             residuals=left,
         )
+
+
+def _nets(model: FaceModel, folder: str | None) -> tuple[CoarseRunner, FineRunner]:
+    return CoarseRunner(model, nets=folder), FineRunner(model, nets=folder)
 
 
 def coarse_depth(result: Reconstruction) -> DepthPatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +63,14 @@ def save(
     with atomic_folder(folder, overwrite=overwrite, marker=MARKER) as out:
         write_face_json(out / MARKER, face_parameters(r))
         colors, texture = appearance(r, texture_size)
-        _write_meshes(r, out, colors, texture)
-        detail = _write_maps(r, out)
-        write_ply(out / "detail.ply", detail)
-        write_png(out / "preview.png", preview(r, detail, colors))
-        write_bytes(out / PHOTO, encode_jpeg(r.image, 97, full_color=True))
+        # most of both is coding and drawing, which need no interpreter: two thirds of the time
+        with ThreadPoolExecutor(1, "facerelief") as other:
+            meshes = other.submit(_write_meshes, r, out, colors, texture)
+            detail = _write_maps(r, out)
+            write_ply(out / "detail.ply", detail)
+            write_png(out / "preview.png", preview(r, detail, colors))
+            write_bytes(out / PHOTO, encode_jpeg(r.image, 97, full_color=True))
+            meshes.result()
     return folder
 
 
