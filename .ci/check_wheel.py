@@ -14,7 +14,7 @@ DATA = (
     "data/mediapipe/face_landmarks.onnx",
     "data/mediapipe/iris.onnx",
 )
-LIMIT_MB = 12
+LIMIT_MB = 30
 
 wheel = Path(sys.argv[1])
 with zipfile.ZipFile(wheel) as archive:

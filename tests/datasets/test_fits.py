@@ -28,7 +28,8 @@ def test_names_splits_and_failures(fits):
 def test_a_fit_gives_the_reconstruction_back(fits, open_model):
     fit = fits.load("a/eileen")
     found = fits.reconstruction(fit, open_model)
-    fresh = facerelief.reconstruct(fits.photos / fit.file)[0]
+    config = facerelief.ReconstructorConfig("fit")
+    fresh = facerelief.reconstruct(fits.photos / fit.file, config=config)[0]
     np.testing.assert_array_equal(found.image, fresh.image)
     np.testing.assert_allclose(found.identity, fresh.identity, atol=1e-6)
     np.testing.assert_allclose(found.vertices, fresh.vertices, atol=1e-3)
