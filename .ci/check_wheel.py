@@ -13,6 +13,9 @@ DATA = (
     "data/mediapipe/face_detection.onnx",
     "data/mediapipe/face_landmarks.onnx",
     "data/mediapipe/iris.onnx",
+    "data/nets/coarse.onnx",
+    "data/nets/tracking.onnx",
+    "data/nets/fine.onnx",
 )
 LIMIT_MB = 30
 
