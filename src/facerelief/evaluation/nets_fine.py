@@ -13,7 +13,7 @@ from facerelief.evaluation.nets import Bar, Bool, Float, Image, Labelled, Progre
 from facerelief.evaluation.relief_truth import band_passed
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.morphable.model import FaceModel
-from facerelief.pipeline.nets import FineRunner, FineSurface, planes
+from facerelief.pipeline.nets import FineRunner, FineSurface
 
 BAND = (1.0, 6.0)
 """px of FineNet's crop: relief between these Gaussians is compared; as `networks.measures.BAND`."""
@@ -64,8 +64,7 @@ def relief_of(net: FineRunner) -> Relief:
             raise FacereliefError(
                 f"FineData of {image.shape[1]} px, the net takes {net.size} px; make data of that size"
             )
-        given = (depth[None].astype(np.float32), mask[None].astype(np.float32), np.array([width], np.float32))
-        return net.network(planes(image), *given)[0][0]
+        return net.displacement(image, depth, mask, width)
 
     return found
 

@@ -244,14 +244,20 @@ class FineRunner(_Net):
         middle = np.float32(np.median(drawn.base[mask])) if mask.any() else np.float32(0)
         low, high = bounds(inside[self.model.face_vertices, :2])
         width = float((high - low).max()) / scale
-        (displacement,) = self.network(
+        depth = np.where(mask, drawn.base - middle, np.float32(0))
+        return FineSurface(crop, drawn, self.displacement(picture, depth, mask, width))
+
+    def displacement(self, picture: Image, depth: Float32, mask: NDArray[np.bool_], width: float) -> Float32:
+        """(S, S) mm along camera z, 0 off the mask, for a crop's picture (S, S, 3), its coarse depth (S, S)
+        in mm, 0 off the mask (S, S), and the face's width in mm."""
+        (found,) = self.network(
             planes(picture),
-            np.where(mask, drawn.base - middle, np.float32(0))[None],
+            depth[None].astype(np.float32),
             mask[None].astype(np.float32),
             np.array([width], np.float32),
             contrasts(picture)[None],
         )
-        return FineSurface(crop, drawn, displacement[0])
+        return found[0]
 
 
 _DETAIL = DetailConfig()
