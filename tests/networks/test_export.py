@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,13 @@ def test_onnx_runtime_says_the_same(exported):
     ours = Network(file, threads=1)(*given.values())
     for a, b in zip(session.run(None, given), ours, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+
+
+def test_the_file_tells_nothing_of_the_machine(exported):
+    _, file, _ = exported
+    data = file.read_bytes()
+    assert b"stack_trace" not in data
+    assert str(Path(export.__file__).parent).encode() not in data
 
 
 def test_the_file_tells_what_it_is(exported, toy_model):

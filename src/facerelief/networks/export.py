@@ -172,6 +172,7 @@ def export_net(
     progress("tracing")
     proto = _traced(folded.eval(), inputs, outputs)
     _halve(proto)
+    _strip(proto)
     config = found["config"]
     about = {
         "schema": SCHEMA,
@@ -288,6 +289,15 @@ def _fold_norms(part: nn.Module) -> None:
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(part, conv_name, fuse_conv_bn_eval(conv.eval(), norm.eval()))
             setattr(part, norm_name, nn.Identity())
+
+
+def _strip(proto: Any) -> None:
+    """Take out what the exporter notes of the program that was traced: names of files on this machine."""
+    graph = proto.graph
+    for part in (proto, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del proto.functions[:]
 
 
 def _halve(proto: Any) -> None:
