@@ -29,7 +29,7 @@ def single_thread(*, scipy: bool = True) -> Iterator[None]:
 def _controller(with_scipy: bool) -> Any:
     """Finding the libraries takes milliseconds, holding them microseconds."""
     if with_scipy:
-        pass  # only libraries that are loaded can be held
+        import scipy.linalg  # noqa: F401  # only libraries that are loaded can be held
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
