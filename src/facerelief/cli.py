@@ -77,6 +77,7 @@ class Method(StrEnum):
 
     net = "net"
     fit = "fit"
+    e2far = "e2far"
 
 
 def _print_version(wanted: bool) -> None:
@@ -112,8 +113,9 @@ def reconstruct(
     method: Annotated[
         Method | None,
         typer.Option(
-            help="net: the trained networks. fit: inverse rendering, which takes some ten times as long. "
-            "Unless given: net, or fit with another face model than the embedded one."
+            help="net: CoarseNet and FineNet. fit: inverse rendering, which takes some ten times as long. "
+            "e2far: UH-E2FAR's shape in the pose that landmarks give, and FineNet. Unless given: net, or fit "
+            "with another face model than the embedded one.",
         ),
     ] = None,
     model: Annotated[

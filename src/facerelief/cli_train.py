@@ -1,7 +1,9 @@
-"""`facerelief train coarse|tracking|fine|export`: networks from training data."""
+"""`facerelief train coarse|tracking|fine|e2far|export`: networks from training data."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import signal
 import sys
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
@@ -43,6 +45,13 @@ class ReliefLoss(StrEnum):
     L2 = "l2"
 
 
+class Head(StrEnum):
+    """What follows UH-E2FAR's trunk."""
+
+    fc = "fc"
+    pool = "pool"
+
+
 @dataclass(frozen=True)
 class _Sizes:
     """What a preset says where the command line does not."""
@@ -57,9 +66,11 @@ _PRESETS: dict[tuple[str, str], _Sizes] = {
     ("cpu", "coarse"): _Sizes(8000, 32, 1e-3, 1.0),
     ("cpu", "tracking"): _Sizes(8000, 32, 1e-3, 0.5),
     ("cpu", "fine"): _Sizes(10000, 16, 1e-3, 32),
+    ("cpu", "e2far"): _Sizes(8000, 32, 1e-3, 0.25),
     ("paper", "coarse"): _Sizes(60000, 128, 1e-4, 1.0),
     ("paper", "tracking"): _Sizes(60000, 128, 1e-4, 1.0),
     ("paper", "fine"): _Sizes(60000, 32, 1e-4, 32),
+    ("paper", "e2far"): _Sizes(60000, 32, 1e-4, 1.0),
 }
 
 _Data = Annotated[
@@ -106,8 +117,7 @@ _ValidateEvery = Annotated[int, typer.Option(min=0, help="Steps between measurem
 _ValidateSamples = Annotated[int, typer.Option(min=1, help="Held-out samples that are measured.")]
 
 
-@train_app.command()
-def coarse(
+def _common(
     data: _Data,
     out: _Out,
     start_from: _From = None,
@@ -115,11 +125,6 @@ def coarse(
     steps: _Steps = None,
     batch: _Batch = None,
     lr: _Lr = None,
-    size: _Size = 224,
-    width: _Width = None,
-    loss: _Loss = ShapeLoss.SPLIT,
-    axes: _Axes = 3,
-    pose_share: _Share = None,
     augment: _Augment = 1.0,
     flip: _Flip = True,
     ema: _Ema = 0.998,
@@ -134,53 +139,67 @@ def coarse(
     checkpoint_every: _CheckpointEvery = 500,
     validate_every: _ValidateEvery = 1000,
     validate_samples: _ValidateSamples = 512,
+) -> None:
+    """The options of every training; its signature is all that is used."""
+
+
+def _training(own: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options of every training, before its own, which are keywords.
+
+    own gets all of them in its first argument.
+    """
+    parameters: list[inspect.Parameter] = []
+    for source in (_common, own):
+        hints = get_type_hints(source, include_extras=True)
+        parameters += [
+            p.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, p in inspect.signature(source).parameters.items()
+            if name != "given"
+        ]
+    names = {p.name for p in parameters} & set(inspect.signature(own).parameters)
+
+    @functools.wraps(own)
+    def command(**given: Any) -> None:
+        own(given, **{name: given[name] for name in names})
+
+    del command.__wrapped__
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return train_app.command()(command)
+
+
+@_training
+def coarse(
+    given: dict[str, Any],
+    *,
+    size: _Size = 224,
+    width: _Width = None,
+    loss: _Loss = ShapeLoss.SPLIT,
+    axes: _Axes = 3,
+    pose_share: _Share = None,
 ) -> None:
     """CoarseNet: identity, expression and pose from one picture. Data: coarse, renders or pairs."""
-    _shape_net("coarse", locals())
+    _shape_net("coarse", given, size, width, loss, axes, pose_share)
 
 
-@train_app.command()
+@_training
 def tracking(
-    data: _Data,
-    out: _Out,
-    start_from: _From = None,
-    preset: _Preset = Preset.cpu,
-    steps: _Steps = None,
-    batch: _Batch = None,
-    lr: _Lr = None,
+    given: dict[str, Any],
+    *,
     size: _Size = 224,
     width: _Width = None,
     loss: _Loss = ShapeLoss.SPLIT,
     axes: _Axes = 3,
     pose_share: _Share = None,
-    augment: _Augment = 1.0,
-    flip: _Flip = True,
-    ema: _Ema = 0.998,
-    seed: _Seed = 0,
-    resume: _Resume = False,
-    workers: _Workers = 1,
-    threads: _Threads = None,
-    precision: _Precision = "bf16-mixed",
-    accelerator: _Accelerator = "auto",
-    devices: _Devices = "auto",
-    strategy: _Strategy = "auto",
-    checkpoint_every: _CheckpointEvery = 500,
-    validate_every: _ValidateEvery = 1000,
-    validate_samples: _ValidateSamples = 512,
 ) -> None:
     """Tracking CoarseNet: what changed since the previous frame. Data: pairs."""
-    _shape_net("tracking", locals())
+    _shape_net("tracking", given, size, width, loss, axes, pose_share)
 
 
-@train_app.command()
+@_training
 def fine(
-    data: _Data,
-    out: _Out,
-    start_from: _From = None,
-    preset: _Preset = Preset.cpu,
-    steps: _Steps = None,
-    batch: _Batch = None,
-    lr: _Lr = None,
+    given: dict[str, Any],
+    *,
     size: Annotated[int, typer.Option(min=32, help="Side of the data's pictures, px.")] = 256,
     width: Annotated[int | None, typer.Option(min=1, help="Channels of the first level.")] = None,
     levels: Annotated[int, typer.Option(min=1, max=7, help="Resolutions of the U-Net.")] = 4,
@@ -188,35 +207,96 @@ def fine(
         ReliefLoss, typer.Option(help="l1: and normals. l2: squared errors alone.")
     ] = ReliefLoss.L1,
     normals: Annotated[float, typer.Option(min=0.0, help="Weight of the normals, with l1.")] = 20.0,
-    augment: _Augment = 1.0,
-    flip: _Flip = True,
-    ema: _Ema = 0.998,
-    seed: _Seed = 0,
-    resume: _Resume = False,
-    workers: _Workers = 1,
-    threads: _Threads = None,
-    precision: _Precision = "bf16-mixed",
-    accelerator: _Accelerator = "auto",
-    devices: _Devices = "auto",
-    strategy: _Strategy = "auto",
-    checkpoint_every: _CheckpointEvery = 500,
-    validate_every: _ValidateEvery = 1000,
-    validate_samples: _ValidateSamples = 512,
 ) -> None:
     """FineNet: the relief of a coarse surface. Data: fine."""
-    given = locals()
     _need_torch()
     from facerelief.networks.losses import FineLoss
     from facerelief.networks.nets import FineNetConfig
     from facerelief.networks.tasks import TaskConfig
 
-    sizes = _PRESETS[str(preset), "fine"]
-    try:
+    sizes = _PRESETS[str(given["preset"]), "fine"]
+    with _refused():
         net = FineNetConfig(size, int(width or sizes.width), levels)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    task = TaskConfig("fine", fine=net, fine_loss=FineLoss(loss.value, normals), augment=augment, flip=flip)
+        score = FineLoss(loss.value, normals)
+    task = TaskConfig("fine", fine=net, fine_loss=score, augment=given["augment"], flip=given["flip"])
     _train(task, sizes, given)
+
+
+@_training
+def e2far(
+    given: dict[str, Any],
+    *,
+    size: Annotated[int, typer.Option(min=48, help="Side of the crop, px.")] = 180,
+    width: Annotated[float | None, typer.Option(help="Channels over those of VGG-16.")] = None,
+    head: Annotated[
+        Head | None, typer.Option(help="fc: the paper's hidden layers. pool: compact, on pooled features.")
+    ] = None,
+    norm: Annotated[
+        bool | None,
+        typer.Option("--norm/--no-norm", help="Batch norms in the trunk: it learns from nothing."),
+    ] = None,
+    fusion: Annotated[
+        bool, typer.Option("--fusion/--no-fusion", help="The expression sees two levels of features.")
+    ] = True,
+    multi_task: Annotated[
+        bool,
+        typer.Option(
+            "--multi-task/--single-task",
+            help="Score neutral shape and expression apart, or the expressive shape alone.",
+        ),
+    ] = True,
+    linear: Annotated[
+        bool, typer.Option("--linear", help="No activations behind the trunk, as a re-implementation has it.")
+    ] = False,
+    neutral_weight: Annotated[
+        float, typer.Option(min=0.0, help="Weight of the neutral shape's error.")
+    ] = 1.0,
+    expression_weight: Annotated[
+        float, typer.Option(min=0.0, help="Weight of the expression's error.")
+    ] = 5.0,
+    roots: Annotated[
+        bool, typer.Option("--roots", help="Score distances in mm instead of their squares.")
+    ] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="VGG-Face's weights (.mat or .pth) for the trunk to begin with."),
+    ] = None,
+    frozen: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of the steps in which the trunk stays as it began; a tenth with --weights, else 0.",
+        ),
+    ] = None,
+) -> None:
+    """UH-E2FAR: neutral and expressive shape from one picture. Data: coarse, renders or pairs."""
+    _need_torch()
+    from facerelief.networks.e2far import E2farConfig, E2farLoss
+    from facerelief.networks.tasks import TaskConfig
+
+    paper = given["preset"] == Preset.paper
+    sizes = _PRESETS[str(given["preset"]), "e2far"]
+    with _refused():
+        net = E2farConfig(
+            size,
+            width or sizes.width,
+            str(head or ("fc" if paper else "pool")),  # type: ignore[arg-type]
+            not paper if norm is None else norm,
+            fusion=fusion,
+            branches=multi_task or fusion,
+            linear=linear,
+        )
+        score = E2farLoss(multi_task, neutral_weight, expression_weight, not roots)
+    task = TaskConfig(
+        "e2far",
+        e2far=net,
+        e2far_loss=score,
+        frozen=(0.1 if weights is not None else 0.0) if frozen is None else frozen,
+        augment=given["augment"],
+        flip=given["flip"],
+    )
+    _train(task, sizes, {**given, "weights": weights})
 
 
 @train_app.command()
@@ -240,26 +320,41 @@ def export(
     )
 
 
-def _shape_net(kind: Any, given: dict[str, Any]) -> None:
+def _shape_net(
+    kind: Any,
+    given: dict[str, Any],
+    size: int,
+    width: float | None,
+    loss: ShapeLoss,
+    axes: int,
+    pose_share: float | None,
+) -> None:
     _need_torch()
     from facerelief.networks.losses import CoarseLoss
     from facerelief.networks.nets import CoarseNetConfig
     from facerelief.networks.tasks import TaskConfig
 
     sizes = _PRESETS[str(given["preset"]), kind]
-    loss = CoarseLoss(given["loss"].value, 2 if given["axes"] == 2 else 3, pose_share=given["pose_share"])
+    with _refused():
+        net = CoarseNetConfig(size, width or sizes.width)
+        score = CoarseLoss(loss.value, 2 if axes == 2 else 3, pose_share=pose_share)
+    task = TaskConfig(kind, net, coarse_loss=score, augment=given["augment"], flip=given["flip"])
+    _train(task, sizes, given)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """What a configuration refuses is the command line's fault."""
     try:
-        net = CoarseNetConfig(given["size"], given["width"] or sizes.width)
+        yield
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    task = TaskConfig(kind, net, coarse_loss=loss, augment=given["augment"], flip=given["flip"])
-    _train(task, sizes, given)
 
 
 def _train(task: Any, sizes: _Sizes, given: dict[str, Any]) -> None:
     from facerelief.networks.training import RunConfig, TrainConfig
 
-    start = given.get("start_from")
+    start, weights = given["start_from"], given.get("weights")
     config = TrainConfig(
         task,
         tuple(str(folder) for folder in given["data"]),
@@ -269,6 +364,7 @@ def _train(task: Any, sizes: _Sizes, given: dict[str, Any]) -> None:
         ema=given["ema"],
         seed=given["seed"],
         start_from=None if start is None else str(start),
+        weights=None if weights is None else str(weights),
     )
     run = RunConfig(
         given["workers"],

@@ -130,11 +130,13 @@ class LandmarkTerm:
     def _expression_deviation(self, model: FaceModel) -> float:
         return self.config.expression if model.expression_kind == "blendshape" else 1.0
 
-    def start(self, observed: Float64, usable: NDArray[np.bool_]) -> FaceState:
-        """The mean face in its best weak-perspective pose; the sides of the outline count little."""
+    def start(self, observed: Float64, usable: NDArray[np.bool_], points: Float32 | None = None) -> FaceState:
+        """The mean face, or one with landmarks at `points` (L, 3), in its best weak-perspective pose; the
+        sides of the outline count little."""
+        points = self.mean if points is None else points
         weight = 1.0 / self.spread**2
         weight[self.sliding] *= 0.05
-        camera = solve_weak_perspective(self.mean[usable], observed[usable], weight[usable])
+        camera = solve_weak_perspective(points[usable], observed[usable], weight[usable])
         return FaceState(camera, np.zeros(self.n_identity, np.float32), self._shut(observed))
 
     def _shut(self, observed: Float64) -> Float32:
@@ -319,14 +321,57 @@ def fit_landmarks(
     """
     config = config or LandmarkFitConfig()
     term = landmark_term(model, name, config)
+    points, usable = _usable(term, observed)
+    with single_thread():
+        return _descend(term, points, usable, config, start)
+
+
+def fit_pose(
+    model: FaceModel,
+    observed: NDArray[np.floating],
+    identity: NDArray[np.floating],
+    expression: NDArray[np.floating],
+    *,
+    name: str = "mediapipe478",
+    config: LandmarkFitConfig | None = None,
+) -> LandmarkFit:
+    """The weak-perspective pose in which a given shape shows landmarks, as `fit_landmarks` would find it:
+    outline landmarks slide, and outliers count little.
+
+    observed (L, 2) px, NaN where there is none; identity (K,), expression (E,). Raises as `fit_landmarks`.
+    """
+    config = config or LandmarkFitConfig()
+    term = landmark_term(model, name, config)
+    points, usable = _usable(term, observed)
+    shape = FaceState(
+        WeakPerspective(0.0, 0.0, 0.0, 0.0, 0.0, 1.0),
+        np.asarray(identity, np.float32),
+        np.asarray(expression, np.float32),
+    )
+    with single_thread():
+        camera = term.start(points, usable, term.mean + term.basis @ shape.coefficients).camera
+        state = replace(shape, camera=camera)
+        filled = term.filled(state, points, usable)
+        nothing = np.zeros(len(shape.coefficients))
+        for round_ in range(config.iterations):
+            residual, jacobian = term.linearise(state, filled)
+            widen = max(1.0, 16.0 / 2.0**round_)
+            weight = term.robust_weights(residual, state.camera.scale, widen) * usable
+            b, a = term.whitened(residual, jacobian[..., :6], filled, weight)
+            step = np.linalg.solve((a.T @ a).astype(np.float64), -(a.T.astype(np.float64) @ b))
+            state = term.moved(state, np.concatenate([step, nothing]))
+        return _measured(term, state, filled, usable)
+
+
+def _usable(term: LandmarkTerm, observed: NDArray[np.floating]) -> tuple[Float64, NDArray[np.bool_]]:
+    """Landmarks (L, 2) float64 and which of them are there. Raises ValueError for too few."""
     points = np.asarray(observed, dtype=np.float64)
     if points.shape != (len(term.mean), 2):
         raise ValueError(f"landmarks have shape {points.shape}, expected {(len(term.mean), 2)}")
     usable: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
     if usable.sum() < 6:
         raise ValueError(f"only {int(usable.sum())} usable landmarks, at least 6 are needed")
-    with single_thread():
-        return _descend(term, points, usable, config, start)
+    return points, usable
 
 
 def _descend(

@@ -39,7 +39,8 @@ from facerelief.rendering.pncc import TRACK_MARGIN, PnccDrawer, pncc_colors
 Float32 = NDArray[Any]
 Labels = Mapping[str, NDArray[Any]]
 
-KINDS = {"coarse": ("coarse", "renders", "pairs"), "tracking": ("pairs",), "fine": ("fine",)}
+_FACES = ("coarse", "renders", "pairs")
+KINDS = {"coarse": _FACES, "tracking": ("pairs",), "fine": ("fine",), "e2far": _FACES}
 """Net -> kinds of data it learns from."""
 COARSE_MARGIN = TRACK_MARGIN
 """Side of CoarseNet's crop over the longer side of the face's box."""

@@ -30,6 +30,7 @@ from facerelief.geometry.crop import CONTRAST_SIZES, FINE_MARGIN
 from facerelief.morphable import open_model
 from facerelief.morphable.model import FaceModel
 from facerelief.networks.data import COARSE_MARGIN
+from facerelief.networks.e2far import E2far
 from facerelief.networks.nets import Backbone, CoarseNet, FineNet, TrackingNet
 from facerelief.networks.training import load_net
 from facerelief.rendering.pncc import TRACK_MARGIN
@@ -79,6 +80,18 @@ class _Tracking(nn.Module):
         return out.expression.clamp(*self.bounds), _camera(out.pose), out.delta, unsure
 
 
+class _E2far(nn.Module):
+    """image -> identity, expression."""
+
+    def __init__(self, net: E2far, bounds: tuple[float, float]) -> None:
+        super().__init__()
+        self.net, self.bounds = net, bounds
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        out = self.net(image)
+        return out.identity, out.expression.clamp(*self.bounds)
+
+
 class _Fine(nn.Module):
     """image, depth, mask, face_width, contrast -> displacement in mm."""
 
@@ -103,17 +116,19 @@ def signature(
     the logarithm of the variance."""
     camera = "pitch, yaw, roll in radians, translation_u, translation_v in px of the crop, scale in px/mm"
     unsure = Part("log_variance", (1,), "log mm^2, expected squared error of the projected points")
-    if isinstance(net, CoarseNet | TrackingNet):
+    if isinstance(net, CoarseNet | TrackingNet | E2far):
         c = net.config
         image = Part("image", (1, 3, c.size, c.size), "RGB in [0, 1]")
         expression = Part("expression", (1, c.expression), "weights of the model", 0.5)
         found = [expression, Part("camera", (1, 6), camera, 1.0), unsure]
+        identity = Part("identity", (1, c.identity), "standard deviations of the model", 1.0)
+        crop = (
+            f"upright square about the middle of the box of the model's face region, side "
+            f"{COARSE_MARGIN} x the box's longer side"
+        )
+        if isinstance(net, E2far):
+            return _E2far(net, model.expression_bounds), [image], [identity, expression], crop
         if isinstance(net, CoarseNet):
-            crop = (
-                f"upright square about the middle of the box of the model's face region, side "
-                f"{COARSE_MARGIN} x the box's longer side"
-            )
-            identity = Part("identity", (1, c.identity), "standard deviations of the model", 1.0)
             return _Coarse(net, model.expression_bounds, calibration), [image], [identity, *found], crop
         previous = [
             image,
@@ -178,7 +193,7 @@ def export_net(
         "schema": SCHEMA,
         "facerelief": __version__,
         "kind": config["task"]["kind"],
-        "net": config["task"]["fine" if isinstance(net, FineNet) else "coarse"],
+        "net": config["task"][_part(net)],
         "model": {"name": model.name, "version": str(model.version)},
         "crop": crop,
         "margin": FINE_MARGIN if isinstance(net, FineNet) else COARSE_MARGIN,
@@ -207,6 +222,11 @@ def export_net(
             f"{out}: differs from the trained net by {worst:.4f}, expected at most {TOLERANCE}; do not use it"
         )
     return about | {"worst": worst, "bytes": out.stat().st_size}
+
+
+def _part(net: nn.Module) -> str:
+    """Which part of a task's configuration is the net's."""
+    return "fine" if isinstance(net, FineNet) else "e2far" if isinstance(net, E2far) else "coarse"
 
 
 def random_inputs(inputs: list[Part], seed: int) -> dict[str, NDArray[Any]]:

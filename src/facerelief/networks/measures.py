@@ -15,6 +15,7 @@ from torch import Tensor
 
 from facerelief.morphable.model import FaceModel
 from facerelief.networks.data import CoarseItem, FineItem, TrackingItem, camera_of
+from facerelief.networks.e2far import E2farOutput, ShapeError
 from facerelief.networks.layer import MorphableLayer, project
 from facerelief.networks.losses import inner, normals
 from facerelief.networks.nets import CoarseOutput, TrackingOutput
@@ -122,6 +123,39 @@ class TrackingMeasures(CoarseMeasures):
             (own, item.previous_expression, item.previous_pose),
             said.log_variance,
         )
+
+
+class E2farMeasures:
+    """Measures of a UH-E2FAR network; the baseline is the mean face with the training data's mean expression.
+
+    Root mean square distances of the face region's vertices in model space, no alignment, mm, means over the
+    samples: neutral_mm of the neutral faces, offset_mm of what the expression adds, expressive_mm of both.
+    """
+
+    def __init__(self, model: FaceModel, mean: Tensor) -> None:
+        """mean: expression (E,) of the training data."""
+        self.bounds, self.mean, self.error = model.expression_bounds, mean, ShapeError(model)
+        self.rows: list[dict[str, float]] = []
+
+    def add(self, batch: CoarseItem, out: E2farOutput) -> None:
+        """Of a batch and the net's output for it, both on any device."""
+        columns: dict[str, list[float]] = {}
+        nothing = (torch.zeros_like(batch.identity), self.mean.expand(len(batch.identity), -1))
+        for start, (identity, expression) in (("", out), ("baseline_", nothing)):
+            apart = identity.detach().float().cpu() - batch.identity.cpu()
+            moved = expression.detach().float().cpu().clamp(*self.bounds) - batch.expression.cpu()
+            columns |= {
+                f"{start}neutral_mm": self.error.neutral(apart).sqrt().tolist(),
+                f"{start}offset_mm": self.error.offset(moved).sqrt().tolist(),
+                f"{start}expressive_mm": self.error.expressive(apart, moved).sqrt().tolist(),
+            }
+        self.rows += [dict(zip(columns, row)) for row in zip(*columns.values())]
+
+    def result(self) -> dict[str, float]:
+        """The measures by name, and `samples`."""
+        names = self.rows[0]
+        means = {name: float(np.mean([row[name] for row in self.rows])) for name in names}
+        return {"samples": len(self.rows), **means}
 
 
 class FineMeasures:

@@ -108,7 +108,7 @@ class Spread:
     std: tuple[float, ...]
 
 
-class _Scaled(nn.Module):
+class Scaled(nn.Module):
     """z -> mean + std z, with constants that are saved with the net."""
 
     mean: Tensor
@@ -178,7 +178,7 @@ class Backbone(nn.Module):
         return self.stages(x).mean(dim=(2, 3))
 
 
-class _Head(nn.Linear):
+class Head(nn.Linear):
     """A linear layer that works in full precision whatever the rest does: px of the crop need it."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ class _Head(nn.Linear):
         return super().forward(input)
 
 
-class _Unsure(_Head):
+class _Unsure(Head):
     """(B,) log mm^2, how wrong the net thinks it is. Features are not changed by it: they serve the face."""
 
     def __init__(self, features: int, error: float) -> None:
@@ -208,11 +208,11 @@ class CoarseNet(nn.Module):
         super().__init__()
         self.config = c = config or CoarseNetConfig()
         self.backbone = Backbone(3, c.width)
-        self.head = _Head(self.backbone.features, c.identity + c.expression + POSE)
+        self.head = Head(self.backbone.features, c.identity + c.expression + POSE)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
         self.unsure = _Unsure(self.backbone.features, 10.0)
-        self.expression_scale, self.pose_scale = _Scaled(c.expression), _Scaled(POSE)
+        self.expression_scale, self.pose_scale = Scaled(c.expression), Scaled(POSE)
 
     def forward(self, image: Tensor) -> CoarseOutput:
         """image: (B, 3, S, S) RGB in [0, 1]."""
@@ -246,16 +246,16 @@ class TrackingNet(nn.Module):
         super().__init__()
         self.config = c = config or CoarseNetConfig()
         self.backbone = Backbone(6, c.width)
-        self.head = _Head(self.backbone.features, c.expression + POSE)
+        self.head = Head(self.backbone.features, c.expression + POSE)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.alone = _Head(self.backbone.features, c.expression + POSE)
+        self.alone = Head(self.backbone.features, c.expression + POSE)
         nn.init.normal_(self.alone.weight, std=0.01)
         nn.init.zeros_(self.alone.bias)
         self.gain = nn.Parameter(torch.zeros(c.expression + POSE))
         self.unsure = _Unsure(self.backbone.features, 3.0)
-        self.scale = _Scaled(c.expression + POSE)
-        self.expression_scale, self.pose_scale = _Scaled(c.expression), _Scaled(POSE)
+        self.scale = Scaled(c.expression + POSE)
+        self.expression_scale, self.pose_scale = Scaled(c.expression), Scaled(POSE)
 
     def forward(self, image: Tensor, pncc: Tensor, expression: Tensor, pose: Tensor) -> TrackingOutput:
         """image: (B, 3, S, S) RGB in [0, 1]; pncc: (B, 3, S, S) in [0, 1], the previous state in the same

@@ -1,4 +1,4 @@
-"""The three kinds of training: which net, which data, which loss, which measures."""
+"""The kinds of training: which net, which data, which loss, which measures."""
 
 # pyright: reportPrivateImportUsage=false
 
@@ -24,6 +24,15 @@ from facerelief.networks.data import (
     TrackingData,
     TrackingItem,
 )
+from facerelief.networks.e2far import (
+    E2far,
+    E2farConfig,
+    E2farLoss,
+    E2farOutput,
+    E2farTarget,
+    ShapeError,
+    e2far_loss,
+)
 from facerelief.networks.layer import MorphableLayer
 from facerelief.networks.losses import (
     CoarseLoss,
@@ -34,7 +43,7 @@ from facerelief.networks.losses import (
     fine_loss,
     tracking_loss,
 )
-from facerelief.networks.measures import CoarseMeasures, FineMeasures, TrackingMeasures
+from facerelief.networks.measures import CoarseMeasures, E2farMeasures, FineMeasures, TrackingMeasures
 from facerelief.networks.nets import (
     CoarseNet,
     CoarseNetConfig,
@@ -45,7 +54,7 @@ from facerelief.networks.nets import (
     TrackingOutput,
 )
 
-NetKind = Literal["coarse", "tracking", "fine"]
+NetKind = Literal["coarse", "tracking", "fine", "e2far"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,10 @@ class TaskConfig:
     """Every so manieth vertex of the face is compared."""
     landmark_weight: float = 4.0
     """How much more a landmark counts than another point."""
+    e2far: E2farConfig = field(default_factory=E2farConfig)
+    e2far_loss: E2farLoss = field(default_factory=E2farLoss)
+    frozen: float = 0.0
+    """Share of the steps in which UH-E2FAR's trunk stays as it began: the first of its two phases."""
 
 
 class Task(ABC):
@@ -92,8 +105,11 @@ class Task(ABC):
         """How wrong it is. net: the bare one, for its constants."""
 
     @abstractmethod
-    def measures(self, net: nn.Module) -> CoarseMeasures | FineMeasures:
+    def measures(self, net: nn.Module) -> CoarseMeasures | FineMeasures | E2farMeasures:
         """A fresh collector of measures."""
+
+    def phase(self, net: nn.Module, done: float) -> None:  # noqa: B027 - most have one alone
+        """Told before each step how much of the training is done, 0 to 1."""
 
     def to(self, device: torch.device) -> None:  # noqa: B027 - not all have something to move
         """Move what losses need."""
@@ -213,9 +229,55 @@ class FineTask(Task):
         return FineMeasures()
 
 
+class E2farTask(Task):
+    """UH-E2FAR."""
+
+    def __init__(self, config: TaskConfig, model: FaceModel) -> None:
+        counts = {"identity": model.n_identity, "expression": model.n_expression}
+        super().__init__(replace(config, e2far=replace(config.e2far, **counts)), model)
+        self.error = ShapeError(model)
+
+    def data(self, shards: Shards, seed: int, training: bool) -> Dataset[Any]:
+        c = self.config
+        crop = replace(c.crop, size=c.e2far.size)
+        if not training:
+            crop = replace(crop, roll=0.0)
+        spoil = self._spoil(AugmentConfig(), training)
+        return CoarseData(shards, self.model, crop, seed, spoil, c.flip and training)
+
+    def net(self, data: Dataset[Any] | None) -> nn.Module:
+        net = E2far(self.config.e2far)
+        if isinstance(data, CoarseData):
+            net.expression_scale.set(data.spreads()[0])
+        return net
+
+    def phase(self, net: nn.Module, done: float) -> None:
+        assert isinstance(net, E2far)
+        net.hold(done < self.config.frozen)
+
+    def forward(self, net: nn.Module, batch: CoarseItem) -> E2farOutput:
+        return net(picture(batch.image))
+
+    def loss(self, net: nn.Module, batch: CoarseItem, out: E2farOutput) -> Score:
+        truth = E2farTarget(batch.identity, batch.expression)
+        return e2far_loss(out, truth, self.error, self.config.e2far_loss)
+
+    def measures(self, net: nn.Module) -> E2farMeasures:
+        assert isinstance(net, E2far)
+        return E2farMeasures(self.model, net.expression_scale.mean.cpu())
+
+    def to(self, device: torch.device) -> None:
+        self.error.to(device)
+
+
 def make_task(config: TaskConfig, model: FaceModel) -> Task:
     """The task of a configuration."""
-    kinds: dict[str, type[Task]] = {"coarse": CoarseTask, "tracking": TrackingTask, "fine": FineTask}
+    kinds: dict[str, type[Task]] = {
+        "coarse": CoarseTask,
+        "tracking": TrackingTask,
+        "fine": FineTask,
+        "e2far": E2farTask,
+    }
     return kinds[config.kind](config, model)
 
 
@@ -226,6 +288,8 @@ def task_config(fields: dict[str, Any]) -> TaskConfig:
         "fine": FineNetConfig,
         "coarse_loss": CoarseLoss,
         "fine_loss": FineLoss,
+        "e2far": E2farConfig,
+        "e2far_loss": E2farLoss,
         "crop": CropConfig,
     }
     return TaskConfig(**{k: parts[k](**v) if k in parts else v for k, v in fields.items()})

@@ -32,8 +32,10 @@ from facerelief.export.atomic import output_error, write_bytes
 from facerelief.morphable import open_model
 from facerelief.morphable.model import FaceModel
 from facerelief.networks.data import Batches, Shards, start_worker
+from facerelief.networks.e2far import E2far
 from facerelief.networks.nets import CoarseNet, FineNet, TrackingNet, parameters_of
 from facerelief.networks.tasks import Task, TaskConfig, make_task, task_config
+from facerelief.networks.vgg_face import take_vgg_face
 
 CHECKPOINT, METRICS, CONFIG = "last.pt", "metrics.json", "config.json"
 FORMAT = 1
@@ -64,6 +66,8 @@ class TrainConfig:
     """Decides the first weights, and which sample comes when and how."""
     start_from: str | None = None
     """Run whose net it starts from: of the same kind, or a CoarseNet for a Tracking CoarseNet."""
+    weights: str | None = None
+    """File of VGG-Face's weights that a UH-E2FAR's trunk starts from (`networks.vgg_face`)."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "lr"):
@@ -182,6 +186,10 @@ def train(
     bare = task.net(data)
     if config.start_from is not None:
         _start_from(bare, config.start_from, model)
+    if config.weights is not None:
+        if not isinstance(bare, E2far):
+            raise FacereliefError(f"{config.weights}: weights of VGG-Face are for the e2far net alone")
+        take_vgg_face(bare, config.weights)
     for weights in bare.parameters():  # convolutions are quickest so
         if weights.ndim == 4:
             weights.data = weights.data.contiguous(memory_format=torch.channels_last)
@@ -234,6 +242,7 @@ def train(
         net.train()
         for step, batch in zip(range(first, config.steps), _in_one_line(loader)):
             batch = type(batch)(*(x.to(fabric.device, non_blocking=True) for x in batch))
+            task.phase(bare, step / config.steps)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
             score = task.loss(bare, batch, task.forward(net, batch))
@@ -389,7 +398,7 @@ def _save(out: Path, state: dict[str, Any]) -> None:
 def _start_from(net: nn.Module, run: str, model: FaceModel) -> None:
     """Take over what an earlier run has learned."""
     other, _ = load_net(run, model)
-    if not isinstance(net, CoarseNet | TrackingNet | FineNet):
+    if not isinstance(net, CoarseNet | TrackingNet | FineNet | E2far):
         raise TypeError(f"{type(net).__name__} starts from no other net")
     wanted = (CoarseNet, TrackingNet) if isinstance(net, TrackingNet) else (type(net),)
     if not isinstance(other, wanted):

@@ -1,4 +1,5 @@
-"""The trained networks at work: CoarseNet, Tracking CoarseNet and FineNet (Guo et al., TPAMI 2019).
+"""The trained networks at work: CoarseNet, Tracking CoarseNet and FineNet (Guo et al., TPAMI 2019), and
+UH-E2FAR (Dou et al., CVPR 2017).
 
 Each class runs one exported network on crops of a picture and speaks the picture's pixels. The networks are
 made by `facerelief train` and ship with the package; their cards are beside them (data/nets/*.md).
@@ -24,7 +25,7 @@ from facerelief.geometry.crop import SquareCrop, contrasts, fine_crop
 from facerelief.geometry.patch import DepthPatch
 from facerelief.inverse.detail import DetailConfig, SkinSurface, skin_surface
 from facerelief.inverse.fit import landmarks_for
-from facerelief.inverse.landmark_fit import FaceState
+from facerelief.inverse.landmark_fit import FaceState, fit_pose
 from facerelief.morphable import FaceModel, open_model
 from facerelief.morphable.front import front_triangles
 from facerelief.rendering.pncc import TRACK_MARGIN, PnccDrawer, pncc_colors
@@ -35,7 +36,7 @@ from facerelief.runtime.network import Precision
 Float32 = NDArray[Any]
 Image = NDArray[np.uint8]
 
-NetName = Literal["coarse", "tracking", "fine"]
+NetName = Literal["coarse", "tracking", "fine", "e2far"]
 _ALIASED = 0.7
 """Pictures that are made smaller than this are smoothed first. Training data are hardly made smaller."""
 
@@ -110,6 +111,7 @@ class _Net:
                 [(1, 3, s, s), (1, 3, s, s), (1, e), (1, 6)],
                 [(1, e), (1, 6), (1, e + 6), (1,)],
             ),
+            "e2far": ([(1, 3, s, s)], [(1, k), (1, e)]),
             "fine": ([(1, 3, s, s), (1, s, s), (1, s, s), (1,), (1, 2, s, s)], [(1, s, s)]),
         }[self.name]
         if (self.network.input_shapes, self.network.output_shapes) != wanted:
@@ -161,6 +163,36 @@ class CoarseRunner(_Net):
                 break
             uv = found
         return self(image, coarse_crop(uv, self.size))
+
+
+class E2farRunner(_Net):
+    """UH-E2FAR: identity and expression of a face; its pose is solved from landmarks."""
+
+    name = "e2far"
+
+    def __call__(self, image: Image, crop: SquareCrop) -> tuple[Float32, Float32]:
+        """Identity (K,) and expression (E,) of a face; image (H, W, 3), crop: of `coarse_crop`, with this
+        net's `size`."""
+        identity, expression = self.network(self.look_at(image, crop))
+        return identity[0], expression[0]
+
+    def look(self, image: Image, landmarks: ArrayLike, rounds: int = 2) -> FaceState:
+        """A face with landmarks (478 or 68, 2), px: each round's face gives the next one's crop. The pose is
+        the one in which its shape shows the landmarks best (`inverse.landmark_fit.fit_pose`)."""
+        observed, name = landmarks_for(self.model, landmarks)
+        face = self.model.face_vertices
+        uv = camera_from_landmarks(self.model, landmarks).project(self.model.mean[face])[:, :2]
+        for _ in range(rounds - 1):
+            state = self._posed(image, uv, observed, name)
+            found = state.camera.project(self.model.shape(state.identity, state.expression)[face])[:, :2]
+            if not np.isfinite(found).all():
+                break
+            uv = found
+        return self._posed(image, uv, observed, name)
+
+    def _posed(self, image: Image, uv: Float32, observed: Float32, name: str) -> FaceState:
+        identity, expression = self(image, coarse_crop(uv, self.size))
+        return fit_pose(self.model, observed, identity, expression, name=name).state
 
 
 class TrackingRunner(_Net):

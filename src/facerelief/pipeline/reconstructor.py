@@ -21,12 +21,18 @@ from facerelief.inverse.fit import FitConfig, InverseFit, fit_face, landmarks_fo
 from facerelief.inverse.landmark_fit import landmark_residual
 from facerelief.inverse.photometric import fit_appearance
 from facerelief.morphable import FaceModel, load_model, open_model
-from facerelief.pipeline.nets import CoarseRunner, FineRunner, camera_from_landmarks, nets_know
+from facerelief.pipeline.nets import (
+    CoarseRunner,
+    E2farRunner,
+    FineRunner,
+    camera_from_landmarks,
+    nets_know,
+)
 from facerelief.pipeline.quality import confidence, warnings_about
 from facerelief.pipeline.result import DepthPatch, FitResiduals, Reconstruction
 from facerelief.runtime.clock import StageClock
 
-Method = Literal["net", "fit"]
+Method = Literal["net", "fit", "e2far"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,9 @@ class ReconstructorConfig:
     """What the reconstructor does with a picture."""
 
     method: Method | None = None
-    """How faces are reconstructed: "net" by the trained networks, "fit" by inverse rendering. None: "net"
-    with the embedded face model, "fit" with any other, of which the networks know nothing."""
+    """How faces are reconstructed: "net" by CoarseNet and FineNet, "fit" by inverse rendering, "e2far" by
+    UH-E2FAR, posed by landmarks, and FineNet. None: "net" with the embedded face model, "fit" with any other,
+    of which the networks know nothing."""
     max_faces: int | None = None
     """At most this many faces, best first; None for all."""
     min_confidence: float = 0.5
@@ -43,8 +50,8 @@ class ReconstructorConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     """Weights and schedule of the fit."""
     nets: str | None = None
-    """Folder with other networks than the shipped ones: coarse.onnx and fine.onnx, as `facerelief train
-    export` writes them."""
+    """Folder with other networks than the shipped ones: coarse.onnx (or e2far.onnx) and fine.onnx, as
+    `facerelief train export` writes them."""
 
     def __post_init__(self) -> None:
         if self.method is not None and self.method not in get_args(Method):
@@ -74,10 +81,10 @@ class Reconstructor:
         self.config = config or ReconstructorConfig()
         self.method: Method = self.config.method or ("net" if nets_know(self.model) else "fit")
         """How faces are reconstructed."""
-        if self.method == "net":
+        if self.method != "fit":
             # compiled while the first picture is read and looked at: a second less on two cores, once
             starter = ThreadPoolExecutor(1, "facerelief")
-            self._nets = starter.submit(_nets, self.model, self.config.nets)
+            self._nets = starter.submit(_nets, self.model, self.config.nets, self.method)
             starter.shutdown(wait=False)
         else:
             # the fit holds linear algebra to one thread, which works only on libraries loaded before
@@ -118,19 +125,22 @@ class Reconstructor:
     def _face(
         self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
-        make = self._by_nets if self.method == "net" else self._by_fit
+        make = self._by_fit if self.method == "fit" else self._by_nets
         return make(picture, face, timings)
 
     def _by_nets(
         self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
-        """CoarseNet's face, light and albedo as they explain the picture on it, FineNet's relief."""
+        """A network's face, light and albedo as they explain the picture on it, FineNet's relief."""
         model, clock = self.model, StageClock()
+        error_mm: float | None = None
         with clock("coarse_net"):
-            around = camera_from_landmarks(model, face.landmarks)
-            coarse_net, fine_net = self._nets.result()
-            estimate = coarse_net.look(picture, around)
-            state = estimate.state
+            shape_net, fine_net = self._nets.result()
+            if isinstance(shape_net, E2farRunner):
+                state = shape_net.look(picture, face.landmarks)
+            else:
+                estimate = shape_net.look(picture, camera_from_landmarks(model, face.landmarks))
+                state, error_mm = estimate.state, estimate.error_mm
             vertices = model.shape(state.identity, state.expression)
         with clock("appearance"):
             appearance, _ = fit_appearance(model, picture, state)
@@ -153,11 +163,11 @@ class Reconstructor:
             light=appearance.light,
             box=face.box,
             confidence=confidence(face, spread_mm, seen),
-            method="net",
+            method=self.method,
             coarse=coarse,
             fine=fine,
             warnings=warnings_about(face, state.camera, spread_mm, seen),
-            expected_error_mm=estimate.error_mm,
+            expected_error_mm=error_mm,
         )
         with clock("albedo"):
             found = found.with_skin()
@@ -192,8 +202,11 @@ class Reconstructor:
         )
 
 
-def _nets(model: FaceModel, folder: str | None) -> tuple[CoarseRunner, FineRunner]:
-    return CoarseRunner(model, nets=folder), FineRunner(model, nets=folder)
+def _nets(
+    model: FaceModel, folder: str | None, method: Method
+) -> tuple[CoarseRunner | E2farRunner, FineRunner]:
+    shape_net = E2farRunner if method == "e2far" else CoarseRunner
+    return shape_net(model, nets=folder), FineRunner(model, nets=folder)
 
 
 def coarse_depth(result: Reconstruction) -> DepthPatch:
