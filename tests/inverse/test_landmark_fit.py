@@ -17,6 +17,7 @@ from facerelief.inverse.landmark_fit import (
     LandmarkFitConfig,
     LandmarkTerm,
     fit_landmarks,
+    fit_pose,
     landmark_term,
 )
 from facerelief.morphable import FaceModel, open_model
@@ -354,6 +355,31 @@ def test_a_start_saves_iterations(open_face):
     again = fit_landmarks(open_face, observed, start=first.state, config=LandmarkFitConfig(iterations=3))
     assert rotation_error(again.state.camera, first.state.camera) < 0.5
     assert again.rms_px < 1.1 * first.rms_px + 0.05
+
+
+@pytest.mark.parametrize("pose", [(0.0, 0.0, 0.0), (0.2, -0.5, 0.3), (-0.1, 1.0, 0.0)])
+@pytest.mark.parametrize("name", ["mediapipe478", "ibug68"])
+def test_the_pose_of_a_known_shape_comes_back(open_face, pose, name):
+    truth = random_state(open_face, pose, seed=4)
+    observed = landmarks_of(open_face, truth, name)
+    observed[::9] = np.nan
+    fit = fit_pose(open_face, observed, truth.identity, truth.expression, name=name)
+    assert rotation_error(fit.state.camera, truth.camera) < 0.1
+    assert fit.rms_px < 0.05
+    assert np.array_equal(fit.state.identity, truth.identity)
+    assert np.array_equal(fit.state.expression, truth.expression)
+
+
+def test_a_pose_bears_outliers_and_too_few_landmarks_are_told(open_face):
+    truth = random_state(open_face, (0.1, 0.3, 0.0), seed=5)
+    observed = landmarks_of(open_face, truth, "mediapipe478")
+    wrong = np.random.default_rng(1).choice(478, 40, replace=False)
+    observed[wrong] += (60.0, -45.0)
+    fit = fit_pose(open_face, observed, truth.identity, truth.expression)
+    assert rotation_error(fit.state.camera, truth.camera) < 0.5
+    observed[5:] = np.nan
+    with pytest.raises(ValueError, match="only 5"):
+        fit_pose(open_face, observed, truth.identity, truth.expression)
 
 
 def test_residuals_are_distances_in_the_picture(toy_model):
