@@ -101,6 +101,7 @@ FACES = {
     "cli_synthesize",
     "cli_track",
     "cli_train",
+    "cli_truth",
     "benchmarking",
     "track_benchmark",
     "__main__",

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facerelief.cli_nets import JsonCommand, evaluate_nets, without_nan
+from facerelief.cli_protocol import evaluate_protocol
+from facerelief.cli_truth import evaluate_truth
 
 if TYPE_CHECKING:
     from facerelief.evaluation.fit_quality import FitMeasures, FitReport
 
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure how good reconstructions are.")
 evaluate_app.command("nets", cls=JsonCommand)(evaluate_nets)
+evaluate_app.command("truth", cls=JsonCommand)(evaluate_truth)
+evaluate_app.command("protocol", cls=JsonCommand)(evaluate_protocol)
 
 _BARS = {"full": 0.02, "share": 0.60}
 """Re-render error after the whole decomposition: at most this, and at most this share of the coarse fit's."""
