@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
-from facerelief.geometry.alignment import Similarity, procrustes
+from facerelief.geometry.alignment import Similarity, procrustes, rigid_icp
 from facerelief.geometry.closest import ClosestPoint
 from facerelief.geometry.normals import vertex_normals
 from facerelief.morphable import load_model
@@ -80,18 +80,22 @@ class Heads:
 
     @classmethod
     def of(cls, model: FaceModel, ours: FaceModel) -> Heads:
-        """Lay the two mean heads over each other: a rigid motion by the landmarks off the brows, then each
-        skin vertex goes to the nearest point of the open model's skin.
+        """Lay the two mean heads over each other: a rigid motion by the landmarks off the brows, refined by
+        ICP over the narrow face; then each skin vertex goes to the nearest point of the open model's skin.
 
         The open model's mean was made from ICT-FaceKit's, so they agree to about 0.1 mm (`distance_mm`); this
         needs no non-rigid registration.
         """
         marks = [np.delete(m.landmarks["ibug68"].of(m.mean), BROWS, axis=0) for m in (model, ours)]
-        place = procrustes(*marks, with_scale=False)
+        surface = skin_triangles(ours)
+        target = ClosestPoint(ours.mean, surface)
+        face = model.mean[model.regions["narrow_face"]].astype(np.float64)
+        place = rigid_icp(
+            face, target, initial=procrustes(*marks, with_scale=False), ignore_border=False, max_distance=3.0
+        ).transform
         mean = place.apply(model.mean.astype(np.float64))
         count = int((model.regions["face"] | model.regions["head_and_neck"]).sum())
-        surface = skin_triangles(ours)
-        hit = ClosestPoint(ours.mean, surface).query(mean[:count])
+        hit = target.query(mean[:count])
         corners = surface[hit.triangle]
         toward = (vertex_normals(ours.mean, surface)[corners] * hit.barycentric[:, :, None]).sum(axis=1)
         agree = (toward * vertex_normals(mean, model.triangles)[:count]).sum(axis=1) > 0.5
