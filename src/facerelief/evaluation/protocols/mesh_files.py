@@ -8,6 +8,7 @@ but nothing to measure against.
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,17 +93,26 @@ def _edges(triangles: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[n
 def _read_obj(data: bytes) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     lines = data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines()
     lines = [line.strip() for line in lines]
-    points = [line[2:].split()[:3] for line in lines if line.startswith((b"v ", b"v\t"))]
-    if any(len(p) != 3 for p in points):
-        raise ValueError("a vertex with less than three coordinates")
-    vertices = np.array(points, dtype="S").astype(np.float64) if points else np.zeros((0, 3))
+    points = b"\n".join(line[2:] for line in lines if line.startswith((b"v ", b"v\t")))
+    vertices = _table(points, np.float64, (0, 1, 2))
     faces = b"\n".join(line[2:] for line in lines if line.startswith((b"f ", b"f\t")))
-    # only the first of v/vt/vn counts
-    corners = [row.split() for row in re.sub(rb"/\S*", b"", faces).split(b"\n") if row.strip()]
-    triangles = _fans(corners)
+    faces = re.sub(rb"/\S*", b"", faces)  # only the first of v/vt/vn counts
+    try:
+        triangles = _table(faces, np.int64, None)
+    except ValueError:  # of several sizes
+        triangles = np.zeros((0, 0), np.int64)
+    if triangles.shape[1] != 3:
+        triangles = _fans([row.split() for row in faces.split(b"\n") if row.strip()])
     if (triangles == 0).any():
         raise ValueError("face with vertex 0; OBJ counts from 1")
     return vertices, np.where(triangles > 0, triangles - 1, len(vertices) + triangles)
+
+
+def _table(text: bytes, kind: Any, columns: tuple[int, ...] | None) -> NDArray[Any]:
+    """Rows of numbers; ValueError where they are no numbers, too few, or of different counts."""
+    if not text.strip():
+        return np.zeros((0, 3), kind)
+    return np.loadtxt(io.BytesIO(text), kind, comments=None, usecols=columns, ndmin=2)
 
 
 def _fans(polygons: list[Any]) -> NDArray[np.int64]:

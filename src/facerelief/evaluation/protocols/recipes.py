@@ -50,6 +50,7 @@ from facerelief.evaluation.protocols.problems import EvaluationError
 from facerelief.evaluation.protocols.statistics import normalized_mean_error, rmse
 from facerelief.geometry.alignment import Similarity, procrustes
 from facerelief.geometry.mesh import Mesh
+from facerelief.geometry.normals import vertex_normals
 
 Float64 = NDArray[np.float64]
 
@@ -67,6 +68,10 @@ FOREHEAD_MM = 40.0
 TIGHT_SUBJECT = "subject_28"
 TIGHT_RADIUS_MM = 60.0
 """GANFit's public code measures this subject of MICC in a smaller sphere."""
+
+
+FACING = 0.5
+"""In the direction from prediction to scan: least cosine between the normals of the two."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +142,12 @@ def score_micc_genova(case: Case, prediction: Prediction, settings: Settings) ->
         points = cropped(scan.vertices, nose_crop(scan.vertices, tip, radius), str(take.mesh))
         _, there = similarity_icp(points, ours, still)
         tip = nose_tip(posed, posed_marks)
-        points = cropped(posed.vertices, nose_crop(posed.vertices, tip, radius), prediction.source)
-        near = other.nearest(points, still)
-        points = cropped(points, ~on_rim(other, near), prediction.source)  # the scan does not reach there
+        region = np.flatnonzero(nose_crop(posed.vertices, tip, radius))
+        near = other.nearest(posed.vertices[region].astype(np.float64), still)
+        facing = vertex_normals(posed.vertices, posed.triangles)[region] * other.normals(near, still)
+        # the scan does not reach there, or it is the inside of something: eyeballs, the mouth
+        there_too = ~on_rim(other, near) & (facing.sum(axis=1) > FACING)
+        points = cropped(posed.vertices[region], there_too, prediction.source)
         _, back = similarity_icp(points, other, still)
         values[take.name] = symmetric_mean(there.distance, back.distance)
     return Score(case, values | {"mean": min(values.values())}, None, warnings)
@@ -177,7 +185,8 @@ def score_realy(case: Case, prediction: Prediction, settings: Settings) -> Score
         else:
             own = np.array([int(np.sum((points - t) ** 2, axis=1).argmin()) for t in targets[guides]])
             own, first = np.unique(own, return_index=True)
-            goal = pose.apply(landmarks.points[guides])[first].astype(np.float64)
+            # a vertex goes as its keypoint goes, not to its keypoint, from which it may lie some way off
+            goal = points[own] + (pose.apply(landmarks.points[guides]) - targets[guides])[first]
             deformed = deform(points, region.triangles, goals, own, goal)
         corresponding = surface.nearest(deformed, pose).point
         values[scan.name] = float(known(corresponding, points).mean()) * case.scale_mm
