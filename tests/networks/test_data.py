@@ -277,8 +277,12 @@ def test_flipped_crops_keep_their_relief(fine_set, toy_model):
         if (a.image != b.image).any():
             turned += 1
             b = b._replace(**{n: getattr(b, n)[:, ::-1] for n in ("image", "depth", "mask", "displacement")})
-        for x, y in zip(a, b):
-            np.testing.assert_array_equal(x, y)
+            b = b._replace(cues=b.cues[:, :, ::-1] * np.array([1, -1, 1])[:, None, None])
+        for name, x, y in zip(a._fields, a, b):
+            if name == "cues":  # other pixels decide on the light
+                assert np.corrcoef(np.ravel(x), np.ravel(y))[0, 1] > 0.85
+            else:
+                np.testing.assert_array_equal(x, y)
     assert 0 < turned < 12
 
 

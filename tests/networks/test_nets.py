@@ -124,7 +124,8 @@ def test_an_untrained_fine_net_adds_nothing_and_a_trained_one_only_on_the_mask()
     torch.manual_seed(0)
     net = FineNet(FineNetConfig(size=64, width=8, levels=3)).eval()
     mask = (torch.rand(2, 64, 64) < 0.7).float()
-    given = torch.rand(2, 3, 64, 64), 30 * torch.rand(2, 64, 64), mask, torch.tensor([150.0, 160.0])
+    cues = torch.randn(2, 3, 64, 64)
+    given = torch.rand(2, 3, 64, 64), 30 * torch.rand(2, 64, 64), mask, torch.tensor([150.0, 160.0]), cues
     assert not net(*given).any()
     torch.nn.init.normal_(net.last.weight)
     out = net(*given)
@@ -138,8 +139,8 @@ def test_a_fine_net_does_not_see_where_the_depths_origin_is():
     net = FineNet(FineNetConfig(size=64, width=8, levels=3)).eval()
     torch.nn.init.normal_(net.last.weight)
     image, depth = torch.rand(1, 3, 64, 64), 30 * torch.rand(1, 64, 64)
-    mask, width = torch.ones(1, 64, 64), torch.tensor([150.0])
-    assert torch.allclose(net(image, depth, mask, width), net(image, depth + 70, mask, width), atol=1e-4)
+    rest = torch.ones(1, 64, 64), torch.tensor([150.0]), torch.randn(1, 3, 64, 64)
+    assert torch.allclose(net(image, depth, *rest), net(image, depth + 70, *rest), atol=1e-4)
 
 
 def test_impossible_sizes_are_refused():

@@ -34,6 +34,7 @@ from facerelief.morphable.front import front_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.networks.augment import AugmentConfig, augment
 from facerelief.networks.nets import Spread
+from facerelief.rendering.cues import shading_cues
 from facerelief.rendering.pncc import TRACK_MARGIN, PnccDrawer, pncc_colors
 
 Float32 = NDArray[Any]
@@ -506,6 +507,8 @@ class FineItem(NamedTuple):
     """() float32 mm"""
     scale: Any
     """() float32 px/mm"""
+    cues: Any
+    """(3, S, S) float32 of `rendering.cues`, of the picture as it is spoilt"""
 
 
 class FineData(_Data):
@@ -531,11 +534,13 @@ class FineData(_Data):
         if rng.random() < 0.5 and self.flip:
             image, maps = np.ascontiguousarray(image[:, ::-1]), [x[:, ::-1].copy() for x in maps]
         scale = float(labels["camera"][5])
+        image = self._spoilt(image, rng)
         return FineItem(
-            self._spoilt(image, rng),
+            image,
             maps[0],
             maps[1],
             maps[2],
             np.float32(face_width(labels["box"], scale)),
             np.float32(scale),
+            shading_cues(image, maps[0], maps[1] > 0, scale),
         )

@@ -93,16 +93,22 @@ class _E2far(nn.Module):
 
 
 class _Fine(nn.Module):
-    """image, depth, mask, face_width, contrast -> displacement in mm."""
+    """image, depth, mask, face_width, contrast, cues -> displacement in mm."""
 
     def __init__(self, net: FineNet) -> None:
         super().__init__()
         self.net = net
 
     def forward(
-        self, image: Tensor, depth: Tensor, mask: Tensor, face_width: Tensor, contrast: Tensor
+        self,
+        image: Tensor,
+        depth: Tensor,
+        mask: Tensor,
+        face_width: Tensor,
+        contrast: Tensor,
+        cues: Tensor,
     ) -> Tensor:
-        return self.net(image, depth, mask, face_width, contrast) * (0.01 * face_width[:, None, None])
+        return self.net(image, depth, mask, face_width, cues, contrast) * (0.01 * face_width[:, None, None])
 
 
 def _camera(pose: Tensor) -> Tensor:
@@ -156,6 +162,7 @@ def signature(
         Part("mask", (1, size, size), "1 on the face, else 0"),
         Part("face_width", (1,), "mm, the longer side of the face's box in the crop over the camera's scale"),
         Part("contrast", (1, len(CONTRAST_SIZES), size, size), "of the image (geometry.crop.contrasts)"),
+        Part("cues", (1, 3, size, size), "of image, depth and mask (rendering.cues)"),
     ]
     crop = f"square about the projected face, side {FINE_MARGIN} x its longer side (geometry.crop.fine_crop)"
     outputs = [Part("displacement", (1, size, size), "mm along camera z, toward the viewer", 1.0)]

@@ -33,6 +33,8 @@ _FIRST_GAIN = 0.6
 """Share of the way to what the picture alone says that a Tracking CoarseNet begins with."""
 _CONTRASTS = CONTRAST_SIZES
 """px of the surroundings that FineNet compares pixels with."""
+_CUES = 3
+"""Channels of `rendering.cues.shading_cues`."""
 _DETAIL = 4
 """Channels of FineNet at full resolution, before the last layer."""
 
@@ -341,7 +343,7 @@ class FineNet(nn.Module):
         super().__init__()
         self.config = c = config or FineNetConfig()
         sizes = [min(c.width * 2**k, c.widest) for k in range(c.levels)]
-        given = 4 * (5 + len(_CONTRASTS))
+        given = 4 * (5 + len(_CONTRASTS) + _CUES)
         self.down = nn.ModuleList(
             _Pair(into, out, 1 if k == 0 else 2) for k, (into, out) in enumerate(zip([given, *sizes], sizes))
         )
@@ -359,19 +361,20 @@ class FineNet(nn.Module):
         depth: Tensor,
         mask: Tensor,
         face_width: Tensor,
+        cues: Tensor,
         contrast: Tensor | None = None,
     ) -> Tensor:
         """(B, S, S) displacement along camera z, toward the viewer; 1 is 1 % of the face's width.
 
         image: (B, 3, S, S) RGB in [0, 1]; depth: (B, S, S) mm along camera z, any origin; mask: (B, S, S) 1
-        on the face, else 0; face_width: (B,) mm (see `data.face_width`); contrast: (B, 2, S, S) of
-        `contrasts`, found here unless given.
+        on the face, else 0; face_width: (B,) mm (see `data.face_width`); cues: (B, 3, S, S) of
+        `rendering.cues`; contrast: (B, 2, S, S) of `contrasts`, found here unless given.
         """
         count = mask.sum(dim=(1, 2)).clamp_min(1.0)
         mean = (depth * mask).sum(dim=(1, 2)) / count
         flat = (depth - mean[:, None, None]) * mask / face_width[:, None, None]
         contrast = contrasts(image) if contrast is None else contrast
-        parts = [(image - _GREY) / _CONTRAST, 4.0 * flat[:, None], mask[:, None], contrast]
+        parts = [(image - _GREY) / _CONTRAST, 4.0 * flat[:, None], mask[:, None], contrast, cues]
         x = functional.pixel_unshuffle(torch.cat(parts, dim=1), 2)
         beside: list[Tensor] = []
         for level in self.down:

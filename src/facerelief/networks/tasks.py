@@ -217,7 +217,7 @@ class FineTask(Task):
         return FineNet(self.config.fine)
 
     def forward(self, net: nn.Module, batch: FineItem) -> Tensor:
-        return net(picture(batch.image), batch.depth, batch.mask, batch.face_width)
+        return net(picture(batch.image), batch.depth, batch.mask, batch.face_width, batch.cues)
 
     def loss(self, net: nn.Module, batch: FineItem, out: Tensor) -> Score:
         truth = batch.displacement / (0.01 * batch.face_width[:, None, None])

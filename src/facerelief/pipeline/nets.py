@@ -21,13 +21,14 @@ from facerelief.errors import ModelError
 from facerelief.geometry.alignment import solve_weak_perspective
 from facerelief.geometry.box import bounds
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.crop import SquareCrop, contrasts, fine_crop
+from facerelief.geometry.crop import FINE_MARGIN, SquareCrop, contrasts, fine_crop
 from facerelief.geometry.patch import DepthPatch
 from facerelief.inverse.detail import DetailConfig, SkinSurface, skin_surface
 from facerelief.inverse.fit import landmarks_for
 from facerelief.inverse.landmark_fit import FaceState, fit_pose
 from facerelief.morphable import FaceModel, open_model
 from facerelief.morphable.front import front_triangles
+from facerelief.rendering.cues import shading_cues
 from facerelief.rendering.pncc import TRACK_MARGIN, PnccDrawer, pncc_colors
 from facerelief.runtime import Network, load_network
 from facerelief.runtime.network import Precision
@@ -114,6 +115,8 @@ class _Net:
             "e2far": ([(1, 3, s, s)], [(1, k), (1, e)]),
             "fine": ([(1, 3, s, s), (1, s, s), (1, s, s), (1,), (1, 2, s, s)], [(1, s, s)]),
         }[self.name]
+        if self.name == "fine" and len(self.network.input_shapes) == 6:
+            wanted[0].append((1, 3, s, s))
         if (self.network.input_shapes, self.network.output_shapes) != wanted:
             raise ModelError(
                 f"{file}: no {self.name} net for face model {self.model.name!r} ({k} identity and {e} "
@@ -282,13 +285,16 @@ class FineRunner(_Net):
     def displacement(self, picture: Image, depth: Float32, mask: NDArray[np.bool_], width: float) -> Float32:
         """(S, S) mm along camera z, 0 off the mask, for a crop's picture (S, S, 3), its coarse depth (S, S)
         in mm, 0 off the mask (S, S), and the face's width in mm."""
-        (found,) = self.network(
+        scale = picture.shape[0] / (FINE_MARGIN * width)
+        given = [
             planes(picture),
             depth[None].astype(np.float32),
             mask[None].astype(np.float32),
             np.array([width], np.float32),
             contrasts(picture)[None],
-        )
+            shading_cues(picture, depth, mask, scale)[None],
+        ]
+        (found,) = self.network(*given[: len(self.network.input_shapes)])
         return found[0]
 
 

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from facerelief.geometry._jit import kernel
+from facerelief.rendering.lighting import K0, K1, K2
 
 # Vertices are snapped to 1/65536 px: edge functions are exact in int64 up to 32768 px of width or height.
 BITS = 16
@@ -431,3 +432,84 @@ def mirror_texels(triangle, barycentric, corners, uv, texture, weight, out, out_
             if total > 1e-6:
                 out[i, j, 0], out[i, j, 1], out[i, j, 2] = r / total, g / total, b / total
                 out_weight[i, j] = total
+
+
+@kernel
+def _harmonics(depth, mask, i, j, half_scale, out, normal):
+    """Basis values (9,) and normal (3,) of a depth map's pixel; False where one beside it is off the mask."""
+    if not (mask[i, j] and mask[i, j - 1] and mask[i, j + 1] and mask[i - 1, j] and mask[i + 1, j]):
+        return False
+    dx = (depth[i, j + 1] - depth[i, j - 1]) * half_scale
+    dy = (depth[i - 1, j] - depth[i + 1, j]) * half_scale
+    length = math.sqrt(dx * dx + dy * dy + 1.0)
+    x, y, z = -dx / length, -dy / length, 1.0 / length
+    normal[0], normal[1], normal[2] = x, y, z
+    k0, k1, k2 = K0, K1, K2
+    out[0] = k0
+    out[1] = -k1 * y
+    out[2] = k1 * z
+    out[3] = -k1 * x
+    out[4] = k2 * x * y
+    out[5] = -k2 * y * z
+    out[6] = k2 / (2.0 * math.sqrt(3.0)) * (3.0 * z * z - 1.0)
+    out[7] = -k2 * x * z
+    out[8] = k2 / 2.0 * (x * x - y * y)
+    return True
+
+
+@kernel
+def light_sums(grey, depth, mask, scale, step, light, tolerance, hessian, right):
+    """Normal equations of grey = H light over every so manieth pixel; returns how many. tolerance 0: all
+    count alike, else less the farther they are off."""
+    height, width = grey.shape
+    basis, normal = np.empty(9), np.empty(3)
+    used = 0
+    for i in range(1, height - 1, step):
+        for j in range(1, width - 1, step):
+            if not _harmonics(depth, mask, i, j, 0.5 * scale, basis, normal):
+                continue
+            weight = 1.0
+            if tolerance > 0.0:
+                apart = grey[i, j]
+                for a in range(9):
+                    apart -= basis[a] * light[a]
+                relative = apart / tolerance
+                weight = 1.0 / (1.0 + relative * relative) ** 2
+            used += 1
+            for a in range(9):
+                right[a] += weight * basis[a] * grey[i, j]
+                for b in range(a + 1):
+                    hessian[a, b] += weight * basis[a] * basis[b]
+    for a in range(9):
+        for b in range(a):
+            hessian[b, a] = hessian[a, b]
+    return used
+
+
+@kernel
+def shading_cues(grey, depth, mask, scale, light, darkest, most, out):
+    """See cues.shading_cues; out (3, S, S) is overwritten."""
+    height, width = grey.shape
+    k1, k2 = K1, K2
+    basis, n = np.empty(9), np.empty(3)
+    for i in range(height):
+        for j in range(width):
+            for c in range(3):
+                out[c, i, j] = 0.0
+            if i == 0 or j == 0 or i == height - 1 or j == width - 1:
+                continue
+            if not _harmonics(depth, mask, i, j, 0.5 * scale, basis, n):
+                continue
+            shade = 0.0
+            for a in range(9):
+                shade += basis[a] * light[a]
+            shade = max(shade, darkest)
+            x, y, z = n[0], n[1], n[2]
+            gx = -k1 * light[3] + k2 * (y * light[4] - z * light[7] + x * light[8])
+            gy = -k1 * light[1] + k2 * (x * light[4] - z * light[5] - y * light[8])
+            gz = k1 * light[2] + k2 * (-y * light[5] + math.sqrt(3.0) * z * light[6] - x * light[7])
+            along = gx * x + gy * y + gz * z
+            # a slope p turns the normal by (-1, 0, 0) less its part along the normal, over the length 1 / z
+            out[0, i, j] = min(max(math.log((grey[i, j] + darkest) / (shade + darkest)), -most), most)
+            out[1, i, j] = min(max((-gx + along * x) * z / (shade + darkest), -most), most)
+            out[2, i, j] = min(max((-gy + along * y) * z / (shade + darkest), -most), most)
