@@ -79,7 +79,7 @@ class Person:
         return Mesh(v.astype(np.float32), t)
 
     def eighty_five(self) -> np.ndarray:
-        """(85, 3): the rest of REALY's keypoints are anywhere on the face, the same for scan and prediction."""
+        """(85, 3): the last 17 keypoints are anywhere on the face, the same for scan and prediction."""
         return np.vstack(
             [self.marks, self.vertices[np.flatnonzero(self.skin)[:: int(self.skin.sum()) // 17][:17]]]
         )

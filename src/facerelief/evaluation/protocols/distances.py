@@ -37,12 +37,23 @@ def on_rim(surface: Surface, nearest: Nearest) -> NDArray[np.bool_]:
 
     Where a scan has no surface a distance to its rim says nothing of the prediction.
     """
-    edges = open_edges(surface.tree.triangles)
+    corners = surface.tree.triangles[nearest.triangle].astype(np.int64)
     count = len(surface.tree.vertices)
+    edges = open_edges(surface.tree.triangles)
     rim = np.zeros(count, np.bool_)
     rim[edges.ravel()] = True
-    corner = rim[surface.tree.triangles[nearest.triangle]] | (nearest.barycentric < 1e-9)
-    return np.asarray(corner.all(axis=1))
+    weightless = nearest.barycentric < 1e-9
+    at_corner = weightless.sum(axis=1) >= 2
+    at_edge = weightless.sum(axis=1) == 1
+    heaviest = np.take_along_axis(corners, nearest.barycentric.argmax(axis=1)[:, None], axis=1)[:, 0]
+    # the edge opposite the corner without weight
+    apex = weightless.argmax(axis=1)
+    ends = np.sort(
+        np.stack([np.take_along_axis(corners, ((apex + k) % 3)[:, None], axis=1)[:, 0] for k in (1, 2)]),
+        axis=0,
+    )
+    is_open = np.isin(ends[0] * count + ends[1], edges[:, 0] * count + edges[:, 1])
+    return (at_corner & rim[heaviest]) | (at_edge & is_open)
 
 
 def symmetric_mean(one: Float64, other: Float64) -> float:
