@@ -31,7 +31,10 @@ def evaluate_truth(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Other persons and pictures.")] = 0,
     methods: Annotated[
-        str, typer.Option(metavar="A,B", help="Which of mean_face, landmarks, fit, net, e2far.")
+        str,
+        typer.Option(
+            metavar="A,B", help="Which of mean_face, landmarks, fit, net, e2far: all; or nearest, too."
+        ),
     ] = "all",
     backgrounds: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Pictures to put behind the heads.")
@@ -88,15 +91,15 @@ def evaluate_truth(
 
 def chosen_methods(text: str) -> tuple[str, ...]:
     """The methods that a list with commas names, in their usual order. Raises typer.BadParameter."""
-    from facerelief.evaluation.head_truth import METHODS
+    from facerelief.evaluation.head_truth import METHODS, NEAREST
 
     if text == "all":
         return METHODS
+    known = (*METHODS, NEAREST)
     names = [name.strip() for name in text.split(",") if name.strip()]
-    wrong = [name for name in names if name not in METHODS]
-    if wrong or not names:
-        raise typer.BadParameter(f"--methods {text}: expected some of {', '.join(METHODS)}, with commas")
-    return tuple(name for name in METHODS if name in names)
+    if not names or any(name not in known for name in names):
+        raise typer.BadParameter(f"--methods {text}: expected some of {', '.join(known)}, with commas")
+    return tuple(name for name in known if name in names)
 
 
 def usable_pictures(folder: Path) -> list[Path]:

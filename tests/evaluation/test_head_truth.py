@@ -13,14 +13,13 @@ import pytest
 from facerelief.errors import ModelError
 from facerelief.evaluation import head_truth
 from facerelief.evaluation.head_truth import (
-    MEASURES,
     METHODS,
+    NEAREST,
     Bench,
     Cells,
     HeadRow,
     evaluate_heads,
     find_face,
-    head_errors,
     head_report,
 )
 from facerelief.evaluation.head_truth_draw import (
@@ -33,6 +32,7 @@ from facerelief.evaluation.head_truth_draw import (
     known_distance,
     person_coefficients,
 )
+from facerelief.evaluation.head_truth_errors import MEASURES, head_errors, nearest_shape
 from facerelief.evaluation.head_truth_heads import Heads, read_heads, seen_share, spread_out
 from facerelief.evaluation.nets import expression_groups
 from facerelief.geometry.alignment import Similarity, rotation_from_vector
@@ -164,6 +164,19 @@ class TestErrors:
             head_errors(heads, case, np.full_like(heads.ours.mean, np.nan))
         with pytest.raises(ValueError, match="shape"):
             head_errors(heads, case, heads.ours.mean[:9])
+
+
+class TestNearest:
+    def test_it_finds_what_the_open_model_can_show(self, heads, case):
+        floor = head_errors(heads, case, heads.ours.mean)
+        found = head_errors(heads, case, nearest_shape(heads, case, spread_mm=0.01))
+        assert found["match_mm"] < 0.05 < floor["match_mm"]
+        assert found["mean_mm"] < 0.05 < floor["mean_mm"]
+
+    def test_it_is_measured_with_the_methods(self, heads, monkeypatch):
+        monkeypatch.setattr(head_truth, "find_face", lambda case: None)
+        row = Bench(heads, {}, HeadTruthConfig(size=64, face_px=36), nearest=True).measure((1, 0))
+        assert row.errors[NEAREST]["mean_mm"] < 0.5 * row.errors["mean_face"]["mean_mm"]
 
 
 class TestPictures:

@@ -1,7 +1,7 @@
 """Every method's error in mm on pictures of heads whose exact shape is known (docs/truth.md).
 
-`head_truth_heads` reads the heads, `head_truth_draw` draws the pictures; this module runs the methods
-on them and measures.
+`head_truth_heads` reads the heads, `head_truth_draw` draws the pictures, `head_truth_errors` measures
+shapes; this module runs the methods and reports.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ from facerelief.evaluation.head_truth_draw import (
     known_distance,
     person_coefficients,
 )
-from facerelief.evaluation.head_truth_heads import BROWS, Heads, read_heads, skin_triangles
+from facerelief.evaluation.head_truth_errors import MEASURES, head_errors, nearest_shape
+from facerelief.evaluation.head_truth_heads import Heads, read_heads
 from facerelief.evaluation.nets import Bar, overlap
-from facerelief.geometry.alignment import procrustes, rigid_icp
-from facerelief.geometry.closest import ClosestPoint
 from facerelief.inverse.fit import fit_face, landmarks_for
 from facerelief.inverse.landmark_fit import fit_landmarks
 from facerelief.morphable import FaceModel, open_model
@@ -41,7 +40,8 @@ Image = NDArray[np.uint8]
 
 MEAN_FACE = "mean_face"
 METHODS = (MEAN_FACE, "landmarks", "fit", "net", "e2far")
-MEASURES = ("mean_mm", "rigid_mm", "match_mm")
+NEAREST = "nearest"
+"""No method: `nearest_shape`, which is told the truth."""
 BELOW = {"net": 20.0, "e2far": 20.0, "fit": 30.0}
 """Per cent that a method's mean_mm has to be below the mean face's."""
 LEAST_OVERLAP = 0.2
@@ -51,42 +51,6 @@ _DRAWS = 2000
 
 Method = Callable[[Image, DetectedFace], tuple[Float, Float]]
 """Picture and detected face -> identity and expression of the open model."""
-
-
-# ---------------------------------------------------------------- errors
-
-
-def head_errors(heads: Heads, case: HeadCase, vertices: Float) -> dict[str, float]:
-    """Errors in mm of a found shape: vertices (n, 3) of the open model, in any pose, unit and place.
-
-    All are means over the same points of the true face, evenly spread over the whole of it, seen or not
-    (`Heads.points`):
-
-    mean_mm   distance from the true point to the nearest point of the found skin, after the similarity that
-              the landmarks off the brows give, refined by ICP with scale over all these points
-    rigid_mm  the same with a rigid motion in place of the similarity: size counts
-    match_mm  distance between corresponding points after the similarity that brings these closest
-
-    The first two are invariant to a motion of the found shape, mean_mm and match_mm to its size. Raises
-    ValueError for shapes that are not finite or have another number of vertices.
-    """
-    own = np.asarray(vertices, np.float64)
-    if own.shape != heads.ours.mean.shape or not np.isfinite(own).all():
-        raise ValueError(f"vertices have shape {own.shape}, expected finite {heads.ours.mean.shape}")
-    truth = case.vertices[heads.points]
-    marks = np.delete(heads.ours.landmarks["ibug68"].of(own), BROWS, axis=0)
-    true_marks = np.delete(case.marks, BROWS, axis=0)
-    surface = ClosestPoint(own, skin_triangles(heads.ours))
-    out: dict[str, float] = {}
-    for name, scaled in (("mean_mm", True), ("rigid_mm", False)):
-        # the true points are moved, so that the search tree of the found surface serves every round
-        start = procrustes(true_marks, marks, with_scale=scaled)
-        found = rigid_icp(truth, surface, initial=start, with_scale=scaled, ignore_border=False)
-        out[name] = float(found.distance.mean()) / found.transform.scale
-    own_points = heads.carried(own)[heads.points]
-    moved = procrustes(own_points, truth).apply(own_points)
-    out["match_mm"] = float(np.linalg.norm(moved - truth, axis=1).mean())
-    return out
 
 
 # ---------------------------------------------------------------- methods
@@ -190,6 +154,8 @@ class Bench:
     methods: Mapping[str, Method]
     config: HeadTruthConfig
     backgrounds: Sequence[Path] = ()
+    nearest: bool = False
+    """Whether to measure `nearest_shape` too."""
 
     def measure(self, job: tuple[int, int]) -> HeadRow:
         """Draw picture (person, number), run all methods on it and measure them."""
@@ -213,6 +179,8 @@ class Bench:
                 errors[name] = head_errors(heads, case, shape)
             except (FacereliefError, ValueError) as error:  # such a picture counts as the mean face
                 failed[name] = str(error)
+        if self.nearest:
+            errors[NEAREST] = head_errors(heads, case, nearest_shape(heads, case))
         return HeadRow(
             person=case.person,
             yaw=float(np.degrees(case.camera.yaw)),
@@ -253,20 +221,21 @@ def evaluate_heads(
 ) -> dict[str, Any]:
     """Run methods on all pictures of a benchmark; see `head_report`. JSON-serialisable but for NaN.
 
-    source: as `read_heads` takes it; methods: names of `METHODS`, the mean face always with them; nets: a
-    folder with other networks; backgrounds: files of pictures. The result does not depend on `workers`, but
-    for the times. Raises ModelError for heads or networks that cannot be used, ValueError for an unknown
-    method.
+    source: as `read_heads` takes it; methods: names of `METHODS` or `NEAREST`, the mean face always with
+    them; nets: a folder with other networks; backgrounds: files of pictures. The result does not depend on
+    `workers`, but for the times. Raises ModelError for heads or networks that cannot be used, ValueError for
+    an unknown method.
     """
     config = config or HeadTruthConfig()
-    unknown = [name for name in methods if name not in METHODS]
+    known = (*METHODS, NEAREST)
+    unknown = [name for name in methods if name not in known]
     if unknown:
-        raise ValueError(f"method {unknown[0]!r}: expected some of {', '.join(METHODS)}")
+        raise ValueError(f"method {unknown[0]!r}: expected some of {', '.join(known)}")
     if config.persons < 2:
         raise ValueError(f"persons is {config.persons}: expected at least 2, for intervals over persons")
     model = read_heads(source)  # here too, so that a wrong folder is told at once
     absent = unavailable(open_model(), methods, nets)
-    names = [name for name in METHODS if name in methods and name not in absent]
+    names = [name for name in known if name in methods and name not in absent]
     jobs = [(person, number) for person in range(config.persons) for number in range(len(YAW_NAMES))]
     rows: list[HeadRow] = []
     arguments = (str(source), names, None if nets is None else str(nets), config, tuple(backgrounds))
@@ -277,7 +246,7 @@ def evaluate_heads(
     people = np.stack(
         [person_coefficients(config.seed, person, model.n_identity) for person in range(config.persons)]
     )
-    wanted = [name for name in METHODS if name in methods or name == MEAN_FACE]
+    wanted = [name for name in known if name in methods or name == MEAN_FACE]
     return head_report(rows, wanted, config.seed) | {
         "not_measured": absent,
         "seed": config.seed,
