@@ -94,6 +94,7 @@ ALLOWED: dict[str, set[str]] = {
 """Room -> the rooms it may import, in any line of its code. The faces of the tool may import everything."""
 FACES = {
     "cli",
+    "cli_compare",
     "cli_dataset",
     "cli_datasets",
     "cli_evaluate",
@@ -103,6 +104,7 @@ FACES = {
     "cli_train",
     "cli_truth",
     "benchmarking",
+    "method_benchmark",
     "track_benchmark",
     "__main__",
 }

@@ -435,81 +435,71 @@ def mirror_texels(triangle, barycentric, corners, uv, texture, weight, out, out_
 
 
 @kernel
-def _harmonics(depth, mask, i, j, half_scale, out, normal):
-    """Basis values (9,) and normal (3,) of a depth map's pixel; False where one beside it is off the mask."""
-    if not (mask[i, j] and mask[i, j - 1] and mask[i, j + 1] and mask[i - 1, j] and mask[i + 1, j]):
-        return False
-    dx = (depth[i, j + 1] - depth[i, j - 1]) * half_scale
-    dy = (depth[i - 1, j] - depth[i + 1, j]) * half_scale
-    length = math.sqrt(dx * dx + dy * dy + 1.0)
-    x, y, z = -dx / length, -dy / length, 1.0 / length
-    normal[0], normal[1], normal[2] = x, y, z
-    k0, k1, k2 = K0, K1, K2
-    out[0] = k0
-    out[1] = -k1 * y
-    out[2] = k1 * z
-    out[3] = -k1 * x
-    out[4] = k2 * x * y
-    out[5] = -k2 * y * z
-    out[6] = k2 / (2.0 * math.sqrt(3.0)) * (3.0 * z * z - 1.0)
-    out[7] = -k2 * x * z
-    out[8] = k2 / 2.0 * (x * x - y * y)
-    return True
-
-
-@kernel
-def light_sums(grey, depth, mask, scale, step, light, tolerance, hessian, right):
-    """Normal equations of grey = H light over every so manieth pixel; returns how many. tolerance 0: all
-    count alike, else less the farther they are off."""
+def harmonic_rows(grey, depth, mask, half_scale, step, rows, values):
+    """Basis values (9,) and brightness of every so manieth pixel whose four neighbours are in the mask;
+    returns how many of the rows are filled."""
     height, width = grey.shape
-    basis, normal = np.empty(9), np.empty(3)
+    k0, k1, k2 = np.float32(K0), np.float32(K1), np.float32(K2)
+    one, three, half = np.float32(1.0), np.float32(3.0), np.float32(0.5)
+    k6 = np.float32(K2 / (2.0 * math.sqrt(3.0)))
     used = 0
     for i in range(1, height - 1, step):
         for j in range(1, width - 1, step):
-            if not _harmonics(depth, mask, i, j, 0.5 * scale, basis, normal):
+            if not (mask[i, j] and mask[i, j - 1] and mask[i, j + 1] and mask[i - 1, j] and mask[i + 1, j]):
                 continue
-            weight = 1.0
-            if tolerance > 0.0:
-                apart = grey[i, j]
-                for a in range(9):
-                    apart -= basis[a] * light[a]
-                relative = apart / tolerance
-                weight = 1.0 / (1.0 + relative * relative) ** 2
+            dx = (depth[i, j + 1] - depth[i, j - 1]) * half_scale
+            dy = (depth[i - 1, j] - depth[i + 1, j]) * half_scale
+            z = one / math.sqrt(dx * dx + dy * dy + one)
+            x, y = -dx * z, -dy * z
+            row = rows[used]
+            row[0] = k0
+            row[1] = -k1 * y
+            row[2] = k1 * z
+            row[3] = -k1 * x
+            row[4] = k2 * x * y
+            row[5] = -k2 * y * z
+            row[6] = k6 * (three * z * z - one)
+            row[7] = -k2 * x * z
+            row[8] = half * k2 * (x * x - y * y)
+            values[used] = grey[i, j]
             used += 1
-            for a in range(9):
-                right[a] += weight * basis[a] * grey[i, j]
-                for b in range(a + 1):
-                    hessian[a, b] += weight * basis[a] * basis[b]
-    for a in range(9):
-        for b in range(a):
-            hessian[b, a] = hessian[a, b]
     return used
 
 
 @kernel
-def shading_cues(grey, depth, mask, scale, light, darkest, most, out):
-    """See cues.shading_cues; out (3, S, S) is overwritten."""
+def shading_cues(grey, depth, mask, half_scale, light, darkest, most, out):
+    """See cues.shading_cues; out (3, S, S): brightness over the surface's, not its logarithm yet, 1 off the
+    mask, and both derivatives."""
     height, width = grey.shape
-    k1, k2 = K1, K2
-    basis, n = np.empty(9), np.empty(3)
+    one, three = np.float32(1.0), np.float32(3.0)
+    # coefficients times the basis's constants
+    l0 = np.float32(K0) * light[0]
+    l1, l2, l3 = np.float32(K1) * light[1], np.float32(K1) * light[2], np.float32(K1) * light[3]
+    l4, l5, l7 = np.float32(K2) * light[4], np.float32(K2) * light[5], np.float32(K2) * light[7]
+    l6 = np.float32(K2 / (2.0 * math.sqrt(3.0))) * light[6]
+    l8 = np.float32(0.5 * K2) * light[8]
+    two, six = np.float32(2.0), np.float32(6.0)
     for i in range(height):
         for j in range(width):
-            for c in range(3):
-                out[c, i, j] = 0.0
+            out[0, i, j] = one
+            out[1, i, j] = np.float32(0.0)
+            out[2, i, j] = np.float32(0.0)
             if i == 0 or j == 0 or i == height - 1 or j == width - 1:
                 continue
-            if not _harmonics(depth, mask, i, j, 0.5 * scale, basis, n):
+            if not (mask[i, j] and mask[i, j - 1] and mask[i, j + 1] and mask[i - 1, j] and mask[i + 1, j]):
                 continue
-            shade = 0.0
-            for a in range(9):
-                shade += basis[a] * light[a]
-            shade = max(shade, darkest)
-            x, y, z = n[0], n[1], n[2]
-            gx = -k1 * light[3] + k2 * (y * light[4] - z * light[7] + x * light[8])
-            gy = -k1 * light[1] + k2 * (x * light[4] - z * light[5] - y * light[8])
-            gz = k1 * light[2] + k2 * (-y * light[5] + math.sqrt(3.0) * z * light[6] - x * light[7])
+            dx = (depth[i, j + 1] - depth[i, j - 1]) * half_scale
+            dy = (depth[i - 1, j] - depth[i + 1, j]) * half_scale
+            z = one / math.sqrt(dx * dx + dy * dy + one)
+            x, y = -dx * z, -dy * z
+            shade = l0 - l1 * y + l2 * z - l3 * x + l4 * x * y - l5 * y * z - l7 * x * z
+            shade += l6 * (three * z * z - one) + l8 * (x * x - y * y)
+            gx = -l3 + l4 * y - l7 * z + two * l8 * x
+            gy = -l1 + l4 * x - l5 * z - two * l8 * y
+            gz = l2 - l5 * y - l7 * x + six * l6 * z
             along = gx * x + gy * y + gz * z
+            over = one / (max(shade, darkest) + darkest)
             # a slope p turns the normal by (-1, 0, 0) less its part along the normal, over the length 1 / z
-            out[0, i, j] = min(max(math.log((grey[i, j] + darkest) / (shade + darkest)), -most), most)
-            out[1, i, j] = min(max((-gx + along * x) * z / (shade + darkest), -most), most)
-            out[2, i, j] = min(max((-gy + along * y) * z / (shade + darkest), -most), most)
+            out[0, i, j] = (grey[i, j] + darkest) * over
+            out[1, i, j] = min(max((along * x - gx) * z * over, -most), most)
+            out[2, i, j] = min(max((along * y - gy) * z * over, -most), most)
