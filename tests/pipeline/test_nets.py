@@ -15,8 +15,10 @@ from facerelief.geometry.crop import fine_crop
 from facerelief.geometry.patch import DepthPatch
 from facerelief.inverse.detail import coarse_depth
 from facerelief.inverse.landmark_fit import FaceState
+from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.pipeline.nets import (
     CoarseRunner,
+    E2farRunner,
     Estimate,
     FineRunner,
     TrackingRunner,
@@ -25,6 +27,7 @@ from facerelief.pipeline.nets import (
     nets_know,
     smoothed_crop,
 )
+from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.rendering.pncc import tracking_crop
 
 
@@ -74,6 +77,32 @@ def test_a_moved_picture_moves_the_face(model, picture, landmarks, found):
     assert again.state.camera.yaw == pytest.approx(expected.yaw, abs=0.05)
     apart = np.abs(again.state.camera.vector[3:5] - expected.vector[3:5])
     assert apart.max() < 3.0 * expected.scale  # 3 mm
+
+
+def test_e2far_needs_no_pose_of_its_own(model, picture, landmarks):
+    """Its shape lies on the landmarks, and moves with them; the same crop gives the same shape."""
+    net = E2farRunner(model)
+    state = net.look(picture, landmarks)
+    points = model.landmarks["mediapipe478"].of(shape(model, state))
+    apart = np.linalg.norm(state.camera.project(points)[:468, :2] - landmarks[:468], axis=1)
+    assert apart.mean() < 0.06 * np.ptp(landmarks, axis=0).max()
+    margin = 40
+    framed = np.pad(picture, ((margin, margin), (margin, margin), (0, 0)))
+    again = net.look(framed, landmarks + np.float32(margin))
+    assert np.abs(again.camera.vector - state.camera.vector - [0, 0, 0, margin, margin, 0]).max() < 1.0
+    assert np.abs(again.identity - state.identity).max() < 0.1
+    # 68 landmarks do as well
+    few = net.look(picture, landmarks[list(IBUG68_AMONG_MEDIAPIPE)])
+    assert abs(few.camera.yaw - state.camera.yaw) < 0.15
+
+
+def test_e2far_fills_the_whole_contract(picture):
+    (result,) = Reconstructor(config=ReconstructorConfig("e2far", max_faces=1))(picture)
+    assert result.method == "e2far"
+    assert result.expected_error_mm is None
+    assert np.isfinite(result.fine.depth).any()
+    assert 0.3 < result.confidence <= 1
+    assert (np.nan_to_num(result.fine.depth) != np.nan_to_num(result.coarse.depth)).any()
 
 
 def test_a_face_that_did_not_move_stays(model, picture, found):
