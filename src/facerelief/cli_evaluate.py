@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facerelief.cli_compare import evaluate_compare
 from facerelief.cli_nets import JsonCommand, evaluate_nets, without_nan
 from facerelief.cli_protocol import evaluate_protocol
 from facerelief.cli_truth import evaluate_truth
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure how good reconstructions are.")
 evaluate_app.command("nets", cls=JsonCommand)(evaluate_nets)
+evaluate_app.command("compare", cls=JsonCommand)(evaluate_compare)
 evaluate_app.command("truth", cls=JsonCommand)(evaluate_truth)
 evaluate_app.command("protocol", cls=JsonCommand)(evaluate_protocol)
 
