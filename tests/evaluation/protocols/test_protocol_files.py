@@ -35,8 +35,8 @@ def text(file: Path, content: str) -> Path:
     "content",
     [
         "v 0 0 0\nv 1 0 0\nv 1 1 .5\nv 0 1 0\nf 1 2 3\nf 1 3 4\n",
-        "# c\no x\nv 0 0 0 1\nv 1 0 0 1 0 0\nv 1 1 .5\nv\t0 1 0 .1 .2 .3\nvt 0 0\nvn 0 0 1\n"
-        "f 1/1 2/1 3/1\nf 1//1 3//1 4//1\n",
+        "# c\no x\nv 0 0 0 1\nv 1 0 0 1 0 0\nv 1 1 .5\nv\t0 1 0 .1 .2 .3\nvt 0 0\nvn 0 0 1\nf 1/1 2/1 "
+        "3/1\nf 1//1 3//1 4//1\n",
         "v 0 0 0\r\nv 1 0 0\r\nv 1 1 0.5\r\nv 0 1 0\r\nf -4 -3 -2 \\\r\n -1\r\n",
         "v 0 0 0\nv 1 0 0\nv 1 1 .5\nv 0 1 0\nf 1/1/1 2/1/1 3/1/1 4/1/1\n",
     ],
