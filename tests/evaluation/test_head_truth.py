@@ -358,7 +358,8 @@ class TestRun:
 
     def test_a_missing_network_is_told(self, folder, tmp_path, monkeypatch):
         monkeypatch.setattr(head_truth, "find_face", lambda case: None)
-        about = evaluate_heads(folder, ["e2far"], HeadTruthConfig(persons=2), nets=tmp_path)
+        about = evaluate_heads(folder, ["e2far", NEAREST], HeadTruthConfig(persons=2), nets=tmp_path)
+        assert about["mean_mm"][NEAREST] < about["mean_mm"]["mean_face"]
         assert "e2far" in about["not_measured"]
         assert np.isnan(about["mean_mm"]["e2far"])
         with pytest.raises(ModelError, match=r"coarse\.onnx"):

@@ -200,9 +200,8 @@ def _start(
     source: str, names: Sequence[str], nets: str | None, config: HeadTruthConfig, backgrounds: Sequence[Path]
 ) -> None:
     ours = open_model()
-    _BENCH[:] = [
-        Bench(Heads.of(read_heads(source), ours), methods_for(ours, names, nets), config, backgrounds)
-    ]
+    heads, methods = Heads.of(read_heads(source), ours), methods_for(ours, names, nets)
+    _BENCH[:] = [Bench(heads, methods, config, backgrounds, NEAREST in names)]
 
 
 def _measured(job: tuple[int, int]) -> HeadRow:
