@@ -151,3 +151,12 @@ def test_description_counts(toy_model: FaceModel) -> None:
     assert isinstance(extent, list)
     assert extent[1] == pytest.approx(210.0, abs=0.1)
     assert facts["symmetric"] is True
+
+
+def test_regions_come_together_and_unknown_ones_are_empty(toy_model):
+    left, right = (np.arange(toy_model.n_vertices) % 3 == k for k in (0, 1))
+    model = replace(toy_model, regions={"left": left, "right": right})
+    assert np.array_equal(model.region("left", "right", "tail"), left | right)
+    assert not model.region("tail").any()
+    model.region("left")[:] = True  # a copy
+    assert not left.all()

@@ -157,9 +157,7 @@ class AlbedoLearner:
             raise ModelError(f"model {model.name!r}: the face's region is not symmetric")
         self.area = _vertex_areas(model)[self.face]
         self.normal: Float64 = vertex_normals(model.mean, model.triangles)[self.face].astype(np.float64)
-        marked = np.zeros(model.n_vertices, bool)
-        for name in ("lips", "brows", "eyes"):
-            marked |= model.regions.get(name, marked)
+        marked = model.region("lips", "brows", "eyes")
         self.plain: Bool = ~marked[self.face] & (self.normal[:, 2] > 0.2)
         self.statistics = AlbedoStatistics(model.albedo_mean[self.face], model.albedo[self.face], 0)
         self.lights = np.tile(self.config.prior.mean(), (len(photos), 1))

@@ -250,9 +250,7 @@ def _not_plain(model: FaceModel) -> Bool:
     """(N,) vertices that are no plain skin, and their neighbours."""
     from facerelief.geometry.adjacency import neighbour_mean, vertex_links
 
-    other = ~model.face_vertices
-    for name in ("eyes", "nose", "lips", "brows"):
-        other = other | model.regions.get(name, np.zeros_like(other))
+    other = ~model.face_vertices | model.region("eyes", "nose", "lips", "brows")
     mean = neighbour_mean(vertex_links(model.triangles, model.n_vertices))
     for _ in range(2):
         other = (mean @ other.astype(np.float64)) > 0

@@ -209,7 +209,7 @@ def _window_of(
 ) -> tuple[tuple[int, int, int, int], float]:
     """The part of the photo with face and eyes (left, top, right, bottom), and the face's longer side, px, of
     projected vertices (N, 3)."""
-    shown = model.face_vertices | model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
+    shown = model.face_vertices | model.region("eyeballs")
     height, width = shape[:2]
     low, high = bounds(uvz[shown, :2])
     left, top = (int(x) for x in np.clip(np.floor(low) - 1, 0, (width - 1, height - 1)))
@@ -314,7 +314,7 @@ def brow_share(model: FaceModel) -> Float32:
 
     All 0 where the model names no brows.
     """
-    brows = model.regions.get("brows", np.zeros(model.n_vertices, bool))
+    brows = model.region("brows")
     share = brows.astype(np.float32)
     mean = neighbour_mean(vertex_links(model.triangles, model.n_vertices).astype(np.float32))
     for _ in range(4):
@@ -333,9 +333,7 @@ def face_outline(model: FaceModel) -> tuple[Float32, Bool, Bool]:
     t = model.triangles
     corners = face[t]
     # eyes and mouth end at the lids' and lips' own edges
-    sharp = np.zeros(model.n_vertices, bool)
-    for name in ("eyes", "lips"):
-        sharp |= model.regions.get(name, sharp)
+    sharp = model.region("eyes", "lips")
     sharp_triangle = sharp[t].any(axis=1)
     # diagonals run toward the middle on both sides of the face: with them the outline has a notch there
     links = vertex_links(t, model.n_vertices) - diagonals(model.mean, t)
@@ -344,7 +342,7 @@ def face_outline(model: FaceModel) -> tuple[Float32, Bool, Bool]:
     for _ in range(12):
         share = np.where(sharp, face, 0.5 * share + 0.5 * (mean @ share)).astype(np.float32)
     whole = np.where(sharp_triangle, corners.all(axis=1), (share[t] >= 0.5).any(axis=1))
-    eyes = model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
+    eyes = model.region("eyeballs")
     return share, np.append(whole, False), np.append(eyes[t].all(axis=1), False)
 
 

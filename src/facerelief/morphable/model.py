@@ -154,6 +154,14 @@ class FaceModel:
                 return self.regions[name]
         return np.ones(self.n_vertices, bool)
 
+    def region(self, *names: str) -> NDArray[np.bool_]:
+        """(N,) the vertices of the named regions together; none of those that the model does not name."""
+        out = np.zeros(self.n_vertices, bool)
+        for name in names:
+            if name in self.regions:
+                out |= self.regions[name]
+        return out
+
     @property
     def n_identity(self) -> int:
         return self.identity.shape[2]

@@ -438,8 +438,7 @@ class TrackingData(_Data):
     ) -> None:
         super().__init__(shards, model, seed, spoil, flip)
         self.model, self.size = model, size
-        eyes = model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))
-        self.colors = pncc_colors(model.mean, model.face_vertices | eyes)
+        self.colors = pncc_colors(model.mean, model.face_vertices | model.region("eyeballs"))
         self.draw = PnccDrawer(front_triangles(model)[0], self.colors)
 
     def target(self, position: int) -> tuple[int, SquareCrop, bool, dict[str, Float32], np.random.Generator]:

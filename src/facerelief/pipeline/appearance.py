@@ -47,10 +47,9 @@ def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | 
     if not has_uv(r.model):
         return skin, None
     mesh = textured(r.model, r.vertices)
-    none = np.zeros(r.model.n_vertices, bool)
     # ears stick out and the neck is dressed; both are fitted loosely: the photo shows other things there
-    loose = r.model.regions.get("ears", none) | (r.model.regions.get("neck", none) & ~r.model.face_vertices)
-    eyes = r.model.regions.get("eyeballs", none)[mesh.triangles].all(axis=1)
+    loose = r.model.region("ears") | (r.model.region("neck") & ~r.model.face_vertices)
+    eyes = r.model.region("eyeballs")[mesh.triangles].all(axis=1)
     photo = without_light(r)
     sampled, weight = sample_texture(
         photo.color,
@@ -149,7 +148,7 @@ def _head_shading(r: Reconstruction, left: int, top: int, height: int, width: in
         interpolate(drawn, r.model.triangles, shading) + little * usual, (0, 0), sigma
     )
     spread /= np.asarray(cv2.GaussianBlur(drawn.mask.astype(np.float32) + little, (0, 0), sigma))[:, :, None]
-    ball = r.model.regions.get("eyeballs", np.zeros(r.model.n_vertices, bool))[r.model.triangles].all(axis=1)
+    ball = r.model.region("eyeballs")[r.model.triangles].all(axis=1)
     eyes = np.append(ball, False)[drawn.triangle].astype(np.float32)
 
     def whole(x: Float32) -> Float32:

@@ -205,7 +205,7 @@ class TrackingRunner(_Net):
 
     @functools.cached_property
     def _drawer(self) -> PnccDrawer:
-        colors = pncc_colors(self.model.mean, self.model.face_vertices | eyeballs(self.model))
+        colors = pncc_colors(self.model.mean, self.model.face_vertices | self.model.region("eyeballs"))
         return PnccDrawer(front_triangles(self.model)[0], colors)
 
     def __call__(
@@ -323,11 +323,6 @@ def smoothed_crop(image: Image, crop: SquareCrop) -> Image:
     return np.asarray(
         cv2.warpAffine(part, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8
     )
-
-
-def eyeballs(model: FaceModel) -> NDArray[np.bool_]:
-    """(N,) the eyes' vertices; none where the model names none."""
-    return model.regions.get("eyeballs", np.zeros(model.n_vertices, np.bool_))
 
 
 def _state(crop: SquareCrop, camera: Float32, identity: Float32, expression: Float32) -> FaceState:

@@ -433,9 +433,7 @@ def _tracked(tracker: Tracker, frames: Iterable[VideoFrame]) -> Iterator[Tracked
 
 def _skin_points(model: FaceModel, count: int = 350) -> NDArray[np.intp]:
     """(P,) triangles of plain skin, spread over the face, at which light is measured."""
-    plain = model.face_vertices.copy()
-    for name in ("lips", "eyes", "brows", "eyeballs"):
-        plain &= ~model.regions.get(name, np.zeros_like(plain))
+    plain = model.face_vertices & ~model.region("lips", "eyes", "brows", "eyeballs")
     whole = np.flatnonzero(plain[model.triangles].all(axis=1))
     return whole[:: max(1, len(whole) // count)]
 

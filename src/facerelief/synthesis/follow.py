@@ -54,8 +54,7 @@ class Follower:
         r, surface = self.photo.reconstruction, self.photo.surface
         model = r.model
         n = model.n_vertices
-        none = np.zeros(n, bool)
-        eyes = model.regions.get("eyeballs", none)
+        eyes = model.region("eyeballs")
         # beyond the frame too: what is cut off still pulls
         shown = self._hidden_by_none()
         rim = surface.drawn & ~eyes & (surface.outline_mm < 12.0)
@@ -100,9 +99,7 @@ class Follower:
     def _outline_of_skull(self) -> None:
         """What the motion of the skull's outline is read from: its reach in 48 directions."""
         model = self.photo.reconstruction.model
-        n = model.n_vertices
-        none = np.zeros(n, bool)
-        skull = model.regions.get("scalp", none).copy()
+        skull = model.region("scalp")
         if skull.any():
             skull |= model.face_vertices & (model.mean[:, 1] > np.percentile(model.mean[skull, 1], 25))
         self._skull = np.flatnonzero(skull)

@@ -118,10 +118,7 @@ class HeadLight:
         uvz = (self.photo.uvz - [left, top, 0]) * [w / (right - left), h / (bottom - top), 1.0]
         drawn = rasterize(uvz[: r.model.n_vertices], r.model.triangles, h, w)
         # collars hide the neck, hair the ears
-        none = np.zeros(r.model.n_vertices, bool)
-        loose = (
-            r.model.regions.get("neck", none) | r.model.regions.get("ears", none)
-        ) & ~self.photo.surface.drawn
+        loose = (r.model.region("neck", "ears")) & ~self.photo.surface.drawn
         firm = np.logical_not(loose[r.model.triangles].any(axis=1))
         head = np.where(drawn.mask, np.where(firm[np.maximum(drawn.triangle, 0)], 2, 1), 0).astype(np.uint8)
         return head_matte(r.image, head, box, r.camera.scale)

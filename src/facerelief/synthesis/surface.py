@@ -100,9 +100,8 @@ def face_surface(model: FaceModel) -> FaceSurface:
 def _find(model: FaceModel) -> FaceSurface:
     from scipy.spatial import KDTree
 
-    none = np.zeros(model.n_vertices, bool)
-    eyes = model.regions.get("eyeballs", none)
-    drawn = model.face_vertices | eyes | model.regions.get("lips", none)
+    eyes = model.region("eyeballs")
+    drawn = model.face_vertices | eyes | model.region("lips")
     whole = model.triangles
     kept = drawn[whole].all(axis=1)
     triangles = whole[kept]
@@ -215,7 +214,7 @@ def _openness(model: FaceModel) -> Float32:
             facing += toward
             seen += toward * visible_vertices(uvz, model.triangles, drawn, tolerance_mm=1.0)
     out = np.clip(1.6 * seen / facing, 0.3, 1.0)
-    out[model.regions.get("eyeballs", np.zeros(model.n_vertices, bool))] = 1.0
+    out[model.region("eyeballs")] = 1.0
     return out.astype(np.float32)
 
 
@@ -235,7 +234,7 @@ def _lip_lines(model: FaceModel, places: NDArray[np.floating]) -> tuple[Int32, I
     from scipy.spatial import KDTree
 
     points = model.landmarks["ibug68"].of(model.mean)
-    skin = np.flatnonzero(model.face_vertices | model.regions.get("lips", model.face_vertices))
+    skin = np.flatnonzero(model.face_vertices | model.region("lips"))
     tree = KDTree(model.mean[skin])
     lines: list[Int32] = []
     for ids in ([60, 61, 62, 63, 64], [60, 67, 66, 65, 64]):

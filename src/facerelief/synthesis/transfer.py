@@ -150,10 +150,9 @@ def _bridge(model: FaceModel, places: Float64) -> Float64:
 def plain_skin(model: FaceModel) -> Float32:
     """(N,) 1 on plain skin of the face, falling to 0 toward eyes, lips, brows, nostrils and the outline."""
     surface = face_surface(model)
-    none = np.zeros(model.n_vertices, bool)
     out = _ramp(surface.outline_mm, 5.0, 15.0) * model.face_vertices
     for name, begin, end in (("eyeballs", 4.0, 9.0), ("lips", 1.0, 6.0), ("brows", 3.0, 8.0)):
-        out = out * _ramp(_distance(model, model.regions.get(name, none)), begin, end)
+        out = out * _ramp(_distance(model, model.region(name)), begin, end)
     out *= 1 - np.clip(2 * brow_share(model), 0, 1)
     out *= _ramp(_distance(model, (surface.openness < 0.75) & model.face_vertices), 1.0, 4.0)
     return out.astype(np.float32)
@@ -376,8 +375,7 @@ class ReliefPhoto:
         h, w = max(round(part.shape[0] * zoom), 8), max(round(part.shape[1] * zoom), 8)
         uvz = (self.uvz - [left, top, 0]) * [w / part.shape[1], h / part.shape[0], 1.0]
         drawn = rasterize(uvz, self.model.triangles, h, w)
-        none = np.zeros(self.model.n_vertices, bool)
-        loose = self.model.regions.get("neck", none) | self.model.regions.get("ears", none)
+        loose = self.model.region("neck", "ears")
         loose = np.asarray(loose & ~face_surface(self.model).drawn)[self.model.triangles].any(axis=1)
         loose = np.asarray(loose)
         head = np.where(drawn.mask, np.where(loose[np.maximum(drawn.triangle, 0)], 1, 2), 0)
