@@ -99,6 +99,7 @@ FACES = {
     "cli_datasets",
     "cli_evaluate",
     "cli_nets",
+    "cli_protocol",
     "cli_synthesize",
     "cli_track",
     "cli_train",
@@ -125,7 +126,7 @@ FOREIGN: dict[str, set[str]] = {
     "synthesis": {"numpy", "scipy", "cv2"},
     "datasets": {"numpy", "cv2", "scipy", "webdataset", "ray", "rich"},
     "evaluation": {"numpy", "scipy", "cv2", "matplotlib"},
-    "networks": {"numpy", "cv2", "torch", "lightning", "onnx"},
+    "networks": {"numpy", "scipy", "cv2", "torch", "lightning", "onnx"},
     "building": {"numpy", "scipy", "cv2", "matplotlib"},
 }
 """Room -> the third-party packages it may import, in any line of its code."""
