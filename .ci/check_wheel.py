@@ -16,6 +16,7 @@ DATA = (
     "data/nets/coarse.onnx",
     "data/nets/tracking.onnx",
     "data/nets/fine.onnx",
+    "data/nets/e2far.onnx",
 )
 LIMIT_MB = 30
 
