@@ -308,6 +308,7 @@ class _Sources:
 
         self.folder = folder
         self.fits = fits
+        self._names = set[str]() if fits is None else set(fits.names)
         self.photos: list[Photo] = find_photos(folder)
         self.left_out: dict[str, str] = {}
 
@@ -361,14 +362,8 @@ class _Sources:
         return PhotoInput(name, photo.person, photo.group, held, image, faces[0])
 
     def _fit(self, name: str) -> Fit | None:
-        if self.fits is None:
-            return None
         stem = Path(name).with_suffix("").as_posix()
-        return self.fits.load(stem) if stem in self._names else None
-
-    @property
-    def _names(self) -> set[str]:
-        return set() if self.fits is None else set(self.fits.names)
+        return self.fits.load(stem) if self.fits is not None and stem in self._names else None
 
 
 def _sources(fits: Path | None, photos: Path | None) -> _Sources:
