@@ -172,7 +172,7 @@ def _verified(distance: Float, weights: Float) -> list[Float]:
         impostor = np.bincount(index[off], np.outer(weight, weight)[off], len(steps)) / pairs[k]
         accepted = np.cumsum(impostor)
         auc[k] = float(genuine @ (1 - accepted + 0.5 * impostor))
-        wrong, missed = np.append(0.0, accepted), np.append(1.0, 1 - np.cumsum(genuine))
+        wrong, missed = np.append(0.0, accepted), np.append(1.0, np.maximum(1 - np.cumsum(genuine), 0))
         at = int(np.argmin(np.abs(wrong - missed)))
         eer[k] = 0.5 * (wrong[at] + missed[at])
     return [same, different, ratio, auc, eer]

@@ -10,7 +10,7 @@ from typing import Any
 
 from facerelief.errors import FacereliefError
 from facerelief.evaluation.comparison_methods import METHODS, NET_FINE
-from facerelief.evaluation.fairness import LEAST_PERSONS
+from facerelief.evaluation.fairness import LEAST_PERSONS, TONE
 from facerelief.evaluation.nets import YAW_NAMES
 
 HEADING = "## Comparison of the methods"
@@ -197,7 +197,9 @@ def fairness_tables(about: Mapping[str, Any]) -> list[Table]:
                     if group["methods"]
                     else [f"fewer than {LEAST_PERSONS} persons", *[""] * (len(shown) - 1)]
                 )
-                rows.append((f"{attribute}: {name}", str(group["persons"]), str(group[source]), *told))
+                # of photos from everywhere it is half light
+                what = "skin in the photo" if (source, attribute) == ("pictures", TONE) else attribute
+                rows.append((f"{what}: {name}", str(group["persons"]), str(group[source]), *told))
         if shown:
             head = ("group", "persons", source, *(METHODS[name] for name in shown))
             tables.append(Table(title, head, tuple(rows)))
