@@ -240,7 +240,7 @@ class TestEnergy:
         assert solver.energy_terms(zero, rest, level, sample)["regularisation"] == pytest.approx(0, abs=1e-9)
         one = replace(zero, identity=np.eye(5, dtype=np.float32)[0])
         assert solver.energy_terms(one, rest, level, sample)["regularisation"] == pytest.approx(
-            config.regularisation, rel=1e-4
+            config.regularisation / config.identity_deviation**2, rel=1e-4
         )
         exact = exact_landmarks(toy_model, zero)
         for shift in (0.0, 0.01):
@@ -507,7 +507,7 @@ class TestInverseRendering:
             first = fit_landmarks(model, observed)
             fit = fit_photometric(model, case.image, box, observed, first)
             assert fit.residual_after <= fit.residual_before
-            assert fit.landmark_rms_px <= 1.16 * first.rms_px
+            assert fit.landmark_rms_px <= 1.01 * PhotometricConfig().drift * first.rms_px
             assert rotation_error(fit.state.camera, case.camera) < 4
             for found, errors in ((first.state, before), (fit.state, after)):
                 shape = model.shape(found.identity, found.expression)

@@ -42,6 +42,10 @@ class PhotometricConfig:
     shapes."""
     regularisation: float = 5e-5
     """w_r, weight of the sum of squared coefficients in standard deviations."""
+    identity_deviation: float = 1.3
+    """What counts as one standard deviation of an identity coefficient: more lets shapes leave the mean face
+    further. On drawn heads of known shape more is better still; on photos two shapes of one person then
+    differ more beside those of two persons."""
     expression_deviation: float = 0.60
     """What counts as one standard deviation of a blendshape weight."""
     light: LightPrior = field(default_factory=LightPrior)
@@ -55,8 +59,9 @@ class PhotometricConfig:
     """Surface points used per level at most."""
     robust: float = 0.10
     """Colour residuals beyond this lose influence (Geman-McClure)."""
-    drift: float = 1.15
-    """Landmarks may end at most this factor beyond their stage-1 residual."""
+    drift: float = 3.0
+    """Landmarks may end at most this factor beyond their stage-1 residual. Detectors move their points toward
+    an average face: held at 1.15, shapes were farther from drawn truth and less a person's own on photos."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -499,7 +504,7 @@ class _Solver(_AppearanceSolver):
         deviation = config.expression_deviation if model.expression_kind == "blendshape" else 1.0
         coefficients = np.concatenate(
             [
-                np.ones(model.n_identity),
+                np.full(model.n_identity, 1 / config.identity_deviation**2),
                 np.full(model.n_expression, 1 / deviation**2),
                 np.ones(model.n_albedo),
             ]
