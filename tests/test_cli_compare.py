@@ -15,9 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from facerelief import cli, method_benchmark
+from facerelief.cli_compare import person_angles
 from facerelief.datasets.samples import Sample
 from facerelief.datasets.shards import encode_sample
 from facerelief.detection import detect_faces, read_image
+from facerelief.evaluation.comparison import PhotoRow
 from facerelief.evaluation.comparison_tables import OPEN
 from facerelief.examples import astronaut_path
 from facerelief.inverse.landmark_fit import fit_landmarks
@@ -141,6 +143,13 @@ def test_networks_that_are_not_there_are_left_out_with_a_note(photos, tmp_path):
     assert list(about["not_measured"]) == ["e2far", "net"]
     assert list(about["methods"]) == ["landmarks", "mean_face"]
     assert "e2far: left out" in result.stderr
+
+
+def test_a_photo_without_skin_does_not_hide_the_persons_other():
+    rows = [PhotoRow(name, name[0], "g", True, {}, {}) for name in ("a1", "a2", "b1")]
+    found = person_angles(rows, {"a1": 40.0, "a2": float("nan"), "b1": float("nan")})
+    assert found["a"] == 40.0
+    assert np.isnan(found["b"])
 
 
 def test_speed_has_every_method(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from facerelief import method_benchmark
 from facerelief.errors import FacereliefError, NoFaceError
 from facerelief.method_benchmark import DETECTOR, bench_methods, one_face, peak_mb, repeated
 
@@ -62,6 +63,16 @@ def test_a_process_that_fails_says_why_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(NoFaceError, match=r"wall\.png"):
         one_face("mean_face", empty, 1)
+
+
+def test_all_that_a_process_tells_is_heard_whenever_it_tells_it(monkeypatch):
+    """Both lines at once, after more words of its own than a pipe holds."""
+    code = (
+        """import sys; sys.stderr.write("careful! " * 50_000); sys.stdout.write('ready\\n{"calls": 7}\\n')"""
+    )
+    monkeypatch.setattr(method_benchmark, "_CHILD", code)
+    found = bench_methods(["mean_face"], threads=(1,), calls=1, starts=1)
+    assert found["methods"]["mean_face"]["1"]["calls"] == 7
 
 
 @pytest.mark.parametrize("wrong", [{"starts": 0}, {"calls": 0}])

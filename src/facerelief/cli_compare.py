@@ -265,19 +265,22 @@ def _photos(
     }
     members = [row for row in rows if not only_known or people.find(row.person, row.name) is not None]
     if members:
-        tones = _person_angles(members, angles)
+        tones = person_angles(members, angles)
         groups = [groups_of(people, row.person, row.name, tones[row.person]) for row in members]
         run.about.setdefault("fairness", {})["photos"] = photo_fairness(run.model, members, groups, run.seed)
 
 
-def _person_angles(rows: Sequence[PhotoRow], angles: Mapping[str, float]) -> dict[str, float]:
-    """Person -> mean typology angle of the person's photos: nobody is in two groups."""
+def person_angles(rows: Sequence[PhotoRow], angles: Mapping[str, float]) -> dict[str, float]:
+    """Person -> mean typology angle of the person's photos that show skin, NaN where none does: nobody is in
+    two groups."""
     import numpy as np
 
     by_person: dict[str, list[float]] = {}
     for row in rows:
-        by_person.setdefault(row.person, []).append(angles[row.name])
-    return {person: float(np.mean(found)) for person, found in by_person.items()}
+        known = by_person.setdefault(row.person, [])
+        if np.isfinite(angles[row.name]):
+            known.append(angles[row.name])
+    return {person: float(np.mean(known)) if known else np.nan for person, known in by_person.items()}
 
 
 def _picture_groups(

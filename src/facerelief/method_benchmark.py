@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -89,17 +90,24 @@ def _fresh(
         "" if nets is None else str(nets),
     ]
     started = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-c", _CHILD, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | held,
-    ) as process:
+    # what it says of itself goes to a file: a full pipe that nobody reads would stop it
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        subprocess.Popen(
+            [sys.executable, "-c", _CHILD, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=os.environ | held,
+        ) as process,
+    ):
         assert process.stdout is not None
         first = process.stdout.readline().strip()
         spent = time.perf_counter() - started
-        out, told = process.communicate()
+        out = process.stdout.read()
+        process.wait()
+        errors.seek(0)
+        told = errors.read()
     if process.returncode or first != _READY:
         line = (told.strip().splitlines() or ["it said nothing"])[-1]
         raise FacereliefError(f"{method}: a fresh process failed: {line}")
@@ -144,7 +152,7 @@ def one_face(method: str, picture: str | Path, threads: int, nets: str | None = 
 
 def repeated(run: Callable[[], object], calls: int, seconds: float) -> dict[str, Any]:
     """{"median_ms", "p90_ms", "calls"} of calls of `run`, after one that does not count, until there are
-    `calls` or `seconds` are over; NaN is null where there is none."""
+    `calls` or `seconds` are over; None in place of times where there are no calls."""
     spent: list[float] = []
     if calls:
         run()

@@ -11,6 +11,7 @@ import pytest
 
 from facerelief.datasets.samples import Sample
 from facerelief.errors import FacereliefError
+from facerelief.evaluation import comparison
 from facerelief.evaluation.comparison import (
     PHOTO_MEASURES,
     PICTURE_MEASURES,
@@ -204,6 +205,27 @@ class TestPhotos:
         assert [row.name for row in rows] == ["a1"]
         assert left_out == {"b1": "asked"}
         assert list(rows[0].measures) == ["mean_face", "fit"]  # FineNet's shape is CoarseNet's
+
+    def test_a_photo_that_cannot_be_measured_ends_nothing(self, toy_model, drawn, monkeypatch):
+        image, state = drawn
+        methods = {"mean_face": lambda image, face: state}
+        photos = [PhotoInput(x, x, "g", True, image, face_of(toy_model, state)) for x in "ab"]
+        measured = iter(
+            (ValueError("no pixel of it is seen"), {"mean_face": dict.fromkeys(PHOTO_MEASURES, 1.0)})
+        )
+
+        def measure(*_: Any) -> Any:
+            found = next(measured)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        monkeypatch.setattr(comparison, "photo_measures", measure)
+        done: list[int] = []
+        rows, left_out = compare_photos(toy_model, methods, photos, done.append)
+        assert [row.name for row in rows] == ["b"]
+        assert left_out == {"a": "no pixel of it is seen"}
+        assert done == [1, 2]
 
     def test_identity_by_collection_and_held_out(self, toy_model, drawn):
         image, state = drawn

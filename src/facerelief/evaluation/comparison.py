@@ -17,7 +17,6 @@ from facerelief.detection import detect_faces
 from facerelief.errors import FacereliefError
 from facerelief.evaluation.comparison_methods import MEAN_FACE, METHODS, NET_FINE, Face, Method
 from facerelief.evaluation.comparison_statistics import (
-    NOTHING,
     Float,
     Interval,
     PersonBootstrap,
@@ -208,9 +207,8 @@ def picture_report(rows: Sequence[PictureRow], seed: int = 0) -> dict[str, Any]:
             share = boot.ratio(values["rigid_mm"], floor)
             below = Interval(100 * (1 - share.value), 100 * (1 - share.high), 100 * (1 - share.low))
             whole["below_mean_face"] = below.document
-        whole["median_rigid_mm"], whole["p90_rigid_mm"] = (
-            np.nanpercentile(values["rigid_mm"], (50, 90)).tolist() if rows else NOTHING.document.values()
-        )
+        middle, high = np.nanpercentile(values["rigid_mm"], (50, 90)).tolist()
+        whole["median_rigid_mm"], whole["p90_rigid_mm"] = middle, high
         whole["median_ms"] = float(np.median([row.ms[name] for row in rows]))
         out["methods"][name] = {
             "all": whole,
@@ -267,15 +265,15 @@ def compare_photos(
         live = {name: m for name, m in methods.items() if name != NET_FINE and name not in photo.known}
         try:
             states, _ = run_methods(live, photo.image, photo.face)
+            states |= {name: state for name, state in photo.known.items() if name in methods}
+            measures = photo_measures(model, photo.image, photo.face, states)
         except (FacereliefError, ValueError) as error:
             left_out[photo.name] = str(error)
-            continue
-        finally:
-            progress(done)
-        states |= {name: state for name, state in photo.known.items() if name in methods}
-        measures = photo_measures(model, photo.image, photo.face, states)
-        identities = {name: state.identity for name, state in states.items()}
-        rows.append(PhotoRow(photo.name, photo.person, photo.group, photo.held_out, measures, identities))
+        else:
+            identities = {name: state.identity for name, state in states.items()}
+            row = PhotoRow(photo.name, photo.person, photo.group, photo.held_out, measures, identities)
+            rows.append(row)
+        progress(done)
     return rows, left_out
 
 

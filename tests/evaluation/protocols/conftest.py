@@ -84,6 +84,10 @@ class Person:
             [self.marks, self.vertices[np.flatnonzero(self.skin)[:: int(self.skin.sum()) // 17][:17]]]
         )
 
+    def eighty_three(self) -> np.ndarray:
+        """(83, 3) in BU-3DFE's order."""
+        return bu3dfe_points(self.marks)
+
     # ------------------------------------------------ folders of data
 
     def data(
@@ -124,7 +128,9 @@ class Person:
         elif name == "bu3dfe-rmse":
             (folder / "F0001").mkdir()
             write_wrl(folder / "F0001/F0001_NE00WH_F3D.wrl", scan.vertices, scan.triangles)
-            rows = [f"{k}\t\t{x:.5f} {y:.5f} {z:.5f}" for k, (x, y, z) in enumerate(bu3dfe_points(marks))]
+            rows = [
+                f"{k}\t\t{x:.5f} {y:.5f} {z:.5f}" for k, (x, y, z) in enumerate(self.eighty_three() * unit)
+            ]
             (folder / "F0001/F0001_NE00WH_F3D.bnd").write_text("\n".join(rows) + "\n", "utf-8")
         elif name == "true-error":
             v = self.vertices

@@ -76,6 +76,27 @@ def test_aflw2000_in_one_array_and_upside_down(person, tmp_path):
         run_protocol(preset("aflw2000"), data, FolderPredictions(mine, flat=True))
 
 
+def test_a_prediction_that_is_not_finite_spoils_no_other(person, tmp_path):
+    data, truth = aflw(tmp_path / "data", person)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    truth[1, 5] = np.nan
+    np.save(mine / "predictions.npy", truth)
+    found = run_protocol(preset("aflw2000"), data, FolderPredictions(mine, flat=True))
+    assert list(found.refused) == ["image00001"]
+    assert "not finite" in found.refused["image00001"]
+    assert found.summary["rows"]["all"]["mean"] == pytest.approx(0)
+
+
+def test_a_nameless_problem_of_geometry_ends_its_case_alone(person, tmp_path):
+    def nothing(case):
+        raise ValueError
+
+    data, _ = aflw(tmp_path / "data", person)
+    found = run_protocol(preset("aflw2000"), data, nothing)
+    assert found.refused["image00001"] == "image00001: cannot be measured (ValueError)"
+
+
 def test_aflw2000_in_its_own_files(person, tmp_path):
     from scipy.io import savemat
 
@@ -127,6 +148,14 @@ def test_micc_takes_five_frames_of_each_setting(person, tmp_path):
     assert set(cases) == set(layouts.MICC_SETTINGS)
     assert [f.stem[-1] for f in cases["PTZ-Indoor"].images] == list("02468")
     assert cases["PTZ-Indoor"].scans[0].landmarks.suffix == ".ljson"
+
+
+def test_realy_refuses_landmarks_in_another_order(person, run, tmp_path):
+    """83 points are more than 68, but they are not iBUG's."""
+    mine = person.predict("realy-like", tmp_path / "mine")
+    np.save(mine / "1.npy", person.eighty_three())
+    found = run("realy-like", person.data("realy-like", tmp_path / "data"), mine)
+    assert "83 landmarks" in found.refused["1"]
 
 
 READERS = ["now", "micc-deep3d", "realy-like", "bu3dfe-rmse", "aflw2000", "true-error"]

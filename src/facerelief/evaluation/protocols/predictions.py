@@ -108,7 +108,10 @@ class FolderPredictions:
     def _flat(self, case: Case) -> Prediction:
         if self._stacked is not None:
             points = self._stacked[self._order[case.name]]
-            return Prediction(f"{self.folder / 'predictions.npy'} ({case.name})", points=points)
+            source = f"{self.folder / 'predictions.npy'} ({case.name})"
+            if not np.isfinite(points).all():
+                raise EvaluationError(f"{source}: points that are not finite; all 68 have to be there")
+            return Prediction(source, points=points)
         file = self._find(case.name, LANDMARK_SUFFIXES)
         if file is None:
             raise MissingPredictionError(f"{self.folder / case.name}: no prediction (.npy, .txt or .json)")

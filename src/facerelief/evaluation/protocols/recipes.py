@@ -25,6 +25,7 @@ from facerelief.evaluation.protocols.checks import (
     check_surface,
 )
 from facerelief.evaluation.protocols.crops import (
+    NOSE_RADIUS_MM,
     below_forehead,
     cropped,
     nose_crop,
@@ -68,8 +69,6 @@ FOREHEAD_MM = 40.0
 TIGHT_SUBJECT = "subject_28"
 TIGHT_RADIUS_MM = 60.0
 """GANFit's public code measures this subject of MICC in a smaller sphere."""
-
-
 FACING = 0.5
 """In the direction from prediction to scan: least cosine between the normals of the two."""
 
@@ -126,7 +125,7 @@ def score_micc_genova(case: Case, prediction: Prediction, settings: Settings) ->
     """MICC in both directions with a similarity found anew in each round; the better of the two frontal
     scans."""
     mesh, landmarks, warnings = _checked(prediction, scale_free=True)
-    radius = TIGHT_RADIUS_MM if case.subject == TIGHT_SUBJECT else 95.0
+    radius = TIGHT_RADIUS_MM if case.subject == TIGHT_SUBJECT else NOSE_RADIUS_MM
     values: dict[str, float] = {}
     for take in case.scans:
         scan, marks = load_scan(take, settings.data_unit)
@@ -164,11 +163,12 @@ def score_realy(case: Case, prediction: Prediction, settings: Settings) -> Score
     targets = keypoints.points / case.scale_mm
     surface = Surface.of(mesh)
     start = deviation_scale(landmarks.seven, keypoints.seven / case.scale_mm)
+    for marks in (landmarks, keypoints):
+        if len(marks) not in (68, 85):  # BU-3DFE's 83 are in another order
+            raise EvaluationError(
+                f"{marks.source}: {len(marks)} landmarks; REALY's regions need its 85, or iBUG's 68"
+            )
     count = min(len(landmarks), len(keypoints))
-    if count < 68:
-        raise EvaluationError(
-            f"{prediction.source}: {count} landmarks; REALY's regions need its 85, or iBUG's 68"
-        )
     values: dict[str, float] = {}
     for scan in case.scans:
         region = read_mesh(scan.mesh)

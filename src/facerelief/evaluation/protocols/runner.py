@@ -11,7 +11,7 @@ from facerelief.errors import FacereliefError
 from facerelief.evaluation.protocols.cases import Case, Score
 from facerelief.evaluation.protocols.predictions import FolderPredictions, Source
 from facerelief.evaluation.protocols.presets import Preset, Summary
-from facerelief.evaluation.protocols.problems import EvaluationError, MissingPredictionError
+from facerelief.evaluation.protocols.problems import MissingPredictionError
 from facerelief.evaluation.protocols.recipes import Settings
 
 
@@ -76,12 +76,11 @@ def run_protocol(
             score = preset.score(case, source(case), settings)
         except MissingPredictionError as error:
             missing[case.name] = str(error)
-        except EvaluationError as error:
-            refused[case.name] = str(error)
-        except FacereliefError as error:  # a picture or a model that our own method could not take
+        except FacereliefError as error:  # also a picture or a model that our own method could not take
             refused[case.name] = str(error)
         except ValueError as error:  # geometry that no step can work with
-            refused[case.name] = f"{case.name}: cannot be measured ({str(error).splitlines()[0]})"
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            refused[case.name] = f"{case.name}: cannot be measured ({reason})"
         else:
             scores.append(score)
             warnings += [w for w in score.warnings if w not in warnings]
