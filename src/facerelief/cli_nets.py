@@ -315,7 +315,7 @@ def _print_timings(about: dict[str, Any]) -> None:
     for ending, what in (("", f"{about['threads']} threads"), ("_one_thread", "one thread")):
         told = ", ".join(f"{n} {about[f'{n}{ending}_over_landmark_net']:.2f}" for n in ("coarse", "full"))
         console.print(f"times the landmark net, {what}: {told}", highlight=False)
-    _bars(console, about["bars"])
+    print_bars(console, about["bars"])
     where = about["machine"]
     if (about["load_before"] or 0.0) > 0.5:
         console.print(f"others were at work (load {about['load_before']:.1f}): times are too long")
@@ -368,7 +368,7 @@ def _print(about: dict[str, Any]) -> None:
         if (found := about.get(key)) is not None:
             names = _RELIEF if key == "fine" else ("band_r", "found_over_true", "found_mm", "true_mm")
             _table(console, f"{title}, {found['split']}", found["parts"], names)
-            _bars(console, found["bars"])
+            print_bars(console, found["bars"])
     if (found := about.get("pairs")) is not None:
         _print_pairs(console, found)
     for name, found in about.get("clips", {}).items():
@@ -377,7 +377,7 @@ def _print(about: dict[str, Any]) -> None:
         for what in ("detector", "filter", "backward", "leaving"):
             told = ", ".join(f"{key} {_number(value)}" for key, value in found[what].items())
             console.print(f"{what}: {told}", highlight=False)
-        _bars(console, found["bars"])
+        print_bars(console, found["bars"])
 
 
 def _print_coarse(console: Console, found: dict[str, Any]) -> None:
@@ -395,7 +395,7 @@ def _print_coarse(console: Console, found: dict[str, Any]) -> None:
         }
         _table(console, what.replace("_", " "), rows, ("rigid_mm", "level_mm", *_MARKS, "yaw"))
     _calibration(console, found["calibration"])
-    _bars(console, found["bars"])
+    print_bars(console, found["bars"])
 
 
 def _print_pairs(console: Console, found: dict[str, Any]) -> None:
@@ -412,7 +412,7 @@ def _print_pairs(console: Console, found: dict[str, Any]) -> None:
         told = ", ".join(f"{100 * share:.1f} % of {name}" for name, share in shares.items())
         console.print(f"pose changes by more than {limit} deviations: {told}", highlight=False)
     _calibration(console, found["calibration"])
-    _bars(console, found["bars"])
+    print_bars(console, found["bars"])
 
 
 def _calibration(console: Console, found: dict[str, Any]) -> None:
@@ -423,7 +423,8 @@ def _calibration(console: Console, found: dict[str, Any]) -> None:
     _table(console, told, rows, ("stated_mm", "true_mm", "true_p90_mm"), head="fifth")
 
 
-def _bars(console: Console, bars: Sequence[Mapping[str, Any]]) -> None:
+def print_bars(console: Console, bars: Sequence[Mapping[str, Any]]) -> None:
+    """A table of `evaluation.nets.Bar` documents: measured, expected, met or not."""
     from rich.table import Table
 
     table = Table("bar")

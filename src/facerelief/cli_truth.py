@@ -157,14 +157,14 @@ def _write_sheet(file: Path, heads: Path, config: HeadTruthConfig, backgrounds: 
 def _print(about: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from facerelief.cli_nets import _bars
+    from facerelief.cli_nets import print_bars
 
     console = Console() if sys.stdout.isatty() else Console(width=150)
     title = f"{about['persons']} persons, {about['pictures']} pictures, seed {about['seed']}"
     _overview(console, f"Mean error of the face, mm: {title}", about)
     for part, head in (("yaw", "|yaw|, degrees"), ("expression", "expression")):
         _parts(console, head, part, about)
-    _bars(console, about["bars"])
+    print_bars(console, about["bars"])
     for name, why in about["not_measured"].items():
         console.print(f"{name}: not measured: {why}", highlight=False, markup=False, soft_wrap=True)
     for name, told in about["failed"].items():

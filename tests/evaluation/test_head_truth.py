@@ -36,6 +36,8 @@ from facerelief.evaluation.head_truth_errors import MEASURES, head_errors, neare
 from facerelief.evaluation.head_truth_heads import Heads, read_heads, seen_share, spread_out
 from facerelief.evaluation.nets import expression_groups
 from facerelief.geometry.alignment import Similarity, rotation_from_vector
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.inverse.landmark_fit import FaceState
 from facerelief.morphable import open_model, save_model
 from facerelief.rendering.rasterizer import rasterize
 
@@ -329,7 +331,8 @@ class TestReport:
             raise ModelError("no shape today")
 
         def still(image, face):
-            return np.zeros(2, np.float32), np.zeros(3, np.float32)
+            camera = WeakPerspective(0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+            return FaceState(camera, np.zeros(2, np.float32), np.zeros(3, np.float32))
 
         row = Bench(heads, {"net": broken, "fit": still}, HeadTruthConfig()).measure((0, 1))
         assert row.found

@@ -18,8 +18,8 @@ from facerelief.errors import FacereliefError
 from facerelief.evaluation.comparison_methods import MEAN_FACE, METHODS, NET_FINE, Face, Method
 from facerelief.evaluation.comparison_statistics import (
     Float,
-    Interval,
     PersonBootstrap,
+    below_percent,
     identity_consistency,
     shape_gram,
 )
@@ -205,8 +205,7 @@ def picture_report(rows: Sequence[PictureRow], seed: int = 0) -> dict[str, Any]:
         if MEAN_FACE in names:
             floor = np.array([row.errors[MEAN_FACE]["rigid_mm"] for row in rows])
             share = boot.ratio(values["rigid_mm"], floor)
-            below = Interval(100 * (1 - share.value), 100 * (1 - share.high), 100 * (1 - share.low))
-            whole["below_mean_face"] = below.document
+            whole["below_mean_face"] = below_percent(share).document
         middle, high = np.nanpercentile(values["rigid_mm"], (50, 90)).tolist()
         whole["median_rigid_mm"], whole["p90_rigid_mm"] = middle, high
         whole["median_ms"] = float(np.median([row.ms[name] for row in rows]))

@@ -38,20 +38,33 @@ class Interval:
 NOTHING = Interval(_NAN, _NAN, _NAN)
 
 
+def below_percent(share: Interval) -> Interval:
+    """Per cent by which a figure is below another, of its share of that."""
+    return Interval(100 * (1 - share.value), 100 * (1 - share.high), 100 * (1 - share.low))
+
+
 class PersonBootstrap:
     """Means of rows with 95 % bootstrap intervals over persons.
 
     A draw takes as many persons as there are, with replacement, each with all of its rows: pictures of one
     person are not independent. The same draws serve every method and part, so that a difference of two
-    methods is one on the same pictures. The draws depend on the seed and the number of persons alone.
+    methods is one on the same pictures. The draws depend on the seed, the stream and the number of persons
+    alone.
     """
 
-    def __init__(self, persons: Sequence[str], seed: int = 0, draws: int = DRAWS) -> None:
-        """persons: whom each row shows."""
-        place = {person: k for k, person in enumerate(sorted(set(persons)))}
+    def __init__(
+        self,
+        persons: Sequence[str] | Sequence[int],
+        seed: int = 0,
+        draws: int = DRAWS,
+        *,
+        stream: int = 0xC0FA,
+    ) -> None:
+        """persons: whom each row shows. stream: keeps the draws of one benchmark off those of another."""
+        place: dict[Any, int] = {person: k for k, person in enumerate(sorted(set(persons)))}
         self._at = np.array([place[person] for person in persons], np.int64)
         count = len(place)
-        rng = np.random.default_rng([seed, 0xC0FA])
+        rng = np.random.default_rng([seed, stream])
         share = np.full(count, 1 / max(count, 1))
         self._draws: Float = rng.multinomial(count, share, size=draws) if count else np.zeros((draws, 0))
 

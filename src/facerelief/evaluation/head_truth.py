@@ -13,10 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from facerelief.detection import DetectedFace, detect_faces
-from facerelief.errors import FacereliefError, ModelError
+from facerelief.errors import FacereliefError
+from facerelief.evaluation.comparison import face_in
+from facerelief.evaluation.comparison_methods import (
+    E2FAR,
+    FIT,
+    LANDMARKS,
+    MEAN_FACE,
+    NET,
+    Face,
+    Method,
+    missing_nets,
+    open_method,
+)
+from facerelief.evaluation.comparison_statistics import PersonBootstrap, below_percent
 from facerelief.evaluation.head_truth_draw import (
     GROUPS,
     YAW_NAMES,
@@ -28,101 +39,23 @@ from facerelief.evaluation.head_truth_draw import (
 )
 from facerelief.evaluation.head_truth_errors import MEASURES, head_errors, nearest_shape
 from facerelief.evaluation.head_truth_heads import Heads, read_heads
-from facerelief.evaluation.nets import Bar, overlap
-from facerelief.inverse.fit import fit_face, landmarks_for
-from facerelief.inverse.landmark_fit import fit_landmarks
-from facerelief.morphable import FaceModel, open_model
+from facerelief.evaluation.nets import Bar
+from facerelief.morphable import open_model
 from facerelief.runtime.workers import ordered_results
 
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float = NDArray[Any]
-Image = NDArray[np.uint8]
-
-MEAN_FACE = "mean_face"
-METHODS = (MEAN_FACE, "landmarks", "fit", "net", "e2far")
+METHODS = (MEAN_FACE, LANDMARKS, FIT, NET, E2FAR)
 NEAREST = "nearest"
 """No method: `nearest_shape`, which is told the truth."""
-BELOW = {"net": 20.0, "e2far": 20.0, "fit": 30.0}
+BELOW = {NET: 20.0, E2FAR: 20.0, FIT: 30.0}
 """Per cent that a method's mean_mm has to be below the mean face's."""
-LEAST_OVERLAP = 0.2
-"""Intersection over union of the detector's box and the true face's below which it found something else."""
 QUICK_PERSONS, FULL_PERSONS = 24, 150
-_DRAWS = 2000
-
-Method = Callable[[Image, DetectedFace], tuple[Float, Float]]
-"""Picture and detected face -> identity and expression of the open model."""
+_STREAM = 0xB007
+"""Of the intervals' draws."""
 
 
-# ---------------------------------------------------------------- methods
-
-
-def methods_for(ours: FaceModel, names: Sequence[str], nets: str | Path | None = None) -> dict[str, Method]:
-    """The methods of those names but the mean face, each as the reconstructor computes the coarse shape, less
-    what only relief and colours need. Raises ModelError where one cannot be used."""
-    from facerelief.pipeline.nets import CoarseRunner, camera_from_landmarks
-
-    found: dict[str, Method] = {}
-    if "landmarks" in names:
-
-        def by_landmarks(image: Image, face: DetectedFace) -> tuple[Float, Float]:
-            observed, name = landmarks_for(ours, face.landmarks)
-            state = fit_landmarks(ours, observed, name=name).state
-            return state.identity, state.expression
-
-        found["landmarks"] = by_landmarks
-    if "fit" in names:
-        import scipy.linalg  # noqa: F401  the fit holds to one thread only libraries loaded before
-
-        def by_fit(image: Image, face: DetectedFace) -> tuple[Float, Float]:
-            state = fit_face(ours, image, face.box, face.landmarks).state
-            return state.identity, state.expression
-
-        found["fit"] = by_fit
-    if "net" in names:
-        net = CoarseRunner(ours, nets=nets)
-
-        def by_net(image: Image, face: DetectedFace) -> tuple[Float, Float]:
-            state = net.look(image, camera_from_landmarks(ours, face.landmarks)).state
-            return state.identity, state.expression
-
-        found["net"] = by_net
-    if "e2far" in names:
-        runner = _e2far(ours, nets)
-
-        def by_e2far(image: Image, face: DetectedFace) -> tuple[Float, Float]:
-            state = runner.look(image, face.landmarks)
-            return state.identity, state.expression
-
-        found["e2far"] = by_e2far
-    return found
-
-
-def unavailable(ours: FaceModel, names: Sequence[str], nets: str | Path | None = None) -> dict[str, str]:
-    """Which of the methods this installation lacks the network of, and why: {} or {"e2far": ...}."""
-    if "e2far" not in names:
-        return {}
-    try:
-        _e2far(ours, nets)
-    except ModelError as error:
-        return {"e2far": str(error)}
-    return {}
-
-
-def _e2far(ours: FaceModel, nets: str | Path | None) -> Any:
-    from facerelief.pipeline import nets as runners
-
-    runner = getattr(runners, "E2farRunner", None)
-    if runner is None:
-        raise ModelError("e2far: this version of facerelief has no such network; leave the method out")
-    return runner(ours, nets=nets)
-
-
-def find_face(case: HeadCase) -> DetectedFace | None:
+def find_face(case: HeadCase) -> Face | None:
     """The detected face that overlaps the true one most, by at least a fifth of their union."""
-    faces = detect_faces(case.image, small_faces=False)
-    rated = [(overlap(np.array(face.box), case.box), -k) for k, face in enumerate(faces)]
-    best, k = max(rated, default=(0.0, 0))
-    return faces[-k] if best >= LEAST_OVERLAP else None
+    return face_in(case.image, case.box)
 
 
 # ---------------------------------------------------------------- running
@@ -174,7 +107,8 @@ class Bench:
                 continue
             started = time.perf_counter()
             try:
-                shape = ours.shape(*method(case.image, face))
+                state = method(case.image, face)
+                shape = ours.shape(state.identity, state.expression)
                 spent[name] = 1e3 * (time.perf_counter() - started)
                 errors[name] = head_errors(heads, case, shape)
             except (FacereliefError, ValueError) as error:  # such a picture counts as the mean face
@@ -200,7 +134,9 @@ def _start(
     source: str, names: Sequence[str], nets: str | None, config: HeadTruthConfig, backgrounds: Sequence[Path]
 ) -> None:
     ours = open_model()
-    heads, methods = Heads.of(read_heads(source), ours), methods_for(ours, names, nets)
+    heads = Heads.of(read_heads(source), ours)
+    # the mean face's shape is known, and poses do not count
+    methods = {name: open_method(ours, name, nets) for name in names if name not in (MEAN_FACE, NEAREST)}
     _BENCH[:] = [Bench(heads, methods, config, backgrounds, NEAREST in names)]
 
 
@@ -233,7 +169,7 @@ def evaluate_heads(
     if config.persons < 2:
         raise ValueError(f"persons is {config.persons}: expected at least 2, for intervals over persons")
     model = read_heads(source)  # here too, so that a wrong folder is told at once
-    absent = unavailable(open_model(), methods, nets)
+    absent = missing_nets([name for name in methods if name == E2FAR], nets)
     names = [name for name in known if name in methods and name not in absent]
     jobs = [(person, number) for person in range(config.persons) for number in range(len(YAW_NAMES))]
     rows: list[HeadRow] = []
@@ -313,38 +249,31 @@ def _found(rows: Sequence[HeadRow]) -> dict[str, int]:
 class Cells:
     """Means of parts of the pictures with 95 % bootstrap intervals over persons.
 
-    A draw takes as many persons as there are, with replacement, each with all of its pictures: pictures of
-    one person are not independent. The same draws serve all methods and parts, so that differences and ratios
-    of methods are those of the same pictures.
+    The same draws serve all methods and parts (`PersonBootstrap`), so that differences and ratios of methods
+    are those of the same pictures.
     """
 
-    def __init__(self, rows: Sequence[HeadRow], seed: int = 0, draws: int = _DRAWS) -> None:
+    def __init__(self, rows: Sequence[HeadRow], seed: int = 0) -> None:
         self.rows = rows
-        persons = sorted({row.person for row in rows})
-        self.place = {person: k for k, person in enumerate(persons)}
-        count = len(persons)
-        rng = np.random.default_rng([seed, 0xB007])
-        share = np.full(count, 1 / max(count, 1))
-        self.draws: Float = rng.multinomial(count, share, size=draws) if count else np.zeros((draws, 0))
+        self.boot = PersonBootstrap([row.person for row in rows], seed, stream=_STREAM)
 
     def part(self, method: str, belongs: Callable[[HeadRow], bool]) -> dict[str, Any]:
         """pictures; the means of `MEASURES`; low, high: interval of mean_mm; below_percent, below_low,
         below_high: how far mean_mm is below the mean face's, with its interval. NaN where there is none."""
-        chosen = [row for row in self.rows if belongs(row) and method in row.errors]
-        out: dict[str, Any] = {"pictures": len(chosen)}
+        where = np.array([belongs(row) and method in row.errors for row in self.rows], np.bool_)
+        out: dict[str, Any] = {"pictures": int(where.sum())}
         for name in MEASURES:
-            values = [row.errors[method][name] for row in chosen]
+            values = [row.errors[method][name] for row, chosen in zip(self.rows, where) if chosen]
             out[name] = float(np.mean(values)) if values else float("nan")
-        names = ("low", "high", "below_percent", "below_low", "below_high")
-        if not chosen:
-            return out | dict.fromkeys(names, float("nan"))
-        own, floor, count = (np.zeros(len(self.place)) for _ in range(3))
-        at = [self.place[row.person] for row in chosen]
-        np.add.at(own, at, [row.errors[method]["mean_mm"] for row in chosen])
-        np.add.at(floor, at, [row.errors[MEAN_FACE]["mean_mm"] for row in chosen])
-        np.add.at(count, at, 1.0)
-        drawn = self.draws[self.draws @ count > 0]
-        low, high = np.percentile((drawn @ own) / (drawn @ count), (2.5, 97.5))
-        below = 100 * (1 - own.sum() / floor.sum())
-        below_low, below_high = np.percentile(100 * (1 - (drawn @ own) / (drawn @ floor)), (2.5, 97.5))
-        return out | dict(zip(names, map(float, (low, high, below, below_low, below_high))))
+        own, floor = (
+            np.array([row.errors.get(x, {}).get("mean_mm", np.nan) for row in self.rows])
+            for x in (method, MEAN_FACE)
+        )
+        mean, below = self.boot.mean(own, where), below_percent(self.boot.ratio(own, floor, where))
+        return out | {
+            "low": mean.low,
+            "high": mean.high,
+            "below_percent": below.value,
+            "below_low": below.low,
+            "below_high": below.high,
+        }
