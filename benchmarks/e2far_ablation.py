@@ -195,7 +195,7 @@ def spread(values: list[float]) -> str:
 
 
 def said(name: str, at: Any) -> None:
-    if at.step % 100 == 0 or at.step == at.steps:
+    if at.metrics is None and (at.step % 100 == 0 or at.step == at.steps):
         print(f"{name}: step {at.step} of {at.steps}, loss {at.loss:.3f}", flush=True)
 
 
