@@ -270,7 +270,7 @@ def rows(persons: int = 12, pictures: int = 5, seed: int = 0, copies: int = 1) -
         base = rng.uniform(1.0, 3.0)
         for number in range(pictures):
             for _ in range(copies):
-                errors = {
+                errors: dict[str, dict[str, float]] = {
                     "mean_face": dict.fromkeys(MEASURES, base),
                     "fit": dict.fromkeys(MEASURES, 0.75 * base),
                 }
