@@ -113,10 +113,11 @@ class _Net:
                 [(1, e), (1, 6), (1, e + 6), (1,)],
             ),
             "e2far": ([(1, 3, s, s)], [(1, k), (1, e)]),
-            "fine": ([(1, 3, s, s), (1, s, s), (1, s, s), (1,), (1, 2, s, s)], [(1, s, s)]),
+            "fine": (
+                [(1, 3, s, s), (1, s, s), (1, s, s), (1,), (1, 2, s, s), (1, 3, s, s)],
+                [(1, s, s)],
+            ),
         }[self.name]
-        if self.name == "fine" and len(self.network.input_shapes) == 6:
-            wanted[0].append((1, 3, s, s))
         if (self.network.input_shapes, self.network.output_shapes) != wanted:
             raise ModelError(
                 f"{file}: no {self.name} net for face model {self.model.name!r} ({k} identity and {e} "
@@ -286,15 +287,14 @@ class FineRunner(_Net):
         """(S, S) mm along camera z, 0 off the mask, for a crop's picture (S, S, 3), its coarse depth (S, S)
         in mm, 0 off the mask (S, S), and the face's width in mm."""
         scale = picture.shape[0] / (FINE_MARGIN * width)
-        given = [
+        (found,) = self.network(
             planes(picture),
             depth[None].astype(np.float32),
             mask[None].astype(np.float32),
             np.array([width], np.float32),
             contrasts(picture)[None],
             shading_cues(picture, depth, mask, scale)[None],
-        ]
-        (found,) = self.network(*given[: len(self.network.input_shapes)])
+        )
         return found[0]
 
 
