@@ -98,9 +98,9 @@ def evaluate_compare(
     if split not in (None, "val", "test"):
         raise typer.BadParameter(f"--split {split}: expected val or test")
     if plots is not None:
-        check_plotting()  # not after minutes of work
         if coarse is None:
             raise typer.BadParameter("--plots needs --coarse: without labels there are no errors to draw")
+        check_plotting()  # not after minutes of work
     page = ""
     if results is not None and results.exists():
         try:

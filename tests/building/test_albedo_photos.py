@@ -54,8 +54,7 @@ class Stage:
         number = int(image[0, 0, 0])
         self.fits.append(number)
         state = SimpleNamespace(camera=SimpleNamespace(scale=2.0))
-        photometric = SimpleNamespace(landmark_rms_px=2.0 * self.off_mm.get(number, 1.0))
-        return SimpleNamespace(state=state, photometric=photometric)
+        return SimpleNamespace(state=state, spread_mm=self.off_mm.get(number, 1.0))
 
     def skin(self, model, image, box, state, person, studio):
         number = int(image[0, 0, 0])

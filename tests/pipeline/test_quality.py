@@ -23,17 +23,16 @@ from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.pipeline import Reconstructor, quality
 from facerelief.pipeline.batch import one_thread
 from facerelief.pipeline.quality import causes, rising
-from facerelief.pipeline.reconstructor import residuals
 
 Look = Callable[[np.ndarray], tuple[DetectedFace, InverseFit, Conditions]]
 
 
 def confidence(face: DetectedFace, fit: InverseFit, seen: Conditions) -> float:
-    return quality.confidence(face, residuals(fit).landmark_rms_mm, seen)
+    return quality.confidence(face, fit.spread_mm, seen)
 
 
 def warnings_about(face: DetectedFace, fit: InverseFit, seen: Conditions) -> tuple[str, ...]:
-    return quality.warnings_about(face, fit.state.camera, residuals(fit).landmark_rms_mm, seen)
+    return quality.warnings_about(face, fit.state.camera, fit.spread_mm, seen)
 
 
 @pytest.fixture(scope="module", autouse=True)

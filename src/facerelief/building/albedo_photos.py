@@ -174,7 +174,7 @@ def _observe(job: tuple[Photo, str, Path | None]) -> tuple[Skin | None, float, s
     face = faces[0]
     fit = fit_face(_WORKER[0], image, face.box, face.landmarks)
     skin = observe_skin(_WORKER[0], image, face.box, fit.state, photo.person, studio)
-    off_mm = fit.photometric.landmark_rms_px / fit.state.camera.scale
+    off_mm = fit.spread_mm
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = place.with_suffix(".tmp.npz")

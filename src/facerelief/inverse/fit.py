@@ -46,6 +46,12 @@ class InverseFit:
     def appearance(self) -> Appearance:
         return self.photometric.appearance
 
+    @property
+    def spread_mm(self) -> float:
+        """How far stage 1's landmarks lie from the detected ones: how well the model can show them at all.
+        Stage 2 leaves them for the pixels' sake."""
+        return self.landmarks.rms_px / self.landmarks.state.camera.scale
+
 
 def landmark_set(count: int) -> str:
     """Name of the landmark set that `count` detected points belong to."""

@@ -89,7 +89,9 @@ def _of_state(file: Path) -> tuple[Float32, list[tuple[Float32, Float32]]]:
     def layers() -> Iterator[tuple[Float32, Float32]]:
         for name, weight in state.items():
             bias = state.get(f"{str(name).removesuffix('weight')}bias")
-            if str(name).endswith("weight") and torch.is_tensor(weight) and torch.is_tensor(bias):
+            if bias is None or not str(name).endswith("weight"):
+                continue
+            if torch.is_tensor(weight) and torch.is_tensor(bias):
                 yield weight.float().numpy(), bias.float().numpy()
 
     return np.array(MEAN), list(layers())

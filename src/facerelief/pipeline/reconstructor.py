@@ -182,8 +182,6 @@ class Reconstructor:
         seen = measure_conditions(self.model, picture, fit.state, fit.appearance)
         spent = {"conditions": 1e3 * (time.perf_counter() - started)}
         left = residuals(fit)
-        # how well the model can show the landmarks at all; stage 2 leaves them for the pixels' sake
-        spread_mm = fit.landmarks.rms_px / fit.landmarks.state.camera.scale
         return Reconstruction(
             image=picture,
             model=self.model,
@@ -193,12 +191,12 @@ class Reconstructor:
             albedo=fit.appearance.albedo,
             light=fit.appearance.light,
             box=face.box,
-            confidence=confidence(face, spread_mm, seen),
+            confidence=confidence(face, fit.spread_mm, seen),
             method="fit",
             coarse=found.coarse,
             fine=found.fine,
             skin=found.skin,
-            warnings=warnings_about(face, fit.state.camera, spread_mm, seen),
+            warnings=warnings_about(face, fit.state.camera, fit.spread_mm, seen),
             timings_ms={**timings, **fit.timings_ms, **found.timings_ms, **spent},
             residuals=left,
         )
