@@ -16,8 +16,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -238,9 +238,10 @@ def train(
     batches = Batches(first, config.steps, config.batch, fabric.global_rank, fabric.world_size)
     loader = _loader(data, batches, run)
     clock = _Clock(config.batch)
-    with _signals() as caught:
+    # closed where the loop is left early: readers hear no signals, and would keep a program from ending
+    with _signals() as caught, closing(_in_one_line(loader)) as read:
         net.train()
-        for step, batch in zip(range(first, config.steps), _in_one_line(loader)):
+        for step, batch in zip(range(first, config.steps), read):
             batch = type(batch)(*(x.to(fabric.device, non_blocking=True) for x in batch))
             task.phase(bare, step / config.steps)
             for group in optimizer.param_groups:
@@ -446,7 +447,7 @@ def _loader(data: Any, batches: Any, run: RunConfig) -> DataLoader[Any]:
     )
 
 
-def _in_one_line(loader: DataLoader[Any]) -> Iterator[Any]:
+def _in_one_line(loader: DataLoader[Any]) -> Generator[Any, None, None]:
     """Its batches. What a reading process says of its end is a page; the last line is the reason."""
     try:
         yield from loader
