@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facerelief.cli_nets import _Json, held_out, held_out_fits, photo_reliefs, write_json
+from facerelief.cli_nets import JsonOption, held_out, held_out_fits, photo_reliefs, write_json
 
 if TYPE_CHECKING:
     from facerelief.datasets.fits import Fit, FitFolder
@@ -80,7 +80,7 @@ def evaluate_compare(
     plots: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write plots; needs matplotlib and --coarse.")
     ] = None,
-    as_json: _Json = None,
+    as_json: JsonOption = None,
 ) -> None:
     """Compare all methods on the same held-out pictures, all starting from the same detected face.
 

@@ -46,7 +46,7 @@ class JsonCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-_Json = Annotated[
+JsonOption = Annotated[
     Path | None,
     typer.Option("--json", metavar="[FILE]", help="Write JSON to a file, or print it in place of tables."),
 ]
@@ -78,7 +78,7 @@ def evaluate_nets(
         int | None, typer.Option(min=1, help="So many samples, photos and frames of each; all if not given.")
     ] = None,
     nets: _Nets = None,
-    as_json: _Json = None,
+    as_json: JsonOption = None,
 ) -> None:
     """Measure the networks on whom they have not seen, beside what they have to reach.
 
@@ -283,7 +283,7 @@ def bench_track(
     ] = None,
     frames: Annotated[int | None, typer.Option(min=2, help="So many frames; all unless given.")] = None,
     nets: _Nets = None,
-    as_json: _Json = None,
+    as_json: JsonOption = None,
 ) -> None:
     """Time following a face, per frame and with one thread too, beside MediaPipe's landmark net alone; the
     first result and the memory of fresh processes."""

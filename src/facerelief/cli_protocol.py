@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facerelief.cli_nets import write_json
+from facerelief.cli_nets import JsonOption, write_json
 
 if TYPE_CHECKING:
     from facerelief.evaluation.protocols.runner import Report
@@ -46,12 +46,7 @@ def evaluate_protocol(
         bool, typer.Option("--allow-missing", help="Cases without a prediction are no failure.")
     ] = False,
     list_: Annotated[bool, typer.Option("--list", help="Print the protocols, a line each.")] = False,
-    as_json: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", metavar="[FILE]", help="Write JSON to a file, or print it in place of tables."
-        ),
-    ] = None,
+    as_json: JsonOption = None,
 ) -> None:
     """Score 3D faces against scans or annotations by a published protocol.
 

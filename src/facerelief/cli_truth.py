@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facerelief.cli_nets import write_json
+from facerelief.cli_nets import JsonOption, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,12 +48,7 @@ def evaluate_truth(
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Write some of the pictures, to look at.")
     ] = None,
-    as_json: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", metavar="[FILE]", help="Write JSON to a file, or print it in place of tables."
-        ),
-    ] = None,
+    as_json: JsonOption = None,
 ) -> None:
     """Measure all methods on drawn pictures of ICT-FaceKit heads, whose exact shape is known.
 
