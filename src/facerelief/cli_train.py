@@ -99,6 +99,14 @@ _Share = Annotated[
     float | None,
     typer.Option("--pose-share", min=0.0, max=1.0, help="Weight of the pose's part; adaptive unless given."),
 ]
+_HeadSize = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="How much a wrong size of the head counts, which no picture tells: 0.1; --preset paper: 1.",
+    ),
+]
 _Augment = Annotated[
     float, typer.Option(min=0.0, help="How often pictures are spoilt; 1 is the usual, 0 never.")
 ]
@@ -168,32 +176,46 @@ def _training(own: Callable[..., None]) -> Callable[..., None]:
     return train_app.command()(command)
 
 
-@_training
-def coarse(
-    given: dict[str, Any],
-    *,
-    size: _Size = 224,
-    width: _Width = None,
-    loss: _Loss = ShapeLoss.SPLIT,
-    axes: _Axes = 3,
-    pose_share: _Share = None,
-) -> None:
-    """CoarseNet: identity, expression and pose from one picture. Data: coarse, renders or pairs."""
-    _shape_net("coarse", given, size, width, loss, axes, pose_share)
+def _shape_command(kind: str, what: str) -> Callable[..., None]:
+    def own(
+        given: dict[str, Any],
+        *,
+        size: _Size = 224,
+        width: _Width = None,
+        loss: _Loss = ShapeLoss.SPLIT,
+        axes: _Axes = 3,
+        pose_share: _Share = None,
+        head_size: _HeadSize = None,
+    ) -> None:
+        _need_torch()
+        from facerelief.networks.losses import CoarseLoss
+        from facerelief.networks.nets import CoarseNetConfig
+        from facerelief.networks.tasks import TaskConfig
+
+        sizes = _PRESETS[str(given["preset"]), kind]
+        with _refused():
+            net = CoarseNetConfig(size, width or sizes.width)
+            counts = _counted(head_size, given)
+            score = CoarseLoss(loss.value, 2 if axes == 2 else 3, pose_share=pose_share, size=counts)
+        task = TaskConfig(
+            kind,  # type: ignore[arg-type]
+            net,
+            coarse_loss=score,
+            augment=given["augment"],
+            flip=given["flip"],
+        )
+        _train(task, sizes, given)
+
+    own.__name__, own.__doc__ = kind, what
+    return _training(own)
 
 
-@_training
-def tracking(
-    given: dict[str, Any],
-    *,
-    size: _Size = 224,
-    width: _Width = None,
-    loss: _Loss = ShapeLoss.SPLIT,
-    axes: _Axes = 3,
-    pose_share: _Share = None,
-) -> None:
-    """Tracking CoarseNet: what changed since the previous frame. Data: pairs."""
-    _shape_net("tracking", given, size, width, loss, axes, pose_share)
+coarse = _shape_command(
+    "coarse", "CoarseNet: identity, expression and pose from one picture. Data: coarse, renders or pairs."
+)
+tracking = _shape_command(
+    "tracking", "Tracking CoarseNet: what changed since the previous frame. Data: pairs."
+)
 
 
 @_training
@@ -254,6 +276,7 @@ def e2far(
     expression_weight: Annotated[
         float, typer.Option(min=0.0, help="Weight of the expression's error.")
     ] = 5.0,
+    head_size: _HeadSize = None,
     roots: Annotated[
         bool, typer.Option("--roots", help="Score distances in mm instead of their squares.")
     ] = False,
@@ -287,7 +310,8 @@ def e2far(
             branches=multi_task or fusion,
             linear=linear,
         )
-        score = E2farLoss(multi_task, neutral_weight, expression_weight, not roots)
+        counts = _counted(head_size, given)
+        score = E2farLoss(multi_task, neutral_weight, expression_weight, not roots, counts)
     task = TaskConfig(
         "e2far",
         e2far=net,
@@ -320,26 +344,9 @@ def export(
     )
 
 
-def _shape_net(
-    kind: Any,
-    given: dict[str, Any],
-    size: int,
-    width: float | None,
-    loss: ShapeLoss,
-    axes: int,
-    pose_share: float | None,
-) -> None:
-    _need_torch()
-    from facerelief.networks.losses import CoarseLoss
-    from facerelief.networks.nets import CoarseNetConfig
-    from facerelief.networks.tasks import TaskConfig
-
-    sizes = _PRESETS[str(given["preset"]), kind]
-    with _refused():
-        net = CoarseNetConfig(size, width or sizes.width)
-        score = CoarseLoss(loss.value, 2 if axes == 2 else 3, pose_share=pose_share)
-    task = TaskConfig(kind, net, coarse_loss=score, augment=given["augment"], flip=given["flip"])
-    _train(task, sizes, given)
+def _counted(head_size: float | None, given: dict[str, Any]) -> float:
+    """How much a wrong size of the head counts."""
+    return head_size if head_size is not None else 1.0 if given["preset"] == Preset.paper else 0.1
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from facerelief.evaluation.head_truth_draw import (
     person_coefficients,
 )
 from facerelief.evaluation.head_truth_errors import MEASURES, head_errors, nearest_shape
-from facerelief.evaluation.head_truth_heads import Heads, read_heads, seen_share, spread_out
+from facerelief.evaluation.head_truth_heads import Heads, read_heads, spread_out
 from facerelief.evaluation.nets import expression_groups
 from facerelief.geometry.alignment import Similarity, rotation_from_vector
 from facerelief.geometry.camera import WeakPerspective
@@ -116,21 +116,6 @@ class TestCorrespondence:
         assert spread_out(points, 9).tolist() == [0, 1, 2, 3, 4]
         line = np.array([[0.0, 0, 0], [1, 0, 0], [9, 0, 0], [4, 0, 0]])
         assert spread_out(line, 3).tolist() == [0, 2, 3]
-
-    def test_what_is_convex_sees_everything_and_a_pit_does_not(self):
-        n = 41
-        x, y = np.meshgrid(np.linspace(-1, 1, n), np.linspace(-1, 1, n))
-        ids = np.arange(n * n).reshape(n, n)
-        quads = np.stack([ids[:-1, :-1], ids[:-1, 1:], ids[1:, 1:], ids[1:, :-1]], axis=-1).reshape(-1, 4)
-        triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
-        middle = ids[n // 2, n // 2]
-        shares = [
-            seen_share(50 * np.stack([x, y, z], axis=2).reshape(-1, 3), triangles)[middle]
-            for z in (-0.3 * (x**2 + y**2), 0 * x, -1.5 * np.exp(-20 * (x**2 + y**2)))
-        ]
-        assert shares[0] > 0.95
-        assert shares[1] > 0.95
-        assert shares[2] < 0.8
 
 
 class TestErrors:

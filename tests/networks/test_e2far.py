@@ -106,6 +106,19 @@ def test_the_gram_matrix_says_what_vertices_say(model, error):
     )
 
 
+def test_size_is_taken_out_as_vertices_say(model):
+    rng = np.random.default_rng(4)
+    face = model.face_vertices
+    d = rng.normal(size=model.n_identity)
+    apart = (model.shape(d)[face] - model.mean[face]).astype(np.float64)
+    growth = (model.mean[face] - model.mean[face].mean(axis=0)).astype(np.float64)
+    by_size = np.square((apart * growth).sum() / np.linalg.norm(growth)) / face.sum()
+    whole, off = np.square(apart).sum() / face.sum(), torch.from_numpy(d.astype(np.float32))[None]
+    for share in (0.0, 0.1, 1.0):
+        wanted = whole - (1 - share) * by_size
+        assert ShapeError(model, share).neutral(off).item() == pytest.approx(wanted, rel=1e-4)
+
+
 @pytest.mark.parametrize("config", [E2farLoss(), E2farLoss(multi_task=False), E2farLoss(squared=False)])
 def test_the_truth_scores_zero_and_nothing_scores_less(model, error, config):
     generator = torch.Generator().manual_seed(0)

@@ -62,3 +62,19 @@ def test_gradients_of_projection():
     points = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
     pose = (0.3 * torch.randn(2, 6, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(project, (points, pose))
+
+
+def test_another_size_is_told_from_another_shape(toy_model):
+    layer = MorphableLayer(toy_model, every=8).double()
+    grown = 0.07 * (layer.mean - (layer.weights[:, None] * layer.mean).mean(dim=0))[None]
+    size = (grown.square().sum(dim=2) * layer.weights).mean()
+    for share in (0.0, 0.1, 1.0):
+        left = layer.resized(grown, share)
+        assert float((left.square().sum(dim=2) * layer.weights).mean() / size) == pytest.approx(
+            share, abs=1e-6
+        )
+    apart = torch.randn(2, len(layer.mean), 3, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(layer.resized(apart, 1.0), apart)
+    torch.testing.assert_close(
+        layer.resized(apart + 3 * grown, 0.0), layer.resized(apart, 0.0), atol=1e-4, rtol=0
+    )

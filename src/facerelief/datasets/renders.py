@@ -23,6 +23,7 @@ from facerelief.morphable.looks import blotches, hair_cap
 from facerelief.morphable.model import FaceModel
 from facerelief.morphable.statistics import sample_expressions
 from facerelief.rendering.lighting import ambient_light, directional_light
+from facerelief.rendering.occlusion import seen_share
 from facerelief.rendering.render import shade_mesh
 
 Float32 = NDArray[Any]
@@ -40,7 +41,7 @@ class RenderConfig:
     """Standard deviation of identity coefficients, cut at 2.5."""
     albedo: float = 0.9
     """Standard deviation of albedo coefficients, cut at 2.5."""
-    yaw: float = 60.0
+    yaw: float = 80.0
     """Yaw in degrees is uniform within plus and minus this."""
     pitch: float = 12.0
     """Standard deviation of pitch in degrees, cut at 30."""
@@ -52,6 +53,9 @@ class RenderConfig:
     """Standard deviation of the logarithm of the face's size."""
     noise: float = 2.0
     """Standard deviation of camera noise, of 255."""
+    occlusion: float = 1.0
+    """Folds and sockets are darker by the share of their surroundings that they see to a power between 0
+    and this, drawn for each face."""
 
 
 class RenderMaker:
@@ -61,6 +65,7 @@ class RenderMaker:
         self.fits, self.model, self.config = fits, model, config or RenderConfig()
         self.spent_ms: dict[str, float] = {}
         self._hair = hair_cap(model)
+        self._seen = np.clip(seen_share(model.mean, model.triangles), 0.1, 1)[:, None]
 
     def __call__(self, fit: Fit, count: int, seed: int) -> Iterator[Sample]:
         """`count` random faces before parts of one photo."""
@@ -90,6 +95,9 @@ class RenderMaker:
         light = _light(rng)
         skin = model.skin(albedo) + 0.03 * blotches(model.mean, rng)[:, None]
         tone = rng.uniform(0.03, 0.5) * np.array([1.0, rng.uniform(0.7, 0.95), rng.uniform(0.5, 0.9)])
+        strands = blotches(model.mean * np.array([4, 1, 2], np.float32), rng)[:, None]
+        tone = tone * (1 + rng.uniform(0, 0.25) * np.clip(strands, -2, 2))
+        skin = skin * self._seen ** rng.uniform(0, c.occlusion)
         skin = skin * (1 - self._hair) + self._hair * tone
         mesh = Mesh(vertices, model.triangles, np.clip(skin, 0.02, 1).astype(np.float32))
         behind = _background(photo, c.size, rng)

@@ -25,6 +25,8 @@ class MorphableLayer(nn.Module):
     """(3 V, E)"""
     weights: Tensor
     """(V,) how much a point counts, mean 1."""
+    growth: Tensor
+    """(V, 3) how points move when the mean face grows: weighted mean square 1."""
 
     def __init__(self, model: FaceModel, every: int = 8, landmark_weight: float = 4.0) -> None:
         """every: so many face vertices (`FaceModel.face_vertices`) come to one point. landmark_weight: how
@@ -44,12 +46,22 @@ class MorphableLayer(nn.Module):
             self.register_buffer(name, points.reshape(-1, points.shape[2]), persistent=False)
         weights = torch.ones(len(self.mean))
         weights[len(chosen) :] = landmark_weight
-        self.register_buffer("weights", weights / weights.mean(), persistent=False)
+        weights = weights / weights.mean()
+        self.register_buffer("weights", weights, persistent=False)
+        growth = self.mean - (weights[:, None] * self.mean).mean(dim=0)
+        size = (weights * growth.square().sum(dim=1)).mean().sqrt()
+        self.register_buffer("growth", growth / size, persistent=False)
 
     def shape(self, identity: Tensor, expression: Tensor) -> Tensor:
         """(B, V, 3) model space, mm, from (B, K) and (B, E)."""
         moved = identity @ self.identity.T + expression @ self.expression.T
         return self.mean + moved.reshape(len(identity), -1, 3)
+
+    def resized(self, apart: Tensor, share: float) -> Tensor:
+        """Differences (B, V, 3) of which only a share of what another size explains is left: in weighted
+        squares, so that 0 takes it out and 1 changes nothing."""
+        grown = (self.weights[:, None] * apart * self.growth).sum(dim=2).mean(dim=1)
+        return apart - (1 - share**0.5) * grown[:, None, None] * self.growth
 
     def landmarks(self, points: Tensor) -> Tensor:
         """(B, 68, ...) of (B, V, ...)."""

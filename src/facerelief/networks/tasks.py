@@ -235,7 +235,7 @@ class E2farTask(Task):
     def __init__(self, config: TaskConfig, model: FaceModel) -> None:
         counts = {"identity": model.n_identity, "expression": model.n_expression}
         super().__init__(replace(config, e2far=replace(config.e2far, **counts)), model)
-        self.error = ShapeError(model)
+        self.error = ShapeError(model, config.e2far_loss.size)
 
     def data(self, shards: Shards, seed: int, training: bool) -> Dataset[Any]:
         c = self.config
