@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
@@ -288,3 +291,25 @@ def test_flipped_crops_keep_their_relief(fine_set, toy_model):
 
 def test_a_face_has_the_width_of_its_longer_side():
     assert face_width(np.array([10.0, 20.0, 90.0, 220.0]), 1.25) == pytest.approx(160.0)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="readers end at once there")
+def test_a_reader_told_to_end_finishes_its_step_first():
+    program = """if True:
+        import time
+        from facerelief.networks import data
+        data._GRACE_S = 0.5
+        data.start_worker(0)
+        print("ready", flush=True)
+        time.sleep(0.3)
+        print("still here", flush=True)
+        time.sleep(60)
+    """
+    reader = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "ready\n"
+    reader.send_signal(signal.SIGINT)
+    reader.send_signal(signal.SIGTERM)
+    assert reader.stdout.readline() == "still here\n"
+    assert reader.wait(timeout=30) == -signal.SIGALRM
+    reader.stdout.close()

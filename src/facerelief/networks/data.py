@@ -129,14 +129,19 @@ def _opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
+_GRACE_S = 20.0
+
+
 def start_worker(number: int) -> None:
     """What a loader's process does first: no shared file positions, one thread for everything. Signals that a
-    terminal sends to all are the training process's to answer."""
+    terminal sends to all are the training process's to answer; told to end, it goes on for `_GRACE_S`, so
+    that the training can finish its step, and no longer: a program that leaves its loader ends too."""
     import cv2
     import torch
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.signal(signal.SIGTERM, lambda *_: signal.setitimer(signal.ITIMER_REAL, _GRACE_S))
     _opened.cache_clear()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
