@@ -66,7 +66,7 @@ def main() -> None:
             net = E2farConfig(
                 args.size, args.width, "pool", norm=True, fusion=fusion, branches=multi or fusion
             )
-            task = TaskConfig("e2far", e2far=net, e2far_loss=E2farLoss(multi))
+            task = TaskConfig("e2far", e2far=net, e2far_loss=E2farLoss(multi, size=1.0))
             config = TrainConfig(task, tuple(args.data), args.steps, 32, args.lr, seed=seed)
             folder = args.runs / f"{name.replace(', ', '_').replace(' ', '_')}_{seed}"
             found[name].append(measured(model, config, folder, args.held_out, args.samples))
