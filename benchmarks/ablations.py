@@ -43,13 +43,13 @@ def main() -> None:
 
     if args.coarse:
         net = CoarseNetConfig(args.size, args.width)
-        paper = CoarseLoss(size=1.0)
+        paper = CoarseLoss(size=1.0, neutral=0.0)
         base = TrainConfig(TaskConfig("coarse", net, coarse_loss=paper), (args.coarse,), args.steps, 32)
         runs = {
             "split loss, adaptive weight": base,
             "split loss, equal weights": with_loss(base, replace(paper, pose_share=0.5)),
             "parameter loss": with_loss(base, replace(paper, kind="parameters")),
-            "split loss, size counts a tenth": with_loss(base, CoarseLoss()),
+            "split loss, identity by itself, its size a tenth": with_loss(base, CoarseLoss()),
         }
         if args.renders:
             runs["split loss, pure renders"] = replace(base, data=(args.renders,))

@@ -195,8 +195,14 @@ def _shape_command(kind: str, what: str) -> Callable[..., None]:
         sizes = _PRESETS[str(given["preset"]), kind]
         with _refused():
             net = CoarseNetConfig(size, width or sizes.width)
-            counts = _counted(head_size, given)
-            score = CoarseLoss(loss.value, 2 if axes == 2 else 3, pose_share=pose_share, size=counts)
+            neutral = 0.0 if given["preset"] == Preset.paper else CoarseLoss.neutral
+            score = CoarseLoss(
+                loss.value,
+                2 if axes == 2 else 3,
+                pose_share=pose_share,
+                size=_counted(head_size, given),
+                neutral=neutral,
+            )
         task = TaskConfig(
             kind,  # type: ignore[arg-type]
             net,

@@ -205,7 +205,7 @@ def decode_picture(members: Mapping[str, bytes]) -> NDArray[np.uint8]:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError("a picture that cannot be decoded")
-    return np.ascontiguousarray(image[..., ::-1], dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def decode_about(members: Mapping[str, bytes]) -> dict[str, Any]:

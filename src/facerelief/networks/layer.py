@@ -57,6 +57,10 @@ class MorphableLayer(nn.Module):
         moved = identity @ self.identity.T + expression @ self.expression.T
         return self.mean + moved.reshape(len(identity), -1, 3)
 
+    def neutral(self, identity: Tensor) -> Tensor:
+        """(B, V, 3) mm: how far identities (B, K) move points."""
+        return (identity @ self.identity.T).reshape(len(identity), -1, 3)
+
     def resized(self, apart: Tensor, share: float) -> Tensor:
         """Differences (B, V, 3) of which only a share of what another size explains is left: in weighted
         squares, so that 0 takes it out and 1 changes nothing."""

@@ -38,7 +38,10 @@ class CoarseLoss:
     """Weight of the pose's part, the rest is the shape's; found anew for every batch unless given."""
     size: float = 0.1
     """Share of the shape's squared error by a wrong size of the head that counts. No picture tells that size,
-    and it is near half of the variance of identities; 1 is the paper's. Only with three axes."""
+    and it is near half of the variance of identities; 1 is the paper's. Two axes: only when neutral."""
+    neutral: float = 0.5
+    """Weight of the mean distance of neutral shapes, mm: identity scored by itself, as Dou et al. do. Not
+    with kind "parameters"."""
     regular: float = 1e-3
     """Weight of the mean square of scaled identity and expression."""
     delta: float = 0.1
@@ -192,6 +195,11 @@ def _geometry(
         loss = (scaled[0] - scaled[1]).square().mean()
     else:
         loss = split_loss(pose_error, shape_error, config.pose_share)
+        if config.neutral and identity is not own:
+            person = layer.resized(layer.neutral(identity - own), config.size)
+            neutral = root((person.square().sum(dim=2) * weights).mean(dim=1)).mean()
+            loss = loss + config.neutral * neutral
+            extra["neutral_mm"] = neutral
         if config.gaps:
             gaps = gap_error(layer.landmarks(shape), layer.landmarks(true_shape))
             loss = loss + config.gaps * gaps
