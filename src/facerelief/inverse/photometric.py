@@ -40,7 +40,7 @@ class PhotometricConfig:
     """w_l, weight of the mean squared landmark distance over the face box's side. The paper's is taken to be
     10; with 478 landmarks weighed by their spread, and with `drift` to hold them, 1 gave the better
     shapes."""
-    regularisation: float = 5e-5
+    regularisation: float = 3e-5
     """w_r, weight of the sum of squared coefficients in standard deviations."""
     identity_deviation: float = 1.3
     """What counts as one standard deviation of an identity coefficient: more lets shapes leave the mean face
@@ -57,7 +57,7 @@ class PhotometricConfig:
     """Gauss-Newton steps per level."""
     points: int = 4000
     """Surface points used per level at most."""
-    robust: float = 0.10
+    robust: float = 0.12
     """Colour residuals beyond this lose influence (Geman-McClure)."""
     drift: float = 3.0
     """Landmarks may end at most this factor beyond their stage-1 residual. Detectors move their points toward
