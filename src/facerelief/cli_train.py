@@ -200,7 +200,7 @@ def _shape_command(kind: str, what: str) -> Callable[..., None]:
                 loss.value,
                 2 if axes == 2 else 3,
                 pose_share=pose_share,
-                size=_counted(head_size, given),
+                size=_counted(head_size, given, CoarseLoss.size),
                 neutral=neutral,
             )
         task = TaskConfig(
@@ -316,7 +316,7 @@ def e2far(
             branches=multi_task or fusion,
             linear=linear,
         )
-        counts = _counted(head_size, given)
+        counts = _counted(head_size, given, E2farLoss.size)
         score = E2farLoss(multi_task, neutral_weight, expression_weight, not roots, counts)
     task = TaskConfig(
         "e2far",
@@ -350,9 +350,9 @@ def export(
     )
 
 
-def _counted(head_size: float | None, given: dict[str, Any]) -> float:
+def _counted(head_size: float | None, given: dict[str, Any], ours: float) -> float:
     """How much a wrong size of the head counts."""
-    return head_size if head_size is not None else 1.0 if given["preset"] == Preset.paper else 0.1
+    return head_size if head_size is not None else 1.0 if given["preset"] == Preset.paper else ours
 
 
 @contextmanager

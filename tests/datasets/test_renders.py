@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,3 +49,11 @@ def test_the_seed_and_the_photo_decide_alone(samples, fits, open_model):
         np.testing.assert_array_equal(one.labels["light"], two.labels["light"])
     other = next(iter(RenderMaker(fits, open_model, CONFIG)(fits.load("b/nelliee"), 1, 3)))
     assert not np.array_equal(other.labels["identity"], samples[0].labels["identity"])
+
+
+def test_shaded_folds_darken_pictures_and_change_nothing_else(samples, fits, open_model):
+    plain = RenderMaker(fits, open_model, replace(CONFIG, occlusion=0.0))
+    for shaded, bright in zip(samples, plain(fits.load("a/eileen"), 4, 3)):
+        assert shaded.image.mean() < bright.image.mean()
+        for name, value in shaded.labels.items():
+            np.testing.assert_array_equal(value, bright.labels[name])
