@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_type_hints
 
 import typer
 
@@ -176,7 +176,7 @@ def _training(own: Callable[..., None]) -> Callable[..., None]:
     return train_app.command()(command)
 
 
-def _shape_command(kind: str, what: str) -> Callable[..., None]:
+def _shape_command(kind: Literal["coarse", "tracking"], what: str) -> Callable[..., None]:
     def own(
         given: dict[str, Any],
         *,
@@ -204,7 +204,7 @@ def _shape_command(kind: str, what: str) -> Callable[..., None]:
                 neutral=neutral,
             )
         task = TaskConfig(
-            kind,  # type: ignore[arg-type]
+            kind,
             net,
             coarse_loss=score,
             augment=given["augment"],

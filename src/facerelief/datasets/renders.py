@@ -19,7 +19,7 @@ from facerelief.datasets.fits import Fit, FitFolder
 from facerelief.datasets.samples import Sample, about_source, photo_rng, sample_key
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
-from facerelief.morphable.looks import blotches, hair_cap
+from facerelief.morphable.looks import blotches, hair_cap, strands
 from facerelief.morphable.model import FaceModel
 from facerelief.morphable.statistics import sample_expressions
 from facerelief.rendering.lighting import ambient_light, directional_light
@@ -95,8 +95,8 @@ class RenderMaker:
         light = _light(rng)
         skin = model.skin(albedo) + 0.03 * blotches(model.mean, rng)[:, None]
         tone = rng.uniform(0.03, 0.5) * np.array([1.0, rng.uniform(0.7, 0.95), rng.uniform(0.5, 0.9)])
-        strands = blotches(model.mean * np.array([4, 1, 2], np.float32), rng)[:, None]
-        tone = tone * (1 + rng.uniform(0, 0.25) * np.clip(strands, -2, 2))
+        streaks = strands(model.mean, rng)[:, None]
+        tone = tone * (1 + rng.uniform(0, 0.25) * streaks)
         skin = skin * self._seen ** rng.uniform(0, c.occlusion)
         skin = skin * (1 - self._hair) + self._hair * tone
         mesh = Mesh(vertices, model.triangles, np.clip(skin, 0.02, 1).astype(np.float32))

@@ -17,7 +17,7 @@ from facerelief.evaluation.head_truth_heads import Float, Heads, Int
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.rotation import matrix_from_euler
-from facerelief.morphable.looks import blotches
+from facerelief.morphable.looks import blotches, strands
 from facerelief.morphable.model import FaceModel
 from facerelief.morphable.statistics import ExpressionSampling, sample_expressions
 from facerelief.rendering.lighting import LUMA, ambient_light, directional_light
@@ -260,10 +260,10 @@ def _colors(
     skin *= heads.shade[:count, None] ** 0.6
     tone = np.array(_HAIR[look.integers(2 if dark_skin else len(_HAIR))]) * look.uniform(0.7, 1.3)
     iris = np.array(_IRIS[look.integers(2 if dark_skin else len(_IRIS))]) * look.uniform(0.8, 1.2)
-    strands = blotches(model.mean[:count] * np.array([4, 1, 2], np.float32), look)[:, None]
+    streaks = strands(model.mean[:count], look)[:, None]
     hair = heads.hair[:count]
     out = np.zeros((model.n_vertices, 3))
-    out[:count] = skin * (1 - hair) + hair * tone * (1 + 0.25 * np.clip(strands, -2, 2))
+    out[:count] = skin * (1 - hair) + hair * tone * (1 + 0.25 * streaks)
     dark = np.clip(heads.shade, 0.12, 1)[:, None]
     for name, color in (
         ("mouth_socket", (0.42, 0.16, 0.15)),

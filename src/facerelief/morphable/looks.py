@@ -21,6 +21,11 @@ def hair_cap(model: FaceModel) -> Float64:
     return (1 / (1 + np.exp(-np.clip((height - line) / 2.0, -30, 30))))[:, None]
 
 
+def strands(points: Float32, rng: np.random.Generator) -> Float64:
+    """(N,) streaks of light and dark hair, mostly between -2 and 2: `blotches` along the head's height."""
+    return np.clip(blotches(points * np.array([4, 1, 2], np.float32), rng), -2, 2)
+
+
 def blotches(points: Float32, rng: np.random.Generator) -> Float64:
     """(N,) smooth noise of unit deviation: a few random waves over the surface, 8 to 60 mm long."""
     direction = rng.standard_normal((24, 3))

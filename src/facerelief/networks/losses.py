@@ -95,6 +95,11 @@ def distances(points: Tensor, truth: Tensor, scale: Tensor, weights: Tensor, axe
     """
     apart = (points - truth)[..., :axes]
     apart = torch.cat([apart[..., :2] / scale[:, None, None], apart[..., 2:]], dim=2)
+    return _mean_square(apart, weights)
+
+
+def _mean_square(apart: Tensor, weights: Tensor) -> Tensor:
+    """(B,) of differences (B, V, 3)."""
     return (apart.square().sum(dim=2) * weights).mean(dim=1)
 
 
@@ -140,8 +145,11 @@ def coarse_loss(
 ) -> Score:
     """Loss of a CoarseNet. scaled: (output, truth), both (B, K + E + 6), in standard deviations."""
     score = _geometry(truth.identity, out.identity, out.expression, out.pose, truth, layer, scaled, config)
-    shape = scaled[0][:, :-POSE]
-    return _whole(score, {"regular": config.regular * shape.square().mean()}, out.log_variance, config)
+    terms = {"regular": config.regular * scaled[0][:, :-POSE].square().mean()}
+    if config.neutral and config.kind != "parameters":
+        apart = layer.resized(layer.neutral(out.identity - truth.identity), config.size)
+        terms["neutral"] = config.neutral * root(_mean_square(apart, layer.weights)).mean()
+    return _whole(score, terms, out.log_variance, config)
 
 
 def tracking_loss(
@@ -183,8 +191,7 @@ def _geometry(
     there = project(true_shape, truth.pose)
     by_pose = distances(project(true_shape, pose), there, scale, weights, config.axes)
     if config.axes == 3:  # a pose moves no distance
-        apart = layer.resized(shape - true_shape, config.size)
-        by_shape = (apart.square().sum(dim=2) * weights).mean(dim=1)
+        by_shape = _mean_square(layer.resized(shape - true_shape, config.size), weights)
     else:
         by_shape = distances(project(shape, truth.pose), there, scale, weights, config.axes)
     error = root(distances(project(shape, pose), there, scale, weights, config.axes))
@@ -195,11 +202,6 @@ def _geometry(
         loss = (scaled[0] - scaled[1]).square().mean()
     else:
         loss = split_loss(pose_error, shape_error, config.pose_share)
-        if config.neutral and identity is not own:
-            person = layer.resized(layer.neutral(identity - own), config.size)
-            neutral = root((person.square().sum(dim=2) * weights).mean(dim=1)).mean()
-            loss = loss + config.neutral * neutral
-            extra["neutral_mm"] = neutral
         if config.gaps:
             gaps = gap_error(layer.landmarks(shape), layer.landmarks(true_shape))
             loss = loss + config.gaps * gaps
@@ -208,12 +210,12 @@ def _geometry(
     return _Geometry(loss, parts | extra, error)
 
 
-def _whole(found: _Geometry, priors: dict[str, Tensor], log_variance: Tensor, config: CoarseLoss) -> Score:
+def _whole(found: _Geometry, terms: dict[str, Tensor], log_variance: Tensor, config: CoarseLoss) -> Score:
     unsure = config.confidence * gaussian_nll(found.error, log_variance).mean()
     loss = found.loss + unsure
-    for prior in priors.values():
-        loss = loss + prior
-    parts = {"geometry": found.loss, **found.parts, **priors, "confidence": unsure}
+    for term in terms.values():
+        loss = loss + term
+    parts = {"geometry": found.loss, **found.parts, **terms, "confidence": unsure}
     return Score(loss, {name: value.detach() for name, value in parts.items()})
 
 
