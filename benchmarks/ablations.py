@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
+from facerelief.lab.networks.data import Shards
+from facerelief.lab.networks.guo import CoarseNetConfig, FineNetConfig
+from facerelief.lab.networks.losses import CoarseLoss, FineLoss
+from facerelief.lab.networks.tasks import TaskConfig, make_task
+from facerelief.lab.networks.trainer import METRICS, RunConfig, TrainConfig, load_net, train, validate
 from facerelief.morphable import open_model
-from facerelief.networks.data import Shards
-from facerelief.networks.losses import CoarseLoss, FineLoss
-from facerelief.networks.nets import CoarseNetConfig, FineNetConfig
-from facerelief.networks.tasks import TaskConfig, make_task
-from facerelief.networks.training import METRICS, RunConfig, TrainConfig, load_net, train, validate
 
 SHAPE = ("surface_mm", "posed_mm", "nme", "yaw_deg")
 RELIEF = ("error_percent", "normal_deg", "band_r")

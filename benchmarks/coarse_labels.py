@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.datasets.coarse import CoarseMaker
-from facerelief.datasets.fits import FitFolder
-from facerelief.datasets.renders import RenderMaker
 from facerelief.detection import detect_faces
 from facerelief.errors import FacereliefError
+from facerelief.lab.datasets.coarse import CoarseMaker
+from facerelief.lab.datasets.fits import FitFolder
+from facerelief.lab.datasets.renders import RenderMaker
 from facerelief.morphable import open_model
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facerelief.detection import DetectedFace, detect_faces, read_image
+from facerelief.detection import DetectedFace, detect_faces
+from facerelief.io.images import read_image
 from facerelief.runtime import set_threads
 
 

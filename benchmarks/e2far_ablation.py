@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from facerelief.evaluation.nets import expression_groups
-from facerelief.export.atomic import write_bytes
 from facerelief.geometry.alignment import procrustes
+from facerelief.io.atomic import write_bytes
+from facerelief.lab.evaluation.metrics.face_errors import expression_groups
+from facerelief.lab.networks.data import CoarseItem, Shards
+from facerelief.lab.networks.e2far import E2farConfig, E2farLoss, ShapeError
+from facerelief.lab.networks.layer import MorphableLayer
+from facerelief.lab.networks.tasks import TaskConfig, make_task
+from facerelief.lab.networks.trainer import METRICS, RunConfig, TrainConfig, load_net, train
 from facerelief.morphable import FaceModel, open_model
-from facerelief.networks.data import CoarseItem, Shards
-from facerelief.networks.e2far import E2farConfig, E2farLoss, ShapeError
-from facerelief.networks.layer import MorphableLayer
-from facerelief.networks.tasks import TaskConfig, make_task
-from facerelief.networks.training import METRICS, RunConfig, TrainConfig, load_net, train
 
 CELLS = {
     "single task, no fusion": (False, False),

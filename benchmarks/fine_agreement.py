@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.datasets.fine import FineMaker
-from facerelief.datasets.fits import FitFolder
-from facerelief.datasets.samples import Sample
 from facerelief.errors import FacereliefError
-from facerelief.evaluation.relief_truth import BANDS, band_passed
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.detail import brow_share
 from facerelief.inverse.relief import solve_relief
+from facerelief.lab.datasets.fine import FineMaker
+from facerelief.lab.datasets.fits import FitFolder
+from facerelief.lab.datasets.samples import Sample
+from facerelief.lab.evaluation.truth.relief import BANDS, band_passed
 from facerelief.morphable import FaceModel, open_model
 from facerelief.rendering.rasterizer import interpolate, rasterize
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from facerelief.detection import detect_faces, read_image
+from facerelief.detection import detect_faces
 from facerelief.inverse import fit_face
+from facerelief.io.images import read_image
 from facerelief.morphable import open_model
 
 

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from facerelief.detection import detect_faces
-from facerelief.evaluation.rendered_truth import (
+from facerelief.inverse import FaceState, LandmarkFitConfig, fit_landmarks, fit_photometric
+from facerelief.inverse.landmark_fit import landmark_term
+from facerelief.lab.evaluation.truth.model_renders import (
     TruthCase,
     TruthConfig,
     rotation_error,
     truth_cases,
     vertex_error,
 )
-from facerelief.inverse import FaceState, LandmarkFitConfig, fit_landmarks, fit_photometric
-from facerelief.inverse.landmark_fit import landmark_term
 from facerelief.morphable import FaceModel, open_model
 
 BINS = ((0.0, 20.0), (20.0, 40.0), (40.0, 60.0))

@@ -6,7 +6,7 @@ Every frame is fitted on its own, without a tracker, so that errors of neighbour
 
 1. The whole fit on `--anchors` frames spread over a clip; the means of identity and albedo are the person's.
 2. All frames with that identity and albedo held: pose, expression and light. From these tracks come the
-   changes between frames (`facerelief.datasets.motion.estimate_motion`).
+   changes between frames (`facerelief.lab.datasets.motion.estimate_motion`).
 3. Every `--free-step`-th frame again with nothing held: what a stranger's single frame gives. Its distance
    from the smoothed track of 2 is the error that a real previous estimate has.
 
@@ -26,7 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.datasets.motion import (
+from facerelief.detection import DetectedFace, detect_faces
+from facerelief.inverse import fit_face
+from facerelief.lab.datasets.motion import (
     FACE_WIDTH_MM,
     MotionModel,
     MotionTrack,
@@ -34,8 +36,6 @@ from facerelief.datasets.motion import (
     find_blinks,
     save_motion,
 )
-from facerelief.detection import DetectedFace, detect_faces
-from facerelief.inverse import fit_face
 from facerelief.morphable import FaceModel, open_model
 
 Float = NDArray[Any]

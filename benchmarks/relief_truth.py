@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.evaluation.relief_truth import (
+from facerelief.geometry.depth import normals_from_depth
+from facerelief.inverse.relief import Relief, ReliefConfig, solve_relief
+from facerelief.lab.evaluation.truth.relief import (
     BANDS,
     ReliefCase,
     ReliefTruthConfig,
     relief_cases,
     relief_measures,
 )
-from facerelief.geometry.depth import normals_from_depth
-from facerelief.inverse.relief import Relief, ReliefConfig, solve_relief
 from facerelief.morphable import FaceModel, open_model
 
 DEFAULT = ReliefConfig()

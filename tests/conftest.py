@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facerelief.face.reconstruction import DepthPatch, Reconstruction
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
 from facerelief.morphable.arkit import ARKIT_NAMES, mirrored
 from facerelief.morphable.model import FaceModel, SurfacePoints
-from facerelief.pipeline.result import DepthPatch, Reconstruction
 from facerelief.rendering.lighting import directional_light
 from facerelief.rendering.render import render_depth, shade_mesh
+
+pytest_plugins = ["dataset_fixtures", "network_fixtures"]
+"""Fixtures of tests/support that several folders of tests use."""
 
 ROWS, COLUMNS = 40, 56
 

@@ -18,11 +18,12 @@ def test_every_public_name_is_there():
 
 
 def test_names_are_those_of_the_rooms():
-    from facerelief import detection, morphable, pipeline
+    from facerelief import face, facefolder, io, morphable, pipeline
 
     assert facerelief.reconstruct is pipeline.reconstruct
-    assert facerelief.Reconstruction is pipeline.Reconstruction
-    assert facerelief.read_image is detection.read_image
+    assert facerelief.Reconstruction is face.Reconstruction
+    assert facerelief.read_image is io.read_image
+    assert facerelief.save_reconstruction is facefolder.save_reconstruction
     assert facerelief.load_model is morphable.load_model
 
 
@@ -36,7 +37,7 @@ def test_version_is_the_installed_one():
 
 
 def test_all_errors_are_of_one_family():
-    from facerelief.export import FaceFileError
+    from facerelief.facefolder.face_json import FaceFileError
 
     for error in (
         facerelief.ImageError,
@@ -49,11 +50,11 @@ def test_all_errors_are_of_one_family():
         assert issubclass(error, facerelief.FacereliefError)
 
 
-@pytest.mark.parametrize("module", ["facerelief", "facerelief.cli", "facerelief.benchmarking"])
+@pytest.mark.parametrize("module", ["facerelief", "facerelief.cli.app", "facerelief.lab.benchmarks.stages"])
 def test_import_is_quick(module):
     """No room is loaded before it is used; benchmarking needs numpy."""
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"scipy", "numba", "cv2", "openvino", "facerelief.pipeline", "facerelief.inverse"}
-    heavy |= {"numpy"} if module != "facerelief.benchmarking" else set()
+    heavy |= {"numpy"} if module != "facerelief.lab.benchmarks.stages" else set()
     assert not heavy & set(done.stdout.split())

@@ -15,7 +15,7 @@ import argparse
 import csv
 from pathlib import Path
 
-from facerelief.datasets.splits import split_of
+from facerelief.lab.datasets.splits import split_of
 
 SUFFIXES = {"jr", "sr", "ii", "iii", "iv"}
 

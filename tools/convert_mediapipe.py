@@ -297,7 +297,8 @@ def check(source: Source, tflite_bytes: bytes, file: Path, inputs: list[NDArray[
 
 def network_inputs(photos: list[Path]) -> dict[str, list[NDArray[np.float32]]]:
     """What each net is given when the package looks at these photos."""
-    from facerelief.detection import detect_faces, detector, landmarks, read_image
+    from facerelief.detection import detect_faces, detector, landmarks
+    from facerelief.io.images import read_image
 
     sizes = {
         "face_detection": detector.FRAME,

@@ -24,21 +24,15 @@ from facerelief.errors import (
 )
 
 if TYPE_CHECKING:
-    from facerelief.detection import detect_faces, read_image
+    from facerelief.detection import detect_faces
+    from facerelief.face import Reconstruction
+    from facerelief.facefolder import load_reconstruction, save_reconstruction
     from facerelief.geometry import Mesh, WeakPerspective
+    from facerelief.io import read_image
     from facerelief.morphable import FaceModel, load_model, open_model, save_model
-    from facerelief.pipeline import (
-        Reconstruction,
-        Reconstructor,
-        ReconstructorConfig,
-        TrackedFrame,
-        Tracker,
-        TrackerConfig,
-        load_reconstruction,
-        reconstruct,
-        track,
-    )
+    from facerelief.pipeline import Reconstructor, ReconstructorConfig, reconstruct
     from facerelief.synthesis import edit
+    from facerelief.tracking import TrackedFrame, Tracker, TrackerConfig, track
 
 __all__ = [
     "FaceModel",
@@ -65,6 +59,7 @@ __all__ = [
     "read_image",
     "reconstruct",
     "save_model",
+    "save_reconstruction",
     "track",
 ]
 
@@ -72,22 +67,23 @@ __all__ = [
 _HOME = {
     "FaceModel": "morphable",
     "Mesh": "geometry",
-    "Reconstruction": "pipeline",
+    "Reconstruction": "face",
     "Reconstructor": "pipeline",
     "ReconstructorConfig": "pipeline",
-    "TrackedFrame": "pipeline",
-    "Tracker": "pipeline",
-    "TrackerConfig": "pipeline",
+    "TrackedFrame": "tracking",
+    "Tracker": "tracking",
+    "TrackerConfig": "tracking",
     "WeakPerspective": "geometry",
     "detect_faces": "detection",
     "edit": "synthesis",
     "load_model": "morphable",
-    "load_reconstruction": "pipeline",
+    "load_reconstruction": "facefolder",
     "open_model": "morphable",
-    "read_image": "detection",
+    "read_image": "io",
     "reconstruct": "pipeline",
     "save_model": "morphable",
-    "track": "pipeline",
+    "save_reconstruction": "facefolder",
+    "track": "tracking",
 }
 
 

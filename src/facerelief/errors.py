@@ -27,5 +27,9 @@ class ModelError(FacereliefError):
     """A face model file with missing, mis-shaped or forbidden content."""
 
 
+class MeshError(FacereliefError):
+    """A mesh file that cannot be read or used."""
+
+
 class OutputError(FacereliefError):
     """A result that cannot be written (permissions, disk full, already there)."""

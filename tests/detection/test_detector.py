@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import facerelief.detection
-from facerelief.detection import DetectedFace, detect_faces, read_image
+from facerelief.detection import DetectedFace, detect_faces
 from facerelief.errors import ImageError
 from facerelief.examples import astronaut_path
+from facerelief.io.images import read_image
 
 cv2 = pytest.importorskip("cv2")
 
@@ -248,7 +249,7 @@ def test_arguments_out_of_range_are_refused(photo, settings):
 
 
 def test_the_room_s_names():
-    assert facerelief.detection.__all__ == ["DetectedFace", "as_image", "detect_faces", "read_image"]
+    assert facerelief.detection.__all__ == ["DetectedFace", "detect_faces"]
     assert all(getattr(facerelief.detection, name).__doc__ for name in facerelief.detection.__all__)
 
 

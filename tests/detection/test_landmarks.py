@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from facerelief.detection import detect_faces, read_image
+from facerelief.detection import detect_faces
 from facerelief.detection.landmarks import (
     LEFT_EYE_CORNERS,
     LEFT_EYE_FOLDS,
@@ -28,6 +28,7 @@ from facerelief.detection.landmarks import (
     settled_points,
 )
 from facerelief.examples import astronaut_path
+from facerelief.io.images import read_image
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from facerelief.evaluation.degradations import (
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.mesh import Mesh
+from facerelief.inverse.conditions import SIDE, Conditions, measure_conditions, places
+from facerelief.inverse.landmark_fit import FaceState
+from facerelief.inverse.photometric import Appearance
+from facerelief.lab.evaluation.photos.degradations import (
     DEGRADATIONS,
     GELS,
     cast_shadow,
@@ -19,11 +24,6 @@ from facerelief.evaluation.degradations import (
     hair,
     sepia,
 )
-from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.mesh import Mesh
-from facerelief.inverse.conditions import SIDE, Conditions, measure_conditions, places
-from facerelief.inverse.landmark_fit import FaceState
-from facerelief.inverse.photometric import Appearance
 from facerelief.morphable import FaceModel, open_model
 from facerelief.rendering.lighting import directional_light
 from facerelief.rendering.render import shade_mesh

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from facerelief.errors import ModelError
-from facerelief.evaluation.rendered_truth import TruthConfig, rotation_error, truth_cases
 from facerelief.inverse.fit import IBUG68_AMONG_MEDIAPIPE, FitConfig, fit_face, landmark_set
 from facerelief.inverse.landmark_fit import FaceState, LandmarkFitConfig, LandmarkTerm
 from facerelief.inverse.photometric import PhotometricConfig
+from facerelief.lab.evaluation.truth.model_renders import TruthConfig, rotation_error, truth_cases
 from facerelief.morphable import FaceModel, open_model
 
 QUICK = FitConfig(photometric=PhotometricConfig(levels=(64,), steps=(3,), points=800))

@@ -7,9 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from facerelief.building.surface import IBUG_MIRROR, mediapipe_mirror
 from facerelief.errors import ModelError
-from facerelief.evaluation.rendered_truth import rotation_error
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.landmark_fit import (
     FaceState,
@@ -20,6 +18,8 @@ from facerelief.inverse.landmark_fit import (
     fit_pose,
     landmark_term,
 )
+from facerelief.lab.building.surface import IBUG_MIRROR, mediapipe_mirror
+from facerelief.lab.evaluation.truth.model_renders import rotation_error
 from facerelief.morphable import FaceModel, open_model
 from facerelief.morphable.arkit import mirrored
 from facerelief.morphable.landmark_sets import OUTLINES

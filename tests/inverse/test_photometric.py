@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from facerelief.evaluation.rendered_truth import TruthConfig, rotation_error, truth_cases, vertex_error
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import face_normals
@@ -29,10 +28,17 @@ from facerelief.inverse.photometric import (
     image_level,
     photometric_term,
 )
+from facerelief.lab.evaluation.truth.model_renders import (
+    TruthConfig,
+    rotation_error,
+    truth_cases,
+    vertex_error,
+)
 from facerelief.morphable import FaceModel, open_model
-from facerelief.rendering.lighting import ambient_light, directional_light, sh_basis
+from facerelief.rendering.lighting import ambient_light, directional_light
 from facerelief.rendering.rasterizer import rasterize
 from facerelief.rendering.render import shade_mesh
+from facerelief.rendering.spherical_harmonics import sh_basis
 
 Box = tuple[float, float, float, float]
 HEIGHT, WIDTH = 160, 120

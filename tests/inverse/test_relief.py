@@ -10,7 +10,8 @@ import pytest
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.inverse import _kernels
 from facerelief.inverse.relief import ReliefConfig, solve_relief
-from facerelief.rendering.lighting import directional_light, fold_light, sh_basis, shade
+from facerelief.rendering.lighting import directional_light, fold_light, shade
+from facerelief.rendering.spherical_harmonics import sh_basis
 
 LAMP = directional_light((0.7, 0.5, 1.0), color=(0.62, 0.6, 0.58), ambient=0.35).astype(np.float32)
 SKIN = np.array([0.75, 0.58, 0.5], np.float32)

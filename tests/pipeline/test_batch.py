@@ -16,20 +16,20 @@ import pytest
 import facerelief
 from facerelief.errors import ModelError, OutputError
 from facerelief.examples import astronaut_path
-from facerelief.pipeline import ReconstructorConfig
 from facerelief.pipeline.batch import (
     BatchConfig,
     Job,
     Outcome,
     clear_leftovers,
     find_pictures,
-    one_thread,
     plan,
     prepare_output,
     run_batch,
     write_failures,
 )
+from facerelief.pipeline.reconstructor import ReconstructorConfig
 from facerelief.runtime import default_threads
+from facerelief.runtime.threads import thread_limit
 
 
 def folders(*pictures: str) -> list[str]:
@@ -116,7 +116,7 @@ def test_leftovers_of_one_folder_only(tmp_path):
 
 def test_one_thread_gives_back_what_it_took():
     before = default_threads(), cv2.getNumThreads()
-    with one_thread():
+    with thread_limit(1):
         assert (default_threads(), cv2.getNumThreads()) == (1, 1)
     assert (default_threads(), cv2.getNumThreads()) == before
 

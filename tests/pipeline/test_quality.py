@@ -13,16 +13,17 @@ import pytest
 
 import facerelief
 from facerelief.detection import DetectedFace, detect_faces
-from facerelief.evaluation.degradations import CAUSES, DEGRADATIONS, cast_shadow, gain
-from facerelief.evaluation.rendered_truth import TruthConfig, truth_cases
 from facerelief.examples import astronaut_path
 from facerelief.inverse import InverseFit, fit_face
 from facerelief.inverse.conditions import Conditions, measure_conditions
+from facerelief.lab.evaluation.photos.degradations import CAUSES, DEGRADATIONS, cast_shadow, gain
+from facerelief.lab.evaluation.truth.model_renders import TruthConfig, truth_cases
 from facerelief.morphable import FaceModel, open_model
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
-from facerelief.pipeline import Reconstructor, quality
-from facerelief.pipeline.batch import one_thread
+from facerelief.pipeline import quality
 from facerelief.pipeline.quality import causes, rising
+from facerelief.pipeline.reconstructor import Reconstructor
+from facerelief.runtime.threads import thread_limit
 
 Look = Callable[[np.ndarray], tuple[DetectedFace, InverseFit, Conditions]]
 
@@ -37,7 +38,7 @@ def warnings_about(face: DetectedFace, fit: InverseFit, seen: Conditions) -> tup
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    with one_thread():
+    with thread_limit(1):
         yield
 
 

@@ -13,8 +13,8 @@ import pytest
 import facerelief
 from facerelief.errors import ImageError, ModelError, NoFaceError
 from facerelief.examples import astronaut_path
-from facerelief.pipeline import Reconstructor, ReconstructorConfig
-from facerelief.pipeline.batch import one_thread
+from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
+from facerelief.runtime.threads import thread_limit
 
 PORTRAIT = (slice(30, 230), slice(110, 310))
 """The astronaut's face with some room around it, 200 x 200 px."""
@@ -22,7 +22,7 @@ PORTRAIT = (slice(30, 230), slice(110, 310))
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    with one_thread():
+    with thread_limit(1):
         yield
 
 

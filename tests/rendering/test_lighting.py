@@ -8,14 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facerelief.geometry.alignment import rotation_from_vector
-from facerelief.rendering.lighting import (
-    ambient_light,
-    directional_light,
-    rotate_light,
-    sh_basis,
-    sh_basis_jacobian,
-    shade,
-)
+from facerelief.rendering.lighting import ambient_light, directional_light, rotate_light, shade
+from facerelief.rendering.spherical_harmonics import sh_basis, sh_basis_jacobian
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from facerelief.geometry import WeakPerspective
-from facerelief.geometry.crop import fine_crop
 from facerelief.geometry.patch import DepthPatch
+from facerelief.inference.crops import fine_crop
 from facerelief.inverse.detail import coarse_depth
 from facerelief.morphable import FaceModel, open_model
 from facerelief.rendering import directional_light, shade

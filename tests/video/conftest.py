@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from films import HEIGHT, WIDTH, picture, silence
 
 Film = Callable[..., Path]

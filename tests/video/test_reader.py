@@ -16,7 +16,7 @@ import pytest
 from films import HEIGHT, WIDTH, number_of, packets, picture, silence
 
 from facerelief.errors import VideoError
-from facerelief.video import VideoReader, _camera, _file
+from facerelief.video import VideoReader, file, webcam
 from facerelief.video.reader import letterboxed
 
 
@@ -299,7 +299,7 @@ def test_sound_beside_the_film_does_not_matter(film):
 
 def test_too_large_frames_are_refused(film, monkeypatch):
     path = film("a.mp4")
-    monkeypatch.setattr(_file, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(file, "MAX_PIXELS", 1000)
     assert f"frames of {WIDTH} x {HEIGHT} are too large" in said(path)
 
 
@@ -307,7 +307,7 @@ def test_frames_that_grow_too_large_are_left_out(film, tmp_path, monkeypatch):
     path = tmp_path / "growing.h264"
     parts = [film("a.h264", 4, container="h264"), film("b.h264", 4, width=192, container="h264")]
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
-    monkeypatch.setattr(_file, "MAX_PIXELS", 9000)
+    monkeypatch.setattr(file, "MAX_PIXELS", 9000)
     reader = VideoReader(path)
     assert [number_of(f.image) for f in reader] == [0, 1, 2, 3]
 
@@ -361,5 +361,5 @@ def test_opencv_may_speak_again_afterwards():
     log = cv2.utils.logging
     before = log.getLogLevel()
     with pytest.raises(VideoError):
-        _camera.Camera(63)
+        webcam.Camera(63)
     assert log.getLogLevel() == before

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facerelief.video._timeline import Clock, Numbering, Spans
+from facerelief.video.timeline import Clock, Numbering, Spans
 
 
 def test_spans_name_runs():

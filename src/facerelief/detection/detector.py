@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from facerelief.detection.images import as_image
 from facerelief.detection.landmarks import (
     FACE_MARGIN,
     LEFT_EYE_CORNERS,
@@ -35,6 +34,7 @@ from facerelief.detection.landmarks import (
     settled_points,
     sigmoid,
 )
+from facerelief.io.images import as_image
 from facerelief.runtime import load_network
 
 FRAME = 128

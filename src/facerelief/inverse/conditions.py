@@ -19,8 +19,9 @@ from facerelief.geometry.normals import vertex_normals
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric import Appearance, image_level
 from facerelief.morphable.model import FaceModel
-from facerelief.rendering.lighting import LUMA, sh_basis
+from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.rasterizer import interpolate, rasterize
+from facerelief.rendering.spherical_harmonics import sh_basis
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
 Float32 = NDArray[Any]

@@ -18,9 +18,10 @@ from facerelief.errors import ModelError
 from facerelief.geometry.alignment import rotation_from_vector, solve_weak_perspective
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.rotation import matrix_from_euler
-from facerelief.inverse.solver import bounded_step, single_thread
+from facerelief.inverse.solver import bounded_step
 from facerelief.morphable.landmark_sets import CLOSED_OUTLINES, OUTLINES
 from facerelief.morphable.model import FaceModel
+from facerelief.runtime.threads import single_thread
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
 Float32 = NDArray[Any]

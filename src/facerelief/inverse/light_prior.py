@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.rendering.lighting import K0, K1, K2
+from facerelief.rendering.spherical_harmonics import K0, K1, K2
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
 Float64 = NDArray[Any]

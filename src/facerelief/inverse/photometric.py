@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, landmark_term
 from facerelief.inverse.light_prior import N_LIGHT, LightPrior
-from facerelief.inverse.solver import bounded_step, single_thread
+from facerelief.inverse.solver import bounded_step
 from facerelief.morphable.model import FaceModel
-from facerelief.rendering.lighting import sh_basis, sh_basis_jacobian
 from facerelief.rendering.rasterizer import rasterize
+from facerelief.rendering.spherical_harmonics import sh_basis, sh_basis_jacobian
+from facerelief.runtime.threads import single_thread
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
 Float32 = NDArray[Any]

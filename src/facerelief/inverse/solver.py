@@ -1,10 +1,7 @@
-"""Small dense least squares with bounds, kept on one thread."""
+"""Small dense least squares with bounds."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,27 +9,6 @@ from numpy.typing import NDArray
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
 Float64 = NDArray[Any]
-
-
-@contextmanager
-def single_thread(*, scipy: bool = True) -> Iterator[None]:
-    """Linear algebra of this size is slower on several threads than on one, far slower beside a busy one.
-
-    scipy: hold SciPy's too, which imports it; without it only libraries that were loaded when this was first
-    asked for are held.
-    """
-    with _controller(scipy).limit(limits=1, user_api="blas"):
-        yield
-
-
-@functools.cache
-def _controller(with_scipy: bool) -> Any:
-    """Finding the libraries takes milliseconds, holding them microseconds."""
-    if with_scipy:
-        import scipy.linalg  # noqa: F401  # only libraries that are loaded can be held
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 def bounded_step(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facerelief.errors import ModelError
 from facerelief.morphable.model import Contour, FaceModel, SurfacePoints
-from facerelief.morphable.readers import load_model
+from facerelief.morphable.readers.load import load_model
 from facerelief.morphable.storage import load_own_model, save_model
 
 __all__ = ["Contour", "FaceModel", "SurfacePoints", "load_model", "open_model", "save_model"]

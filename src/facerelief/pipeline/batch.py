@@ -16,19 +16,21 @@ import signal
 import time
 import traceback
 import unicodedata
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal
 
 from facerelief.errors import FacereliefError, OutputError
-from facerelief.export.atomic import TEMPORARY_PREFIX, atomic_folder, output_error, write_bytes
-from facerelief.export.face_json import FaceFileError, read_face_json
-from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig, file_digest
-from facerelief.pipeline.result import FitResiduals, Reconstruction
-from facerelief.pipeline.save import MARKER
+from facerelief.face.reconstruction import FitResiduals, Reconstruction
+from facerelief.facefolder.face_json import FaceFileError, read_face_json
+from facerelief.facefolder.save import MARKER
+from facerelief.io.atomic import TEMPORARY_PREFIX, atomic_folder, output_error, write_bytes
+from facerelief.io.digest import file_digest
+from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
+from facerelief.runtime.threads import thread_limit
 from facerelief.runtime.workers import worker_settings
 
 PICTURE_SUFFIXES = (
@@ -279,25 +281,6 @@ def _saved(face: Reconstruction, folder: Path, final: Path, texture_size: int) -
     )
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Networks, linear algebra and OpenCV keep to one thread inside."""
-    import cv2
-    import scipy.linalg  # noqa: F401  # only libraries that are loaded can be held
-    from threadpoolctl import threadpool_limits
-
-    from facerelief.runtime import set_threads
-
-    networks, opencv = set_threads(1), cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        set_threads(networks)
-        cv2.setNumThreads(opencv)
-
-
 def run_batch(
     jobs: Sequence[Job], config: BatchConfig | None = None, reconstructor: Reconstructor | None = None
 ) -> Generator[Outcome, None, None]:
@@ -316,7 +299,7 @@ def run_batch(
     if workers > 1:
         yield from _in_processes(jobs, config, workers)
         return
-    with one_thread():
+    with thread_limit(1):
         for job in jobs:
             yield process(job, reconstructor, config)
 
@@ -392,7 +375,7 @@ def _work(connection: Connection[Any, Any], config: BatchConfig) -> None:
     """The life of a worker process: jobs in, outcomes out, until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent heeds it and decides
     signal.signal(signal.SIGTERM, _leave)
-    with one_thread(), suppress(EOFError, OSError):
+    with thread_limit(1), suppress(EOFError, OSError):
         reconstructor = Reconstructor(config.model, config.reconstructor)
         while True:
             job: Job = connection.recv()

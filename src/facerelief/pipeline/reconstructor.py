@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,24 +12,27 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facerelief.detection import DetectedFace, as_image, detect_faces, read_image
-from facerelief.errors import ImageError, NoFaceError
-from facerelief.inverse import detail
-from facerelief.inverse.conditions import measure_conditions
-from facerelief.inverse.fit import FitConfig, InverseFit, fit_face, landmarks_for
-from facerelief.inverse.landmark_fit import landmark_residual
-from facerelief.inverse.photometric import fit_appearance
-from facerelief.morphable import FaceModel, load_model, open_model
-from facerelief.pipeline.nets import (
+from facerelief.detection import DetectedFace, detect_faces
+from facerelief.errors import NoFaceError
+from facerelief.face.reconstruction import DepthPatch, FitResiduals, Reconstruction
+from facerelief.inference.runners import (
     CoarseRunner,
     E2farRunner,
     FineRunner,
     camera_from_landmarks,
     nets_know,
 )
+from facerelief.inverse import detail
+from facerelief.inverse.conditions import measure_conditions
+from facerelief.inverse.fit import FitConfig, InverseFit, fit_face, landmarks_for
+from facerelief.inverse.landmark_fit import landmark_residual
+from facerelief.inverse.photometric import fit_appearance
+from facerelief.io.digest import file_digest
+from facerelief.io.images import as_image, read_image
+from facerelief.morphable import FaceModel, load_model, open_model
 from facerelief.pipeline.quality import confidence, warnings_about
-from facerelief.pipeline.result import DepthPatch, FitResiduals, Reconstruction
 from facerelief.runtime.clock import StageClock
+from facerelief.runtime.threads import load_linear_algebra
 
 Method = Literal["net", "fit", "e2far"]
 
@@ -88,7 +90,7 @@ class Reconstructor:
             starter.shutdown(wait=False)
         else:
             # the fit holds linear algebra to one thread, which works only on libraries loaded before
-            import scipy.linalg  # noqa: F401
+            load_linear_algebra()
 
     def __call__(self, image: str | os.PathLike[str] | ArrayLike) -> list[Reconstruction]:
         """All faces of a picture, best first.
@@ -225,15 +227,6 @@ def reconstruct(
     See `Reconstructor` for the arguments; use that class for many pictures.
     """
     return Reconstructor(model, config)(image)
-
-
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file in hexadecimal. Raises ImageError where it cannot be read."""
-    try:
-        with open(path, "rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise ImageError(f"{os.fspath(path)}: cannot be read ({error.strerror}); check the file") from error
 
 
 def residuals(fit: InverseFit) -> FitResiduals:

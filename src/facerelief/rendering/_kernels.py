@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from facerelief.geometry._jit import kernel
-from facerelief.rendering.lighting import K0, K1, K2
+from facerelief.rendering.spherical_harmonics import K0, K1, K2
 
 # Vertices are snapped to 1/65536 px: edge functions are exact in int64 up to 32768 px of width or height.
 BITS = 16

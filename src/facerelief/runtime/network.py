@@ -12,32 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.runtime.engines import Engine, Precision, Request, Settings, compile_file
-
-_threads: int | None = None
-
-
-def default_threads() -> int:
-    """Threads a network uses unless told: `set_threads`, else FACERELIEF_THREADS, else the processors, at
-    most four.
-
-    The networks are small; beyond a few threads they get slower, not faster.
-    """
-    if _threads is not None:
-        return _threads
-    asked = os.environ.get("FACERELIEF_THREADS", "").strip()
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(4, available))
-
-
-def set_threads(count: int | None) -> int | None:
-    """Set the threads of networks asked for from now on, None for the default; returns the setting before."""
-    global _threads
-    if count is not None and count < 1:
-        raise ValueError(f"count is {count}: expected at least 1 thread, or None for the default")
-    before, _threads = _threads, count
-    return before
+from facerelief.runtime.threads import default_threads
 
 
 class Network:

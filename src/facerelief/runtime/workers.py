@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from facerelief.errors import FacereliefError
-from facerelief.runtime.network import set_threads
+from facerelief.runtime.threads import set_threads
 
 J = TypeVar("J")
 R = TypeVar("R")

@@ -26,7 +26,7 @@ from facerelief.synthesis.relight import Gain, HeadLight
 from facerelief.synthesis.vocabulary import EditError, expression_changes, named_light
 
 if TYPE_CHECKING:  # that room reads pictures, which takes OpenCV
-    from facerelief.pipeline.result import Reconstruction
+    from facerelief.face.reconstruction import Reconstruction
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
 Float32 = NDArray[Any]

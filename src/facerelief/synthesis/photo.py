@@ -21,7 +21,7 @@ from facerelief.rendering.texture import complete_texture, sample_texture
 from facerelief.synthesis.surface import face_surface
 
 if TYPE_CHECKING:  # that room reads pictures, which takes OpenCV
-    from facerelief.pipeline.result import Reconstruction
+    from facerelief.face.reconstruction import Reconstruction
 
 # NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
 Float32 = NDArray[Any]

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.crop import SquareCrop, fine_crop
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.normals import vertex_normals
 from facerelief.geometry.patch import DepthPatch
 from facerelief.geometry.rotation import matrix_from_euler
+from facerelief.inference.crops import SquareCrop, fine_crop
 from facerelief.inverse.detail import DetailConfig, SkinSurface, brow_share, skin_surface
 from facerelief.inverse.relief import SKIN_DETAIL
 from facerelief.morphable.model import FaceModel

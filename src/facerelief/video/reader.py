@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.errors import VideoError
-from facerelief.video._source import Picture, Source
-from facerelief.video._timeline import Spans
+from facerelief.video.source import Picture, Source
+from facerelief.video.timeline import Spans
 
 Image = NDArray[np.uint8]
 
@@ -152,8 +152,8 @@ def letterboxed(image: Image, width: int, height: int) -> Image:
 
 
 def _source(source: str | Path | int) -> Source:
-    from facerelief.video._camera import Camera
-    from facerelief.video._file import File
+    from facerelief.video.file import File
+    from facerelief.video.webcam import Camera
 
     if isinstance(source, str) and source.isascii() and source.isdigit():
         source = int(source)

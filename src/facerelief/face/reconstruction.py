@@ -1,0 +1,124 @@
+"""The result type that travels from reconstruction to files, edits and evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.patch import ColorPatch, DepthPatch
+from facerelief.morphable.model import FaceModel
+
+__all__ = ["ColorPatch", "DepthPatch", "FitResiduals", "Reconstruction"]
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FitResiduals:
+    """How well the fitted model explains the photo: small is good, and what is good depends on the photo."""
+
+    landmark_rms_px: float
+    """Root mean square distance of detected and fitted landmarks, outliers counting less, px."""
+    landmark_rms_mm: float
+    """The same on the face, mm."""
+    photometric_rms_before: float
+    """Root mean square colour difference, outliers counting less, colours in [0, 1]: with the shape that the
+    landmarks alone give."""
+    photometric_rms_after: float
+    """The same with the final shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """One face of one picture: everything that was found, in the units of docs/conventions.md."""
+
+    image: NDArray[np.uint8]
+    """(H, W, 3) the picture, upright, RGB."""
+    model: FaceModel
+    camera: WeakPerspective
+    identity: Float32
+    """(K,) standard deviations."""
+    expression: Float32
+    """(E,) weights named by model.expression_names."""
+    albedo: Float32
+    """(A,) standard deviations."""
+    light: Float32
+    """(9, 3) spherical-harmonic coefficients per colour channel, normal in camera space."""
+    box: tuple[float, float, float, float]
+    """Detected box in px: left, top, right, bottom."""
+    confidence: float
+    """0..1."""
+    method: str
+    """"fit" or a network's name."""
+    coarse: DepthPatch
+    """Depth of the model's surface."""
+    fine: DepthPatch | None = None
+    """Depth with relief, or None where the method gives none."""
+    skin: ColorPatch | None = None
+    """Albedo of the seen face, sRGB-coded, light taken out, on the same pixels as `fine`; or None."""
+    warnings: tuple[str, ...] = ()
+    timings_ms: dict[str, float] = field(default_factory=dict[str, float])
+    source: str = ""
+    """Where the picture came from (file name), empty for arrays."""
+    source_sha256: str = ""
+    """Digest of that file in hexadecimal, empty for arrays: tells whose result a folder holds."""
+    residuals: FitResiduals | None = None
+    """What the fit left over; None where the method does not fit."""
+    expected_error_mm: float | None = None
+    """Root mean square distance, mm in camera space, by which the network takes its points to be off; None
+    where the method does not tell."""
+
+    @cached_property
+    def vertices(self) -> Float32:
+        """(N, 3) the shape with expression, model space, mm; computed once, copy it to change it."""
+        return self.model.shape(self.identity, self.expression)
+
+    @cached_property
+    def neutral(self) -> Float32:
+        """(N, 3) the same person without expression, model space, mm; computed once, copy it to change it."""
+        return self.model.shape(self.identity)
+
+    @property
+    def landmarks68_mm(self) -> Float32:
+        """(68, 3) iBUG landmarks on the shape with expression, model space, mm."""
+        return self.model.landmarks["ibug68"].of(self.vertices).astype(np.float32)
+
+    @property
+    def landmarks68_px(self) -> Float32:
+        """(68, 2) the same landmarks in the picture."""
+        return self.camera.project(self.landmarks68_mm)[:, :2].astype(np.float32)
+
+    def with_skin(self) -> Reconstruction:
+        """The same with `skin`, found from the picture, where there is relief and none was found yet: a
+        followed face has none, for speed."""
+        if self.fine is None or self.skin is not None:
+            return self
+        from facerelief.inverse.detail import photo_albedo
+
+        skin = photo_albedo(
+            self.model, self.image, self.vertices, self.camera, self.albedo, self.light, self.fine
+        )
+        return replace(self, skin=skin)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False, texture_size: int = 1024) -> Path:
+        """Shorthand of `facerelief.save_reconstruction`.
+
+        Args:
+            folder: Folder to be made.
+            overwrite: Replace an earlier result.
+            texture_size: Side of the texture, px.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: The folder is taken or cannot be written.
+        """
+        import facerelief  # the public face, when called: the type itself depends on no writer
+
+        return facerelief.save_reconstruction(self, folder, overwrite=overwrite, texture_size=texture_size)

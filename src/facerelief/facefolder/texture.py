@@ -1,0 +1,235 @@
+"""Colours of the whole head: the photo's without its light where it shows the head, completed elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.face.reconstruction import Reconstruction
+from facerelief.geometry.mesh import Mesh
+from facerelief.geometry.normals import vertex_normals
+from facerelief.geometry.patch import ColorPatch
+from facerelief.inverse.detail import DetailConfig
+from facerelief.morphable.model import FaceModel
+from facerelief.rendering.lighting import shade
+from facerelief.rendering.rasterizer import interpolate, rasterize
+from facerelief.rendering.texture import complete_texture, sample_texture
+
+# NumPy's annotations widen float32 in mixed arithmetic: this name says what arrays hold, unchecked
+Float32 = NDArray[Any]
+
+_MARGIN_MM = 7.0
+"""Beside the head's outline in the photo, this much is not trusted to show the head."""
+_SEAM_MM = 8.0
+"""Width, inside the face's outline, over which its albedo takes over from the plainly divided photo."""
+_SOFT_MM = 2.5
+"""The coarse head's shading is blurred so much: chin and ears of a fit lie a little off."""
+_FLOOR = 0.35
+"""Beside the face no shading counts as less than this share of the face's: the light of a photo is found on
+the face, and what it does to ears, neck and scalp is an extrapolation."""
+_DIM = (0.2, 0.6)
+"""Shares of the face's usual shading at which the photo is not believed at all, and fully."""
+_WHITE = (0.93, 1.07)
+"""Albedo, in the darkest channel, from which on a texel is doubted, and where it is not believed at all."""
+_GRID = 384
+"""The coarse head's shading is smooth: it is drawn at most so many px wide and high."""
+
+
+def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | None]:
+    """Colours (N, 3) of the vertices and, where the model has uv, the texture (S, S, 3); sRGB in [0, 1].
+
+    Both are albedo: viewers bring a light of their own.
+    """
+    skin = model_skin(r)
+    if not has_uv(r.model):
+        return skin, None
+    mesh = textured(r.model, r.vertices)
+    # ears stick out and the neck is dressed; both are fitted loosely: the photo shows other things there
+    loose = r.model.region("ears") | (r.model.region("neck") & ~r.model.face_vertices)
+    eyes = r.model.region("eyeballs")[mesh.triangles].all(axis=1)
+    photo = without_light(r)
+    sampled, weight = sample_texture(
+        photo.color,
+        _part(mesh, ~loose[mesh.triangles].any(axis=1)),
+        r.camera.in_crop(photo.left, photo.top, 1.0),
+        size,
+        margin_mm=_MARGIN_MM,
+    )
+    weight *= _lit(r, mesh, size) * _possible(sampled)
+    np.clip(sampled, 0.0, 1.0, out=sampled)
+    texture = complete_texture(sampled, weight, _part(mesh, ~eyes), r.model.symmetry, skin)
+    if eyes.any():
+        _paint_eyes(texture, sampled, weight, _part(mesh, eyes), skin)
+    corner = np.full(r.model.n_vertices, -1, np.int64)
+    corner[r.model.triangles.ravel()] = r.model.uv_triangles.ravel()
+    column, row = (r.model.uv[corner] * [size, -size] + [0, size]).T
+    at = texture[np.clip(row.astype(int), 0, size - 1), np.clip(column.astype(int), 0, size - 1)]
+    return np.where(corner[:, None] >= 0, at, skin).astype(np.float32), texture
+
+
+def without_light(r: Reconstruction) -> ColorPatch:
+    """The part of the photo around the head, its light divided out; sRGB without NaN, 0 and more.
+
+    Inside the face it is the albedo that the method found (`r.skin`), elsewhere and where there is none the
+    photo divided by the shading of the model's head, which is coarse; the one passes into the other over a
+    few mm. Colours above 1 are no skin's or hair's (a wall behind a fit a little off, gloss); they end at
+    1.2. A light of zeros is none: then the photo counts as albedo.
+    """
+    uv = r.camera.project(r.vertices)[:, :2]
+    height, width = r.image.shape[:2]
+    left, top = (int(x) for x in np.clip(np.floor(uv.min(axis=0)) - 4, 0, (width, height)))
+    right, bottom = (int(x) for x in np.clip(np.ceil(uv.max(axis=0)) + 4, (left, top), (width, height)))
+    color: Float32 = r.image[top:bottom, left:right].astype(np.float32)
+    color /= np.float32(255)
+    if color.size == 0:
+        return ColorPatch(color, left, top)
+    shading, eyes = _head_shading(r, left, top, *color.shape[:2])
+    if np.any(r.light):
+        color /= shading
+    if r.skin is not None:
+        _lay_over(color, left, top, r.skin, eyes, _SEAM_MM * r.camera.scale)
+    return ColorPatch(np.clip(color, 0.0, DetailConfig.brightest, out=color), left, top)
+
+
+def _vertex_shading(r: Reconstruction) -> tuple[Float32, Float32]:
+    """Shading (N, 3) of the coarse head by the photo's light, and (3,) the usual one of what faces the
+    camera."""
+    normals = vertex_normals(r.camera.to_camera(r.vertices), r.model.triangles)
+    shading: Float32 = shade(normals, r.light)
+    front = r.model.face_vertices & (normals[:, 2] > 0.5)
+    usual = np.median(shading[front], axis=0) if front.any() else np.ones(3)
+    return shading, np.maximum(usual, DetailConfig.darkest).astype(np.float32)
+
+
+def _lit(r: Reconstruction, mesh: Mesh, size: int) -> Float32:
+    """(S, S) by texel, 0 where hardly any light falls, 1 where enough does: a photo divided by nearly nothing
+    shows noise and what the light's model leaves out."""
+    import cv2
+
+    if not np.any(r.light):
+        return np.ones((size, size), np.float32)
+    shading, usual = _vertex_shading(r)
+    dim, bright = _DIM
+    share = np.clip(((shading / usual).min(axis=1) - dim) / (bright - dim), 0, 1)
+    assert mesh.uv is not None
+    assert mesh.uv_triangles is not None
+    # smooth: a fourth of the texture's resolution will do
+    small = max(size // 4, 1)
+    flat = np.column_stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1], np.zeros(len(mesh.uv))]) * [small, small, 1]
+    drawn = rasterize(flat, mesh.uv_triangles, small, small)
+    dark = np.where(drawn.mask, interpolate(drawn, mesh.triangles, 1 - share), 0).astype(np.float32)
+    return 1 - np.asarray(cv2.resize(dark, (size, size), interpolation=cv2.INTER_LINEAR))
+
+
+def _possible(albedo: Float32) -> Float32:
+    """(S, S) 1, falling to 0 where a colour is whiter than white."""
+    white, impossible = _WHITE
+    darkest = np.minimum(np.minimum(albedo[:, :, 0], albedo[:, :, 1]), albedo[:, :, 2])
+    return np.clip((impossible - darkest) / (impossible - white), 0, 1)
+
+
+def _head_shading(r: Reconstruction, left: int, top: int, height: int, width: int) -> tuple[Float32, Float32]:
+    """Shading (h, w, 3) by the photo's light of the coarse head on a window of the photo, spread a little
+    beyond the head, and the share (h, w) of eyeballs."""
+    import cv2
+
+    zoom = min(_GRID / max(height, width), 1.0)
+    grid = max(round(width * zoom), 1), max(round(height * zoom), 1)
+    uvz = (r.camera.project(r.vertices) - [left, top, 0.0]) * [grid[0] / width, grid[1] / height, 1.0]
+    drawn = rasterize(uvz, r.model.triangles, grid[1], grid[0], cull_backfaces=True)
+    shading, usual = _vertex_shading(r)
+    shading = np.maximum(shading, np.maximum(DetailConfig.darkest, _FLOOR * usual)).astype(np.float32)
+    sigma = max(_SOFT_MM * r.camera.scale * zoom, 0.5)
+    little = np.float32(1e-3)
+    spread: Float32 = cv2.GaussianBlur(
+        interpolate(drawn, r.model.triangles, shading) + little * usual, (0, 0), sigma
+    )
+    spread /= np.asarray(cv2.GaussianBlur(drawn.mask.astype(np.float32) + little, (0, 0), sigma))[:, :, None]
+    ball = r.model.region("eyeballs")[r.model.triangles].all(axis=1)
+    eyes = np.append(ball, False)[drawn.triangle].astype(np.float32)
+
+    def whole(x: Float32) -> Float32:
+        return np.asarray(cv2.resize(x, (width, height), interpolation=cv2.INTER_LINEAR))
+
+    return whole(spread), whole(eyes)
+
+
+def _lay_over(color: Float32, left: int, top: int, skin: ColorPatch, eyes: Float32, seam_px: float) -> None:
+    """Put the face's albedo over the window `color` (h, w, 3) at (left, top) of the photo, in place, but not
+    over the eyes (h, w); growing from nothing at its outline to all of it `seam_px` further in."""
+    import cv2
+
+    x0, y0 = max(left, skin.left), max(top, skin.top)
+    x1 = min(left + color.shape[1], skin.left + skin.color.shape[1])
+    y1 = min(top + color.shape[0], skin.top + skin.color.shape[0])
+    if x0 >= x1 or y0 >= y1:
+        return
+    own = skin.color[y0 - skin.top : y1 - skin.top, x0 - skin.left : x1 - skin.left]
+    window = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
+    there = np.asarray(np.isfinite(own).all(axis=2))
+    # the openings of mouth and nostrils are no outline
+    outlines, _ = cv2.findContours(np.asarray(there, np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros((there.shape[0] + 2, there.shape[1] + 2), np.uint8)
+    cv2.drawContours(filled, outlines, -1, (1,), thickness=cv2.FILLED, offset=(1, 1))
+    inside = np.asarray(cv2.distanceTransform(filled, cv2.DIST_L2, 3))[1:-1, 1:-1]
+    share = np.clip(inside / max(seam_px, 1.0), 0, 1)
+    share = (share * share * (3 - 2 * share) * there * (1 - eyes[window])).astype(np.float32)
+    part = color[window]
+    part += (np.where(there[:, :, None], own, 0) - part) * share[:, :, None]
+
+
+def _paint_eyes(texture: Float32, sampled: Float32, weight: Float32, eyes: Mesh, colors: Float32) -> None:
+    """Put the eyeballs into a texture (S, S, 3): the photo where it shows them, elsewhere the model's colours
+    (N, 3), as bright as the white that the photo shows.
+
+    weight (S, S) of the sampled texels. A smooth fill, as the skin gets it, would carry the contrast of white
+    and iris all around the ball.
+    """
+    import cv2
+
+    assert eyes.uv is not None
+    assert eyes.uv_triangles is not None
+    size = len(texture)
+    flat = np.column_stack([eyes.uv[:, 0], 1 - eyes.uv[:, 1], np.zeros(len(eyes.uv))]) * [size, size, 1]
+    used = flat[np.unique(eyes.uv_triangles), :2]
+    low = np.clip(np.floor(used.min(axis=0)), 0, size - 1).astype(int)
+    high = np.clip(np.ceil(used.max(axis=0)), low + 1, size).astype(int)
+    window = slice(low[1], high[1]), slice(low[0], high[0])
+    texture, sampled, weight = texture[window], sampled[window], weight[window]
+    fragments = rasterize(flat - [*low, 0], eyes.uv_triangles, *weight.shape)
+    own = interpolate(fragments, eyes.triangles, colors)
+    island = fragments.mask
+    inside = ((weight > 0) | ~island).astype(np.uint8)
+    edge = np.asarray(cv2.distanceTransform(np.pad(inside, 1, constant_values=1), cv2.DIST_L2, 5))[1:-1, 1:-1]
+    alpha = np.clip(np.minimum(weight / 0.5, edge * (256.0 / size)), 0, 1) * island
+    white = (alpha > 0.9) & (own.min(axis=2) > 0.7 * float(colors[eyes.triangles].max()))
+    tone = 0.75  # of eyes that are not seen: viewers do not draw the shade of lids and lashes
+    if np.count_nonzero(white) >= 20:
+        # lashes shade the white, and dark glasses hide it: never below two thirds of the model's
+        tone = float(np.clip(np.percentile(sampled[white] / own[white], 70), 0.65, 1.2))
+    fill = np.clip(own * np.float32(tone), 0, 1)
+    texture[island] = (fill + (sampled - fill) * alpha[:, :, None])[island]
+
+
+def _part(mesh: Mesh, kept: NDArray[np.bool_] | np.bool_) -> Mesh:
+    """Some of a textured mesh's triangles."""
+    assert mesh.uv_triangles is not None
+    return replace(mesh, triangles=mesh.triangles[kept], uv_triangles=mesh.uv_triangles[kept])
+
+
+def model_skin(r: Reconstruction) -> Float32:
+    """(N, 3) the skin colour the fit believes in, sRGB in [0, 1]."""
+    return np.clip(r.model.skin(r.albedo if len(r.albedo) else None), 0, 1)
+
+
+def has_uv(model: FaceModel) -> bool:
+    """Whether the model has texture coordinates for each of its triangles."""
+    return len(model.uv) > 0 and len(model.uv_triangles) == len(model.triangles)
+
+
+def textured(model: FaceModel, vertices: Float32) -> Mesh:
+    """The model's mesh with texture coordinates; vertices (N, 3) mm."""
+    return Mesh(vertices, model.triangles, uv=model.uv, uv_triangles=model.uv_triangles)

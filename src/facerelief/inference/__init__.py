@@ -1,0 +1,1 @@
+"""Networks at work and their inputs: crops, projected coordinates, shading cues. Training shares them."""

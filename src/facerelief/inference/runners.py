@@ -1,0 +1,334 @@
+"""The trained networks at work: CoarseNet, Tracking CoarseNet and FineNet (Guo et al., TPAMI 2019), and
+UH-E2FAR (Dou et al., CVPR 2017).
+
+Each class runs one exported network on crops of a picture and speaks the picture's pixels. The networks are
+made by `facerelief train` and ship with the package; their cards are beside them (data/nets/*.md).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.errors import ModelError
+from facerelief.geometry.alignment import solve_weak_perspective
+from facerelief.geometry.box import bounds
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.patch import DepthPatch
+from facerelief.inference.crops import FINE_MARGIN, SquareCrop, contrasts, fine_crop
+from facerelief.inference.pncc import TRACK_MARGIN, PnccDrawer, pncc_colors
+from facerelief.inference.shading_cues import shading_cues
+from facerelief.inverse.detail import DetailConfig, SkinSurface, skin_surface
+from facerelief.inverse.fit import landmarks_for
+from facerelief.inverse.landmark_fit import FaceState, fit_pose
+from facerelief.morphable import FaceModel, open_model
+from facerelief.morphable.front import front_triangles
+from facerelief.runtime import Network, load_network
+from facerelief.runtime.network import Precision
+
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float32 = NDArray[Any]
+Image = NDArray[np.uint8]
+
+NetName = Literal["coarse", "tracking", "fine", "e2far"]
+_ALIASED = 0.7
+"""Pictures that are made smaller than this are smoothed first. Training data are hardly made smaller."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What a net says of a face."""
+
+    state: FaceState
+    """Camera in the picture's pixels, identity, expression."""
+    error_mm: float
+    """How far from the truth the net takes its points to be, mm."""
+
+
+def net_file(name: NetName, folder: str | Path | None = None) -> Path:
+    """The network of that name: in the folder, else in that of FACERELIEF_NETS, else the shipped one."""
+    own = Path(__file__).resolve().parent.parent / "data" / "nets"
+    return Path(folder or os.environ.get("FACERELIEF_NETS", "").strip() or own) / f"{name}.onnx"
+
+
+def nets_know(model: FaceModel) -> bool:
+    """Whether the shipped networks speak a model's coefficients: those of the embedded one, untruncated."""
+    own = open_model()
+    return (model.name, model.version) == (own.name, own.version) and (
+        model.n_identity == own.n_identity and model.n_expression == own.n_expression
+    )
+
+
+class _Net:
+    """One exported network and the face model whose coefficients it speaks."""
+
+    name: NetName
+
+    def __init__(
+        self,
+        model: FaceModel,
+        file: str | Path | None = None,
+        *,
+        nets: str | Path | None = None,
+        threads: int | None = None,
+        precision: Precision = "bf16",
+    ) -> None:
+        """file: the network, or nets: a folder with one of this name; else as `net_file` says. Raises
+        ModelError for a file that is missing or damaged, or a net of other coefficients than the model's."""
+        self.model = model
+        file = net_file(self.name, nets) if file is None else Path(file)
+        self.network: Network = load_network(file, threads=threads, precision=precision)
+        self.network.compile()
+        self._check(file)
+
+    @property
+    def size(self) -> int:
+        """Side of the crop, px."""
+        return int(self.network.input_shapes[0][-1])
+
+    def look_at(self, image: Image, crop: SquareCrop) -> Float32:
+        """(1, 3, S, S) in [0, 1] what the net sees of a picture (H, W, 3)."""
+        small = crop.zoom < _ALIASED
+        return planes(smoothed_crop(image, crop) if small else crop.cut(image))
+
+    def warm_up(self) -> None:
+        """Run once, so that the first face needs no longer than the others."""
+        self.network(*(np.zeros(shape, np.float32) for shape in self.network.input_shapes))
+
+    def _check(self, file: Path) -> None:
+        """Raises ModelError where the net has other inputs or outputs than this class gives and takes."""
+        k, e = self.model.n_identity, self.model.n_expression
+        s = self.size
+        wanted = {
+            "coarse": ([(1, 3, s, s)], [(1, k), (1, e), (1, 6), (1,)]),
+            "tracking": (
+                [(1, 3, s, s), (1, 3, s, s), (1, e), (1, 6)],
+                [(1, e), (1, 6), (1, e + 6), (1,)],
+            ),
+            "e2far": ([(1, 3, s, s)], [(1, k), (1, e)]),
+            "fine": (
+                [(1, 3, s, s), (1, s, s), (1, s, s), (1,), (1, 2, s, s), (1, 3, s, s)],
+                [(1, s, s)],
+            ),
+        }[self.name]
+        if (self.network.input_shapes, self.network.output_shapes) != wanted:
+            raise ModelError(
+                f"{file}: no {self.name} net for face model {self.model.name!r} ({k} identity and {e} "
+                'expression coefficients); use the model it was trained with, or method "fit"'
+            )
+
+
+def planes(image: Image) -> Float32:
+    """(1, 3, S, S) in [0, 1] of (S, S, 3)."""
+    import cv2
+
+    return np.asarray(cv2.dnn.blobFromImage(image, 1 / 255))
+
+
+def coarse_crop(uv: ArrayLike, size: int) -> SquareCrop:
+    """CoarseNet's crop about a face: upright, TRACK_MARGIN times the longer side of the box of `uv` (N, 2),
+    the projected face region (`FaceModel.face_vertices`). Raises ValueError where that box has no size."""
+    return fine_crop(uv, size, TRACK_MARGIN)
+
+
+def camera_from_landmarks(model: FaceModel, landmarks: ArrayLike) -> WeakPerspective:
+    """The pose in which the average face shows landmarks (478 or 68, 2), px: good enough for a crop."""
+    observed, name = landmarks_for(model, landmarks)
+    known = np.isfinite(observed).all(axis=1)
+    return solve_weak_perspective(model.landmarks[name].of(model.mean)[known], observed[known])
+
+
+class CoarseRunner(_Net):
+    """CoarseNet: identity, expression and pose of a face."""
+
+    name = "coarse"
+
+    def __call__(self, image: Image, crop: SquareCrop) -> Estimate:
+        """image (H, W, 3); crop: of `coarse_crop`, with this net's `size`."""
+        identity, expression, camera, unsure = self.network(self.look_at(image, crop))
+        return Estimate(_state(crop, camera, identity[0], expression[0]), _error(unsure))
+
+    def look(self, image: Image, around: WeakPerspective, rounds: int = 2) -> Estimate:
+        """A face that is about where `around` shows the average face: each round's face gives the next one's
+        crop."""
+        face = self.model.face_vertices
+        uv = around.project(self.model.mean[face])[:, :2]
+        for _ in range(rounds - 1):
+            state = self(image, coarse_crop(uv, self.size)).state
+            found = state.camera.project(self.model.shape(state.identity, state.expression)[face])[:, :2]
+            if not np.isfinite(found).all():
+                break
+            uv = found
+        return self(image, coarse_crop(uv, self.size))
+
+
+class E2farRunner(_Net):
+    """UH-E2FAR: identity and expression of a face; its pose is solved from landmarks."""
+
+    name = "e2far"
+
+    def __call__(self, image: Image, crop: SquareCrop) -> tuple[Float32, Float32]:
+        """Identity (K,) and expression (E,) of a face; image (H, W, 3), crop: of `coarse_crop`, with this
+        net's `size`."""
+        identity, expression = self.network(self.look_at(image, crop))
+        return identity[0], expression[0]
+
+    def look(self, image: Image, landmarks: ArrayLike, rounds: int = 2) -> FaceState:
+        """A face with landmarks (478 or 68, 2), px: each round's face gives the next one's crop. The pose is
+        the one in which its shape shows the landmarks best (`inverse.landmark_fit.fit_pose`)."""
+        observed, name = landmarks_for(self.model, landmarks)
+        face = self.model.face_vertices
+        uv = camera_from_landmarks(self.model, landmarks).project(self.model.mean[face])[:, :2]
+        for _ in range(rounds - 1):
+            state = self._posed(image, uv, observed, name)
+            found = state.camera.project(self.model.shape(state.identity, state.expression)[face])[:, :2]
+            if not np.isfinite(found).all():
+                break
+            uv = found
+        return self._posed(image, uv, observed, name)
+
+    def _posed(self, image: Image, uv: Float32, observed: Float32, name: str) -> FaceState:
+        identity, expression = self(image, coarse_crop(uv, self.size))
+        return fit_pose(self.model, observed, identity, expression, name=name).state
+
+
+class TrackingRunner(_Net):
+    """Tracking CoarseNet: what has changed since the frame before."""
+
+    name = "tracking"
+
+    @functools.cached_property
+    def _drawer(self) -> PnccDrawer:
+        colors = pncc_colors(self.model.mean, self.model.face_vertices | self.model.region("eyeballs"))
+        return PnccDrawer(front_triangles(self.model)[0], colors)
+
+    def __call__(
+        self, image: Image, before: FaceState, vertices: Float32, crop: SquareCrop
+    ) -> tuple[Estimate, Float32]:
+        """image (H, W, 3): the frame; before: the state in the frame before it, with its shape's vertices
+        (N, 3), model space, mm; crop: `rendering.pncc.tracking_crop` of that state, with this net's `size`.
+
+        Returns the estimate, with the same identity, and the change (E + 6,) in standard deviations of the
+        training data.
+        """
+        camera = crop.camera(before.camera)
+        pncc = self._drawer(vertices, camera, self.size, self.size)
+        expression, pose, delta, unsure = self.network(
+            self.look_at(image, crop),
+            np.ascontiguousarray(pncc.transpose(2, 0, 1))[None],
+            before.expression[None].astype(np.float32),
+            camera.vector[None].astype(np.float32),
+        )
+        return Estimate(_state(crop, pose, before.identity, expression[0]), _error(unsure)), delta[0]
+
+
+@dataclass(frozen=True, eq=False)
+class FineSurface:
+    """Relief of a face, in FineNet's crop."""
+
+    crop: SquareCrop
+    surface: SkinSurface
+    displacement: Float32
+    """(S, S) mm along camera z, of `surface.base`; 0 off `surface.mask`."""
+
+    @property
+    def relief(self) -> Float32:
+        """(S, S) mm: displacement of the model's own surface with its facets, 0 off the mask."""
+        s = self.surface
+        return np.where(s.mask, self.displacement + (s.base - s.depth), 0).astype(np.float32)
+
+    def on(self, coarse: DepthPatch) -> DepthPatch:
+        """A coarse depth map of the picture with this relief on it."""
+        import cv2
+
+        height, width = coarse.depth.shape
+        added = cv2.warpAffine(
+            self.relief,
+            self.crop.pixel_matrix(coarse.left, coarse.top),
+            (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+        )
+        return DepthPatch((coarse.depth + added).astype(np.float32), coarse.left, coarse.top)
+
+
+class FineRunner(_Net):
+    """FineNet: the relief of a coarse surface."""
+
+    name = "fine"
+
+    def __call__(self, image: Image, state: FaceState, vertices: Float32) -> FineSurface:
+        """image (H, W, 3); vertices (N, 3) of the state's shape, model space, mm."""
+        uvz = state.camera.project(vertices)
+        crop = fine_crop(uvz[self.model.face_vertices], self.size)
+        return self.surface(smoothed_crop(image, crop), crop, state, uvz)
+
+    def surface(self, picture: Image, crop: SquareCrop, state: FaceState, uvz: Float32) -> FineSurface:
+        """The same with the crop's picture (S, S, 3) and the projected vertices (N, 3), px of the image."""
+        matrix = crop.matrix
+        inside = np.concatenate([uvz[:, :2] @ matrix[:, :2].T + matrix[:, 2], uvz[:, 2:]], axis=1)
+        scale = state.camera.scale * crop.zoom
+        drawn = skin_surface(self.model, inside.astype(np.float32), scale, crop.size, crop.size, _DETAIL)
+        mask = drawn.mask
+        middle = np.float32(np.median(drawn.base[mask])) if mask.any() else np.float32(0)
+        low, high = bounds(inside[self.model.face_vertices, :2])
+        width = float((high - low).max()) / scale
+        depth = np.where(mask, drawn.base - middle, np.float32(0))
+        return FineSurface(crop, drawn, self.displacement(picture, depth, mask, width))
+
+    def displacement(self, picture: Image, depth: Float32, mask: NDArray[np.bool_], width: float) -> Float32:
+        """(S, S) mm along camera z, 0 off the mask, for a crop's picture (S, S, 3), its coarse depth (S, S)
+        in mm, 0 off the mask (S, S), and the face's width in mm."""
+        scale = picture.shape[0] / (FINE_MARGIN * width)
+        (found,) = self.network(
+            planes(picture),
+            depth[None].astype(np.float32),
+            mask[None].astype(np.float32),
+            np.array([width], np.float32),
+            contrasts(picture)[None],
+            shading_cues(picture, depth, mask, scale)[None],
+        )
+        return found[0]
+
+
+_DETAIL = DetailConfig()
+
+
+def smoothed_crop(image: Image, crop: SquareCrop) -> Image:
+    """(S, S, 3) a crop of a picture (H, W, 3) without aliasing: where it is made smaller, it is blurred as
+    far as brings a pixel of the picture to one of the crop; beyond the picture its border goes on."""
+    import cv2
+
+    if crop.zoom > 0.95:  # hardly smaller
+        flags = cv2.INTER_LINEAR if crop.zoom < 1 else cv2.INTER_CUBIC
+        matrix, part = crop.pixel_matrix(), image
+    else:
+        reach = 0.75 * crop.side
+        height, width = image.shape[:2]
+        left, right = (int(np.clip(crop.centre_u + d, 0, width)) for d in (-reach, reach))
+        top, bottom = (int(np.clip(crop.centre_v + d, 0, height)) for d in (-reach, reach))
+        right, bottom = max(right, left + 1), max(bottom, top + 1)
+        left, top = min(left, width - 1), min(top, height - 1)
+        sigma = 0.45 * math.sqrt(1 / crop.zoom**2 - 1)
+        part = np.asarray(cv2.GaussianBlur(image[top:bottom, left:right], (0, 0), sigma), np.uint8)
+        matrix, flags = crop.pixel_matrix(left, top), cv2.INTER_LINEAR
+    size = (crop.size, crop.size)
+    return np.asarray(
+        cv2.warpAffine(part, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8
+    )
+
+
+def _state(crop: SquareCrop, camera: Float32, identity: Float32, expression: Float32) -> FaceState:
+    pose = crop.outer_camera(WeakPerspective.from_vector(camera))
+    return FaceState(pose, identity.astype(np.float32), expression.astype(np.float32))
+
+
+def _error(log_variance: Float32) -> float:
+    return math.exp(0.5 * float(np.clip(log_variance.reshape(-1)[0], -20, 20)))

@@ -1,0 +1,81 @@
+"""Pictures and per-pixel maps: PNG and JPEG bytes, 16-bit normal maps, float depth."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.io.atomic import write_bytes
+
+
+def encode_png(rgb: NDArray[Any], compression: int = 4) -> bytes:
+    """PNG bytes of an (H, W, 3) RGB or (H, W) grey picture: uint8, uint16, or float in [0, 1] (to 8 bit)."""
+    import cv2
+
+    return _encode(".png", rgb, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+
+
+def encode_jpeg(rgb: NDArray[Any], quality: int = 95, *, full_color: bool = False) -> bytes:
+    """JPEG bytes of an (H, W, 3) RGB picture: uint8, or float in [0, 1].
+
+    full_color: keep colours at the picture's resolution (4:4:4); by default at half of it.
+    """
+    import cv2
+
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    if full_color:
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return _encode(".jpg", rgb, options)
+
+
+def write_png(path: str | Path, rgb: NDArray[Any]) -> None:
+    """Write `encode_png(rgb)`. Raises OutputError."""
+    write_bytes(path, encode_png(rgb))
+
+
+def encode_normals(normals: NDArray[np.floating]) -> NDArray[np.uint16]:
+    """(H, W, 3) unit normals in camera space (x right, y up, z toward the viewer) -> (H, W, 3) uint16.
+
+    Each component is (n + 1) / 2 * 65535, rounded; red is x, green y, blue z. Pixels without a face (NaN) are
+    (0, 0, 0), which no unit vector maps to.
+    """
+    coded = np.rint((np.clip(normals, -1, 1) + 1) * 32767.5)
+    return np.where(np.isfinite(normals).all(axis=-1, keepdims=True), coded, 0).astype(np.uint16)
+
+
+def decode_normals(coded: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Inverse of `encode_normals`: (H, W, 3) uint16 -> (H, W, 3) float32, NaN where there is no face."""
+    normals = coded.astype(np.float32) / np.float32(32767.5) - 1
+    normals[(coded == 0).all(axis=-1)] = np.nan
+    return normals
+
+
+def write_normals(path: str | Path, normals: NDArray[np.floating]) -> None:
+    """Write a normal map as 16-bit PNG, coded as `encode_normals` says. Raises OutputError."""
+    write_bytes(path, encode_png(encode_normals(normals), compression=1))
+
+
+def write_depth(path: str | Path, depth: NDArray[np.floating]) -> None:
+    """Write (H, W) depth as float32 .npy: mm along camera z, larger nearer, NaN off the face.
+
+    Raises OutputError.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(depth, dtype=np.float32), allow_pickle=False)
+    write_bytes(path, buffer.getbuffer())
+
+
+def _encode(extension: str, rgb: NDArray[Any], options: list[int]) -> bytes:
+    import cv2
+
+    if np.issubdtype(rgb.dtype, np.floating):
+        rgb = np.rint(np.clip(np.nan_to_num(rgb), 0, 1) * 255).astype(np.uint8)
+    bgr: NDArray[Any] = np.ascontiguousarray(rgb[..., ::-1]) if rgb.ndim == 3 else rgb
+    done, data = cv2.imencode(extension, bgr, options)
+    if not done:
+        raise ValueError(f"a {rgb.shape} {rgb.dtype} array cannot be coded as {extension}")
+    return data.tobytes()

@@ -1,0 +1,1 @@
+"""Timings of the stages, the methods, tracking and data synthesis."""

@@ -1,0 +1,80 @@
+"""How fast samples are made, where the time goes, and whether the workers' memory stays flat."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facerelief.lab.datasets.engine import Progress, synthesize
+from facerelief.lab.datasets.fits import FitFolder
+from facerelief.lab.datasets.manifest import Recipe
+
+
+@dataclass(frozen=True)
+class SynthesisTiming:
+    """One run of the engine."""
+
+    workers: int
+    ray: bool
+    samples: int
+    samples_per_s: float
+    """Of all workers together while they are at work, each one's first shard left out."""
+    mb_per_s: float
+    """Written, likewise; MB are 10^6 bytes."""
+    whole_samples_per_s: float
+    """The whole run, with the start of its processes."""
+    ms: dict[str, float]
+    """Milliseconds of a worker for a sample, by stage; "other" is what no stage claims."""
+    memory_mb: tuple[float, float, float]
+    """What a worker holds after its first shard, after its last, and at most; of the largest worker."""
+
+
+def bench_synthesis(
+    fits: FitFolder, recipe: Recipe, *, workers: int = 1, ray: str | None = None
+) -> SynthesisTiming:
+    """Make a data set in a temporary folder and throw it away.
+
+    Raises FacereliefError as `synthesize` does.
+    """
+    records: list[dict[str, Any]] = []
+
+    def note(progress: Progress) -> None:
+        if progress.record is not None:
+            records.append(progress.record)
+
+    with tempfile.TemporaryDirectory(prefix="facerelief-") as folder:
+        started = time.perf_counter()
+        synthesize(fits, Path(folder, "out"), recipe, workers=workers, ray=ray, progress=note)
+        whole = time.perf_counter() - started
+    return summary(records, workers, ray is not None, whole)
+
+
+def summary(records: list[dict[str, Any]], workers: int, ray: bool, whole: float) -> SynthesisTiming:
+    """What the records of shards, in the order they were made in, tell about a run of `whole` seconds."""
+    by_worker: dict[int, list[dict[str, Any]]] = {}
+    for record in records:
+        by_worker.setdefault(record["pid"], []).append(record)
+    warm = [record for own in by_worker.values() for record in own[1:]] or records
+    samples = sum(record["samples"] for record in warm)
+    seconds = sum(record["seconds"] for record in warm)
+    ms: dict[str, float] = {}
+    for record in warm:
+        for name, spent in record["spent_ms"].items():
+            ms[name] = ms.get(name, 0.0) + spent
+    ms["other"] = max(1e3 * seconds - sum(ms.values()), 0.0)
+    memories = [[record["memory_mb"] for record in own] for own in by_worker.values()]
+    largest = max(memories, key=max, default=[0.0])
+    total = sum(record["samples"] for record in records)
+    return SynthesisTiming(
+        workers=workers,
+        ray=ray,
+        samples=total,
+        samples_per_s=workers * samples / max(seconds, 1e-9),
+        mb_per_s=workers * sum(record["bytes"] for record in warm) / 1e6 / max(seconds, 1e-9),
+        whole_samples_per_s=total / max(whole, 1e-9),
+        ms={name: spent / max(samples, 1) for name, spent in ms.items()},
+        memory_mb=(largest[0], largest[-1], max(largest)),
+    )

@@ -1,0 +1,121 @@
+"""Timings of stages, reported in one way by `facerelief bench` and the scripts in benchmarks/.
+
+A `Stage` is something worth timing with the time it is allowed; a `Stopwatch` collects milliseconds by stage;
+`timings` turns both into medians and 90th percentiles; `machine` says where they were taken.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facerelief.runtime.threads import available_cores
+
+PACKAGES = ("facerelief", "numpy", "scipy", "numba", "opencv-python-headless", "openvino")
+"""Packages whose versions decide about speed."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Something that is timed."""
+
+    name: str
+    what: str
+    bar_ms: float | None = None
+    """What its median may take; None where nothing was promised."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A stage's measurement, ms."""
+
+    name: str
+    what: str
+    calls: int
+    median_ms: float
+    p90_ms: float
+    bar_ms: float | None
+
+    @property
+    def within(self) -> bool | None:
+        """Whether the median keeps to the bar; None where there is none."""
+        return None if self.bar_ms is None else self.median_ms <= self.bar_ms
+
+
+class Stopwatch:
+    """Milliseconds collected by stage name."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, list[float]] = {}
+
+    def add(self, name: str, ms: float) -> None:
+        self.ms.setdefault(name, []).append(ms)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Times the block under this name; a block that raises does not count."""
+        started = time.perf_counter()
+        yield
+        self.add(name, 1e3 * (time.perf_counter() - started))
+
+
+def timings(stopwatch: Stopwatch, stages: Sequence[Stage]) -> list[Timing]:
+    """Medians and 90th percentiles of the stages that were timed, in the order of `stages`."""
+    return [
+        Timing(
+            stage.name,
+            stage.what,
+            len(ms),
+            float(np.median(ms)),
+            float(np.percentile(ms, 90)),
+            stage.bar_ms,
+        )
+        for stage in stages
+        if (ms := stopwatch.ms.get(stage.name))
+    ]
+
+
+def machine() -> dict[str, Any]:
+    """Where a measurement was taken: processor, cores this process may use, versions."""
+    versions: dict[str, str] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "processor": _processor(),
+        "cores": available_cores(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model"):
+                return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def report(measured: Sequence[Timing], **about: Any) -> dict[str, Any]:
+    """Timings as a JSON-serialisable document: {"machine", "stages", and what else is given}."""
+    rows = [
+        {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(timing).items()}
+        | {"within": timing.within}
+        for timing in measured
+    ]
+    return {"machine": machine(), **about, "stages": rows}

@@ -1,0 +1,282 @@
+"""How fast a face is followed, beside MediaPipe's landmark net, and what a fresh process needs.
+
+`facerelief bench track` prints it. Decoding is no part of the times: all frames are decoded first.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.errors import FacereliefError
+from facerelief.lab.benchmarks.timing import Stage, Stopwatch, report, timings
+from facerelief.lab.evaluation.metrics.face_errors import Bar
+from facerelief.runtime.threads import default_threads, thread_limit
+
+Image = NDArray[np.uint8]
+Progress = Callable[[str], None]
+
+SIZE = 512
+"""Side of the frames, px."""
+COARSE_MS, FULL_MS, COLD_MS, MEMORY_MB = 6.0, 16.0, 3000.0, 500.0
+"""Bars: medians per frame, a fresh process's first result, most memory of one that tracks."""
+_ONE = ", one thread"
+_COLD_STARTS = 3
+_PARTS = {
+    "coarse": "Tracking CoarseNet: state, crop, PNCC picture, net",
+    "identity": "CoarseNet, in the first frames",
+    "check": "the detector, every so many frames and when in doubt",
+    "light": "light from the skin's pixels",
+    "shape": "vertices of the shown state",
+    "fine": "FineNet: crop, coarse surface, net",
+    "depth": "depth on the picture's pixels, relief on it",
+    "looking": "whole frames in which the face was looked for: detector, CoarseNet",
+}
+"""Parts of a followed frame, as `TrackedFrame.timings_ms` has them, and what is no followed frame."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Decoded frames."""
+
+    file: Path
+    images: list[Image]
+    """(SIZE, SIZE, 3)"""
+    times: list[float]
+    """s"""
+
+
+def read_clip(file: str | Path, frames: int | None = None) -> Clip:
+    """The first frames of a video, all unless told, cut square and scaled to `SIZE`. Raises VideoError."""
+    from facerelief.video import VideoReader
+
+    with VideoReader(file, limit=frames) as reader:
+        found = list(reader)
+    return Clip(Path(file), [squared(frame.image) for frame in found], [frame.time for frame in found])
+
+
+def squared(image: Image, size: int = SIZE) -> Image:
+    """(size, size, 3) the middle square of a picture (H, W, 3)."""
+    import cv2
+
+    height, width = image.shape[:2]
+    side = min(height, width)
+    if (height, width) == (size, size):
+        return image
+    top, left = (height - side) // 2, (width - side) // 2
+    part = image[top : top + side, left : left + side]
+    method = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(part, (size, size), interpolation=method), np.uint8)
+
+
+def bench_track(
+    video: str | Path,
+    *,
+    frames: int | None = None,
+    threads: int | None = None,
+    nets: str | Path | None = None,
+    progress: Progress = lambda text: None,
+) -> dict[str, Any]:
+    """Time following the face of a clip; JSON-serialisable.
+
+    frames: so many of the clip, all unless given; threads: of networks, linear algebra and OpenCV, what each
+    takes by itself unless given; everything is measured again with one. nets: a folder of networks, the
+    shipped ones unless given. Medians are over frames in which the face was followed; those in which it was
+    looked for are told apart. Raises VideoError for a video that cannot be read, ModelError for missing
+    networks, FacereliefError for a clip without a face or a process that fails.
+    """
+
+    if frames is not None and frames < 2:
+        raise ValueError(f"frames is {frames}: expected at least 2")
+    # others at work make all times longer: whoever reads them must know
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    progress("decoding")
+    clip = read_clip(video, frames)
+    watch = Stopwatch()
+    for count, suffix in ((threads, ""), (1, _ONE)):
+        with thread_limit(count):
+            progress(f"landmark net{suffix}")
+            time_landmark_net(watch, clip, suffix)
+            for name, detail in (("coarse", False), ("full", True)):
+                progress(f"{name}{suffix}")
+                time_tracker(watch, clip, name, suffix, detail=detail, nets=nets)
+    progress("fresh processes")
+    cold = [cold_start_ms(nets) for _ in range(_COLD_STARTS)]
+    memory = peak_memory_mb(clip.file, frames, nets)
+    about = document(clip, watch, float(np.median(cold)), memory, threads or default_threads())
+    return about | {"load_before": load}
+
+
+# ---------------------------------------------------------------- in this process
+
+
+def time_landmark_net(watch: Stopwatch, clip: Clip, suffix: str = "") -> None:
+    """MediaPipe's landmark net alone, on one square of every frame. Raises FacereliefError without a face."""
+    from facerelief.detection import detect_faces
+    from facerelief.detection.landmarks import face_points, face_square
+
+    for image in clip.images:
+        if faces := detect_faces(image, max_faces=1, small_faces=False):
+            break
+    else:
+        raise FacereliefError(f"{clip.file}: no face in {len(clip.images)} frames; give a clip with a face")
+    square = face_square(faces[0].landmarks[:468].astype(np.float64))
+    face_points(clip.images[0], square)
+    for image in clip.images:
+        with watch(f"landmark net{suffix}"):
+            face_points(image, square)
+
+
+def time_tracker(
+    watch: Stopwatch, clip: Clip, name: str, suffix: str = "", *, detail: bool, nets: str | Path | None = None
+) -> None:
+    """A fresh tracker over all frames, and its parts. Raises ModelError, or FacereliefError where no frame
+    was followed."""
+    from facerelief.tracking.tracker import Tracker, TrackerConfig
+
+    tracker = Tracker(
+        config=TrackerConfig(detail=detail, depth=detail, nets=None if nets is None else str(nets))
+    )
+    followed = 0
+    for image, moment in zip(clip.images, clip.times):
+        started = time.perf_counter()
+        state, face = tracker.step(image, moment)
+        spent = 1e3 * (time.perf_counter() - started)
+        if state == "tracked" and face is not None:
+            followed += 1
+            watch.add(f"{name}{suffix}", spent)
+            for part, ms in face.timings_ms.items():
+                watch.add(f"{name}: {part}{suffix}", ms)
+        elif state == "found":
+            watch.add(f"{name}: looking{suffix}", spent)
+    if not followed:
+        raise FacereliefError(
+            f"{clip.file}: no face was followed in {len(clip.images)} frames; give a clip with a face"
+        )
+
+
+# ---------------------------------------------------------------- in fresh processes
+
+
+_RECONSTRUCT = """
+from facerelief.cli.app import main
+main()
+"""
+_TRACK = """
+import sys
+import facerelief
+from facerelief.video import VideoReader
+limit = int(sys.argv[2]) or None
+with VideoReader(sys.argv[1], limit=limit) as reader:
+    shown = sum(frame.face is not None for frame in facerelief.track(reader))
+try:
+    lines = open("/proc/self/status").read().splitlines()
+    most = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+except (OSError, StopIteration):
+    import resource
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+print(shown, most)
+"""
+# Linux: getrusage would tell the memory of the process that started this one
+
+
+def cold_start_ms(nets: str | Path | None = None, photo: str | Path | None = None) -> float:
+    """Time from the start of `facerelief reconstruct PHOTO` in a fresh process to its end, all files written;
+    of the portrait that is shipped unless given. Raises FacereliefError where it fails."""
+    from facerelief.examples import astronaut_path
+
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        _run(_RECONSTRUCT, nets, "reconstruct", str(photo or astronaut_path()), "-o", folder)
+        return 1e3 * (time.perf_counter() - started)
+
+
+def peak_memory_mb(
+    video: str | Path, frames: int | None = None, nets: str | Path | None = None
+) -> float | None:
+    """Most memory (resident set, MiB) of a fresh process that follows a clip with relief; None on a system
+    that does not tell. Raises FacereliefError where it fails."""
+    if os.name == "nt":
+        return None
+    return float(_run(_TRACK, nets, str(video), str(frames or 0)).split()[-1])
+
+
+def _run(code: str, nets: str | Path | None, *arguments: str) -> str:
+    environment = os.environ | ({} if nets is None else {"FACERELIEF_NETS": str(nets)})
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    if done.returncode:
+        told = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        raise FacereliefError(f"a fresh process failed: {told[0].removeprefix('error: ')}")
+    return done.stdout
+
+
+# ---------------------------------------------------------------- the document
+
+
+def stages(watch: Stopwatch) -> list[Stage]:
+    """What was timed, in the order of the table."""
+    timed = {key.removesuffix(_ONE).partition(": ")[2] for key in watch.ms}
+    parts = _PARTS | dict.fromkeys(sorted(timed - {""} - _PARTS.keys()), "")
+    out: list[Stage] = []
+    for suffix, coarse, full in (("", COARSE_MS, FULL_MS), (_ONE, None, None)):
+        out.append(Stage(f"landmark net{suffix}", "MediaPipe's 468 points of a given square"))
+        for name, bar, what in (
+            ("coarse", coarse, "a followed frame without relief"),
+            ("full", full, "a followed frame with FineNet's relief and depth"),
+        ):
+            out.append(Stage(f"{name}{suffix}", what, bar))
+            out += [Stage(f"{name}: {part}{suffix}", told) for part, told in parts.items()]
+    return out
+
+
+def document(
+    clip: Clip, watch: Stopwatch, cold_ms: float, memory_mb: float | None, threads: int
+) -> dict[str, Any]:
+    """All figures by name, bars, and the table of stages."""
+    measured = timings(watch, stages(watch))
+    by_name = {timing.name: timing for timing in measured}
+    figures: dict[str, float] = {}
+    for suffix, ending in (("", ""), (_ONE, "_one_thread")):
+        net = by_name[f"landmark net{suffix}"].median_ms
+        for name in ("coarse", "full"):
+            timing = by_name[f"{name}{suffix}"]
+            figures[f"{name}{ending}_ms_median"] = timing.median_ms
+            figures[f"{name}{ending}_ms_p90"] = timing.p90_ms
+            figures[f"{name}{ending}_over_landmark_net"] = timing.median_ms / net
+        figures[f"landmark_net{ending}_ms_median"] = net
+    unknown = float("nan") if memory_mb is None else memory_mb
+    bars = [
+        Bar("coarse, ms", figures["coarse_ms_median"], COARSE_MS),
+        Bar("full, ms", figures["full_ms_median"], FULL_MS),
+        Bar("first result of a fresh process, ms", cold_ms, COLD_MS),
+        Bar("memory of a fresh process, MiB", unknown, MEMORY_MB),
+    ]
+    told = {name: round(value, 3) for name, value in figures.items()}
+    return report(
+        measured,
+        clip=clip.file.name,
+        frames=len(clip.images),
+        followed=len(watch.ms["full"]),
+        size=SIZE,
+        threads=threads,
+        **told,
+        cold_start_ms=round(cold_ms, 1),
+        memory_mb=None if memory_mb is None else round(memory_mb, 1),
+        bars=[bar.document for bar in bars],
+    )

@@ -1,0 +1,409 @@
+"""Learns the skin colours of the open model from photos, by our own inverse rendering.
+
+Each fitted photo gives colours at the model's visible vertices. Dividing them by the light leaves albedo; a
+robust principal component analysis over persons, completed by symmetry, gives the model; with the new model
+light is found again, and so on. What single photos cannot tell apart, many can:
+
+- skin tone from brightness: photos of one studio share their light (`Skin.studio`), so there all difference
+  between persons is albedo;
+- albedo that varies over the face from uneven light: on average over persons, the brightness of plain skin
+  must not depend on the direction it faces (`_level_mean`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.errors import ModelError
+from facerelief.geometry.adjacency import graph_laplacian, vertex_links
+from facerelief.geometry.normals import vertex_normals
+from facerelief.inverse.landmark_fit import FaceState
+from facerelief.inverse.light_prior import N_LIGHT, LightPrior
+from facerelief.inverse.photometric import image_level
+from facerelief.morphable.model import FaceModel
+from facerelief.rendering.lighting import LUMA
+from facerelief.rendering.rasterizer import rasterize, visible_vertices
+from facerelief.rendering.spherical_harmonics import sh_basis
+from facerelief.runtime.threads import single_thread
+
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float32 = NDArray[Any]
+Float64 = NDArray[Any]
+Bool = NDArray[np.bool_]
+
+_FACE_PX = 230
+"""Photos are resampled to this face size: about a pixel for each vertex."""
+
+
+@dataclass(frozen=True)
+class AlbedoConfig:
+    """How the albedo model is learned."""
+
+    components: int = 100
+    """Components to keep."""
+    rounds: int = 4
+    """Rounds of light, then model."""
+    imputations: int = 5
+    """Rounds of completion within each analysis."""
+    robust: float = 0.08
+    """Colour residuals beyond this lose influence (Geman-McClure)."""
+    regularisation: float = 5e-5
+    """Weight of squared coefficients beside the mean squared colour difference, as in the photometric fit."""
+    prior: LightPrior = field(default_factory=LightPrior)
+    """Of the light of photos that come from no studio."""
+
+
+@dataclass(frozen=True, eq=False)
+class Skin:
+    """One photo's colours at the face's vertices, in the order of `np.flatnonzero(model.face_vertices)`."""
+
+    person: str
+    studio: str
+    """Photos of one studio share their light; empty for a photo on its own."""
+    color: Float32
+    """(F, 3) sRGB in [0, 1], float16."""
+    normal: Float32
+    """(F, 3) camera space, float16."""
+    weight: Float32
+    """(F,) 0 where not seen, rising to 1 where the surface faces the camera, float16."""
+
+
+@dataclass(frozen=True, eq=False)
+class AlbedoStatistics:
+    """A learned albedo model over the face's vertices."""
+
+    mean: Float32
+    """(F, 3)"""
+    components: Float32
+    """(F, 3, A) of one standard deviation each."""
+    persons: int
+    """How many it was learned from."""
+
+    def truncated(self, count: int) -> AlbedoStatistics:
+        return replace(self, components=self.components[:, :, :count])
+
+
+def observe_skin(
+    model: FaceModel,
+    image: NDArray[np.uint8],
+    box: tuple[float, float, float, float],
+    state: FaceState,
+    person: str = "",
+    studio: str = "",
+) -> Skin:
+    """What a fitted photo shows of the face's skin.
+
+    image (H, W, 3) uint8 RGB; box of the face in px; state: the fitted pose and shape.
+    """
+    import cv2
+
+    level = image_level(image, box, _FACE_PX)
+    camera = level.camera(state.camera)
+    vertices = model.shape(state.identity, state.expression)
+    uvz = camera.project(vertices)
+    height, width = level.color.shape[:2]
+    fragments = rasterize(uvz, model.triangles, height, width, cull_backfaces=True)
+    normals = vertex_normals(camera.to_camera(vertices), model.triangles)
+    face = np.flatnonzero(model.face_vertices)
+    seen = visible_vertices(uvz, model.triangles, fragments, normals)[face]
+    # beside the outline of what is drawn the photo may show something else
+    inner = np.pad((fragments.triangle >= 0).astype(np.uint8), 1)
+    edge = np.asarray(cv2.distanceTransform(inner, cv2.DIST_L2, 5))[1:-1, 1:-1]
+    place = [np.clip(uvz[face, k], 0, size - 1).astype(int) for k, size in ((1, height), (0, width))]
+    inside = np.zeros((height, width), bool)
+    inside[level.inside] = True
+    u, v = (np.ascontiguousarray(uvz[face, k] - 0.5, np.float32) for k in range(2))
+    color = np.asarray(cv2.remap(level.color, u[:, None], v[:, None], cv2.INTER_LINEAR))[:, 0]
+    facing = np.clip((normals[face, 2] - 0.2) / 0.5, 0, 1) * np.clip((edge[*place] - 1) / 4, 0, 1)
+    weight = seen * inside[*place] * facing
+    return Skin(
+        person,
+        studio,
+        np.nan_to_num(color).astype(np.float16),
+        normals[face].astype(np.float16),
+        weight.astype(np.float16),
+    )
+
+
+class AlbedoLearner:
+    """Lights of photos and the albedo model of their persons, found in turns."""
+
+    def __init__(
+        self,
+        model: FaceModel,
+        photos: Sequence[Skin],
+        config: AlbedoConfig | None = None,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Raises ModelError for a model without mirror symmetry or fewer persons than components."""
+        if model.symmetry is None:
+            raise ModelError(f"model {model.name!r} has no mirror symmetry: its albedo cannot be learned")
+        self.config, self.photos, self.progress = config or AlbedoConfig(), list(photos), progress
+        self.persons = sorted({photo.person for photo in photos})
+        if 2 * len(self.persons) < self.config.components:
+            raise ModelError(
+                f"{len(self.persons)} persons are too few for {self.config.components} albedo components; "
+                "give more photos"
+            )
+        self.face = np.flatnonzero(model.face_vertices)
+        number = np.full(model.n_vertices, -1)
+        number[self.face] = np.arange(len(self.face))
+        self.mirror = number[model.symmetry[self.face]]
+        if (self.mirror < 0).any():
+            raise ModelError(f"model {model.name!r}: the face's region is not symmetric")
+        self.area = _vertex_areas(model)[self.face]
+        self.normal: Float64 = vertex_normals(model.mean, model.triangles)[self.face].astype(np.float64)
+        marked = model.region("lips", "brows", "eyes")
+        self.plain: Bool = ~marked[self.face] & (self.normal[:, 2] > 0.2)
+        self.statistics = AlbedoStatistics(model.albedo_mean[self.face], model.albedo[self.face], 0)
+        self.lights = np.tile(self.config.prior.mean(), (len(photos), 1))
+        self.coefficients = np.zeros((len(photos), model.n_albedo))
+
+    def learn(self) -> AlbedoStatistics:
+        """All rounds."""
+        with single_thread():
+            for round_ in range(self.config.rounds):
+                self.find_lights()
+                self.progress(f"albedo round {round_ + 1} of {self.config.rounds}, before: {self.rms():.4f}")
+                self.analyse()
+        return self.statistics
+
+    def find_lights(self) -> None:
+        """Light of every photo and albedo coefficients under the present model; studios share theirs."""
+        self.coefficients = np.zeros((len(self.photos), self.statistics.components.shape[2]))
+        for k, photo in enumerate(self.photos):
+            if not photo.studio:
+                self.lights[k], self.coefficients[k] = self.explain(photo, self.lights[k])
+        for studio in sorted({photo.studio for photo in self.photos if photo.studio}):
+            members = [k for k, photo in enumerate(self.photos) if photo.studio == studio]
+            for _ in range(3):
+                light = self._shared_light(members)
+                for k in members:
+                    self.lights[k] = light
+                    _, self.coefficients[k] = self.explain(self.photos[k], light, fixed_light=True)
+
+    def explain(
+        self, photo: Skin, light: Float64 | None = None, *, fixed_light: bool = False, rounds: int = 4
+    ) -> tuple[Float64, Float64]:
+        """(27,) light and (A,) albedo coefficients of one photo under the present model.
+
+        Minimises the robust mean squared colour difference with both priors by Gauss-Newton, on about 1,500
+        vertices.
+        """
+        prior, mean_light = self.config.prior.precision(), self.config.prior.mean()
+        light = (mean_light if light is None else light).copy()
+        use = np.flatnonzero(np.asarray(photo.weight) > 0.05)
+        use = use[:: max(len(use) // 1500, 1)]
+        count = self.statistics.components.shape[2]
+        coefficients = np.zeros(count)
+        if len(use) < 50:
+            return light, coefficients
+        color = photo.color[use].astype(np.float64)
+        weight = photo.weight[use].astype(np.float64) * self.area[use]
+        weight /= weight.sum()
+        harmonics = sh_basis(photo.normal[use].astype(np.float64))
+        mean = self.statistics.mean[use].astype(np.float64)
+        basis = self.statistics.components[use].astype(np.float64)
+        reg = self.config.regularisation
+        free = slice(count, None) if not fixed_light else slice(0, 0)
+        rows = np.zeros((len(use), 3, count + N_LIGHT))
+        for _ in range(rounds):
+            # both at once: in turns, light would take what albedo explains as well
+            albedo, shading = mean + basis @ coefficients, harmonics @ light.reshape(3, 9).T
+            residual = albedo * shading - color
+            robust = 1 / (1 + (residual**2).mean(axis=1) / self.config.robust**2) ** 2
+            rows[:, :, :count] = basis * shading[:, :, None]
+            for c in range(3):
+                rows[:, c, count + 9 * c : count + 9 * c + 9] = albedo[:, c : c + 1] * harmonics
+            w3 = np.repeat(weight * robust / 3, 3)
+            flat = rows.reshape(-1, count + N_LIGHT)
+            matrix = flat.T @ (w3[:, None] * flat)
+            gradient = flat.T @ (w3 * residual.reshape(-1))
+            matrix[np.arange(count), np.arange(count)] += reg
+            gradient[:count] += reg * coefficients
+            matrix[count:, count:] += reg * prior
+            gradient[count:] += reg * prior @ (light - mean_light)
+            moving = np.r_[0:count, np.arange(count + N_LIGHT)[free]]
+            step = np.zeros(count + N_LIGHT)
+            step[moving] = -np.linalg.solve(matrix[np.ix_(moving, moving)], gradient[moving])
+            coefficients, light = coefficients + step[:count], light + step[count:]
+        return light, coefficients
+
+    def _shared_light(self, members: Sequence[int]) -> Float64:
+        prior, mean_light = self.config.prior.precision(), self.config.prior.mean()
+        matrix, right = self.config.regularisation * prior, self.config.regularisation * prior @ mean_light
+        for k in members:
+            photo = self.photos[k]
+            albedo = self.statistics.mean + self.statistics.components @ self.coefficients[k]
+            weight = photo.weight.astype(np.float64) * self.area
+            weight /= max(weight.sum(), 1e-9) * len(members)
+            harmonics = sh_basis(photo.normal.astype(np.float64))
+            shading = harmonics @ self.lights[k].reshape(3, 9).T
+            color = photo.color.astype(np.float64)
+            residual = ((albedo * shading - color) ** 2).mean(axis=1)
+            weight = weight / (1 + residual / self.config.robust**2) ** 2
+            for c in range(3):
+                rows = albedo[:, c : c + 1] * harmonics
+                block = slice(9 * c, 9 * c + 9)
+                matrix[block, block] += rows.T @ (weight[:, None] * rows) / 3
+                right[block] += rows.T @ (weight * color[:, c]) / 3
+        return np.linalg.solve(matrix, right)
+
+    def person_albedos(self) -> tuple[Float32, Float32]:
+        """(P, F, 3) albedo of each person, colour over shading, and its weights (P, F)."""
+        index = {person: i for i, person in enumerate(self.persons)}
+        total = np.zeros((len(self.persons), len(self.face), 3), np.float32)
+        weights = np.zeros((len(self.persons), len(self.face)), np.float32)
+        for k, photo in enumerate(self.photos):
+            shading = sh_basis(photo.normal.astype(np.float32)) @ self.lights[k].reshape(3, 9).T
+            albedo = np.clip(photo.color / np.maximum(shading, 0.15), 0, 1.1).astype(np.float32)
+            model = self.statistics.mean + self.statistics.components @ self.coefficients[k]
+            residual = ((model * shading - photo.color) ** 2).mean(axis=1)
+            clipped = np.clip((1.0 - photo.color.max(axis=1)) / 0.03, 0, 1)
+            robust = 1 / (1 + residual / self.config.robust**2) ** 2
+            weight = (photo.weight * robust * clipped).astype(np.float32)
+            row = index[photo.person]
+            total[row] += weight[:, None] * albedo
+            weights[row] += weight
+        return total / np.maximum(weights, 1e-6)[:, :, None], np.minimum(weights, 1.0)
+
+    def analyse(self) -> None:
+        """Robust principal components of the persons and their mirror images, unseen parts completed."""
+        from scipy.sparse.linalg import eigsh
+
+        albedo, weight = self.person_albedos()
+        albedo = np.concatenate([albedo, albedo[:, self.mirror]])
+        weight = np.concatenate([weight, weight[:, self.mirror]])
+        size, count = len(albedo), self.config.components
+        metric = np.sqrt(self.area / self.area.mean()).astype(np.float32)[:, None]
+        mean = (weight[:, :, None] * albedo).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-6)[:, None]
+        # unseen: the mirrored side, in this person's own tone, then the mean in that tone
+        filled = self._completed(albedo, weight, mean)
+        components = np.zeros((len(self.face), 3, count), np.float32)
+        for _ in range(self.config.imputations):
+            mean = filled.mean(axis=0)
+            centred = ((filled - mean) * metric).reshape(size, -1)
+            gram = (centred @ centred.T).astype(np.float64)
+            values, vectors = eigsh(gram, count, v0=np.ones(size))
+            values, vectors = np.maximum(values[::-1], 1e-12), vectors[:, ::-1]
+            scale = np.sqrt(values)
+            directions = ((vectors / scale).T @ centred).astype(np.float32)
+            scores = centred @ directions.T
+            # small components are mostly noise: keep of each what exceeds the tail
+            tail = max((float(np.trace(gram)) - values.sum()) / max(size - count, 1), 0.0)
+            shrink = np.clip(1 - tail / values, 0, 1).astype(np.float32)
+            rebuilt = mean + ((scores * shrink) @ directions).reshape(size, -1, 3) / metric
+            residual = ((albedo - rebuilt) ** 2).mean(axis=2)
+            trust = (weight / (1 + residual / self.config.robust**2) ** 2)[:, :, None]
+            filled = trust * albedo + (1 - trust) * rebuilt
+            sizes = scale * np.sqrt(shrink) / np.sqrt(size)
+            sizes = np.maximum(sizes, self._studio_deviation(scores)).astype(np.float32)
+            components = (directions * sizes[:, None]).T.reshape(-1, 3, count) / metric[:, :, None]
+        mean, components = self._level_mean(mean, components)
+        self.statistics = AlbedoStatistics(
+            mean.astype(np.float32), _signed(components).astype(np.float32), len(self.persons)
+        )
+
+    def _studio_deviation(self, scores: Float64) -> Float64:
+        """(A,) root mean square score of those persons whose skin tone is known from their studio's light;
+        elsewhere light has taken a part of it. scores (2 P, A), mirror images last."""
+        known = {photo.person for photo in self.photos if photo.studio}
+        use = np.array([person in known for person in self.persons] * 2)
+        return np.sqrt((scores[use] ** 2).mean(axis=0)) if use.sum() >= 40 else np.zeros(scores.shape[1])
+
+    def _completed(self, albedo: Float32, weight: Float32, mean: Float32) -> Float32:
+        """(P, F, 3) unseen vertices from the mirrored side, else the mean in the person's tone."""
+        tone = (weight[:, :, None] * albedo).sum(axis=1) / np.maximum(
+            (weight[:, :, None] * mean).sum(axis=1), 1e-6
+        )
+        fallback = np.clip(tone, 0.2, 2)[:, None] * mean
+        other, other_weight = albedo[:, self.mirror], weight[:, self.mirror]
+        share = weight / np.maximum(weight + (1 - weight) * other_weight, 1e-6)
+        known = np.maximum(weight, other_weight)[:, :, None]
+        mixed = share[:, :, None] * albedo + (1 - share)[:, :, None] * other
+        return (known * mixed + (1 - known) * fallback).astype(np.float32)
+
+    def _level_mean(self, mean: Float64, components: Float64) -> tuple[Float64, Float64]:
+        """Take out of the albedo what of plain skin's brightness depends on the direction it faces: that is
+        light.
+
+        Only even in x, by the mirrored persons.
+        """
+        harmonics = sh_basis(self.normal)
+        luma = mean @ LUMA
+        rows = harmonics[:, [0, 1, 2, 5, 6, 8]]
+        weight, fit = self.area * self.plain, luma
+        for _ in range(5):
+            matrix = rows.T @ (weight[:, None] * rows)
+            fit = rows @ np.linalg.solve(matrix, rows.T @ (weight * luma))
+            away = (luma / np.maximum(fit, 0.05) - 1) / 0.08
+            weight = self.area * self.plain / (1 + away**2) ** 2
+        level = float((weight * fit).sum() / weight.sum())
+        # beyond the directions that were fitted nothing is known: no wild factors
+        factor = np.clip(fit / level, 0.7, 1.4)
+        return mean / factor[:, None], components / factor[:, None, None]
+
+    def rms(self) -> float:
+        """Robust root mean square colour residual over all photos' seen vertices, with the lights and
+        coefficients found last."""
+        total = number = 0.0
+        for k, photo in enumerate(self.photos):
+            error, weight = self.residual(photo, self.lights[k], self.coefficients[k])
+            cost = error**2 / (1 + (error / self.config.robust) ** 2)
+            total, number = total + float((weight * cost).sum()), number + float(weight.sum())
+        return float(np.sqrt(total / max(number, 1e-9)))
+
+    def residual(self, photo: Skin, light: Float64, coefficients: Float64) -> tuple[Float64, Float64]:
+        """(F,) root mean square over channels at each vertex, and weights (F,)."""
+        albedo = self.statistics.mean + self.statistics.components @ coefficients
+        shading = sh_basis(photo.normal.astype(np.float64)) @ light.reshape(3, 9).T
+        error = np.sqrt(((albedo * shading - photo.color) ** 2).mean(axis=1))
+        return error, photo.weight.astype(np.float64) * self.area
+
+
+def with_albedo(model: FaceModel, statistics: AlbedoStatistics) -> FaceModel:
+    """The model with these skin colours; beyond the face they go on smoothly (ears, neck, scalp).
+
+    What is not connected with the face's skin (eyeballs) keeps its colours.
+    """
+    from scipy.sparse.csgraph import connected_components
+    from scipy.sparse.linalg import splu
+
+    n, face = model.n_vertices, model.face_vertices
+    links = vertex_links(model.triangles, n)
+    _, label = connected_components(links, directed=False)
+    reached = np.isin(label, np.unique(label[face]))
+    free = np.flatnonzero(reached & ~face)
+    known = np.flatnonzero(face)
+    laplacian = graph_laplacian(links)
+    count = statistics.components.shape[2]
+    values = np.concatenate([statistics.mean[:, :, None], statistics.components], axis=2).reshape(
+        len(known), -1
+    )
+    spread = splu(laplacian[free][:, free].tocsc()).solve(
+        -(laplacian[free][:, known] @ values.astype(np.float64))
+    )
+    mean, components = model.albedo_mean.copy(), np.zeros((n, 3, count), np.float32)
+    for ids, part in ((known, values), (free, spread)):
+        part = part.reshape(len(ids), 3, 1 + count)
+        mean[ids], components[ids] = part[:, :, 0], part[:, :, 1:]
+    # nothing reflects more than it gets; beneath the nose light is underestimated and skin would be
+    mean = np.clip(mean, 0, 1)
+    return replace(model, albedo_mean=mean, albedo=components)
+
+
+def _signed(components: Float64) -> Float64:
+    """Each component with the sign that makes skin lighter on the whole."""
+    sign = np.where(components.sum(axis=(0, 1)) < 0, -1.0, 1.0)
+    return components * sign
+
+
+def _vertex_areas(model: FaceModel) -> Float64:
+    corners = model.mean[model.triangles].astype(np.float64)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6
+    return np.bincount(model.triangles.ravel(), np.repeat(area, 3), model.n_vertices)

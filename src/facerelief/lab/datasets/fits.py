@@ -1,0 +1,322 @@
+"""A collection of photos, inverse-rendered once: what every kind of training data starts from.
+
+A fits folder holds `<group>/<stem>.fit.npz` per photo, or `<group>/<stem>.failed.json` with the reason, and
+`fits.json` with the photos' folder and the model's name. Every file is written whole, so a run that was
+killed goes on where it was. The photos stay where they are; their hashes tell whether they changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.errors import FacereliefError, ImageError
+from facerelief.face.reconstruction import Reconstruction
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.patch import ColorPatch, DepthPatch
+from facerelief.inverse.detail import photo_albedo
+from facerelief.io.atomic import write_bytes
+from facerelief.io.digest import file_digest
+from facerelief.lab.datasets.photos import Photo
+from facerelief.lab.datasets.splits import split_of
+from facerelief.morphable import open_model
+from facerelief.morphable.model import FaceModel
+from facerelief.pipeline.reconstructor import (
+    Reconstructor,
+    ReconstructorConfig,
+    coarse_depth,
+)
+from facerelief.runtime.workers import ordered_results
+
+Float32 = NDArray[Any]
+
+FORMAT = 1
+INDEX = "fits.json"
+_DONE, _FAILED = ".fit.npz", ".failed.json"
+_STEP_MM = 0.005
+"""Displacements are kept as whole numbers of this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One photo's inverse rendering, without the pixels."""
+
+    name: str
+    """Group and file stem: "london/001_03". Unique in a folder."""
+    file: str
+    """The photo, relative to the photos' folder."""
+    sha256: str
+    """Of the photo's file."""
+    person: str
+    family: str
+    """What is never divided between splits: the person, or all who may be the same."""
+    group: str
+    licence: str
+    camera: WeakPerspective
+    identity: Float32
+    """(K,)"""
+    expression: Float32
+    """(E,)"""
+    albedo: Float32
+    """(A,)"""
+    light: Float32
+    """(9, 3)"""
+    box: tuple[float, float, float, float]
+    confidence: float
+    warnings: tuple[str, ...]
+    landmarks: Float32
+    """(L, 2) px, as detected."""
+    load_relief: Callable[[], DepthPatch]
+    """Reads what `relief` gives: most of a fit's bytes, which who looks over all fits does not need."""
+
+    @functools.cached_property
+    def relief(self) -> DepthPatch:
+        """Displacement, mm along camera z, on the photo's pixels; NaN off the face.
+
+        Raises FacereliefError for a damaged file.
+        """
+        return self.load_relief()
+
+    @property
+    def split(self) -> str:
+        """ "train", "val" or "test"."""
+        return split_of(self.family)
+
+    def reconstruction(self, image: NDArray[np.uint8], model: FaceModel) -> Reconstruction:
+        """The face on its photo (H, W, 3), as `Reconstructor` gave it."""
+        result = Reconstruction(
+            image=image,
+            model=model,
+            camera=self.camera,
+            identity=self.identity,
+            expression=self.expression,
+            albedo=self.albedo,
+            light=self.light,
+            box=self.box,
+            confidence=self.confidence,
+            method="fit",
+            coarse=self.relief,
+            warnings=self.warnings,
+            source=self.file,
+            source_sha256=self.sha256,
+        )
+        coarse = coarse_depth(result)
+        if (coarse.left, coarse.top, coarse.depth.shape) != (
+            self.relief.left,
+            self.relief.top,
+            self.relief.depth.shape,
+        ):
+            raise FacereliefError(f"{self.name}: made with another model; fit the photos again")
+        fine = replace(coarse, depth=coarse.depth + np.nan_to_num(self.relief.depth))
+        skin: ColorPatch = photo_albedo(
+            model, image, result.vertices, self.camera, self.albedo, self.light, fine
+        )
+        return replace(result, coarse=coarse, fine=fine, skin=skin)
+
+
+class FitFolder:
+    """The fits of a folder, by name."""
+
+    def __init__(self, folder: str | Path, photos: str | Path | None = None) -> None:
+        """Look into a folder that `fit_photos` made.
+
+        photos: where the photos are now, if they have moved. Raises FacereliefError where there are none.
+        """
+        self.folder = Path(folder)
+        try:
+            about = json.loads((self.folder / INDEX).read_text("utf-8"))
+            self.photos = Path(photos if photos is not None else about["photos"])
+            self.model_name = (str(about["model"]), str(about["model_version"]))
+            found = int(about["format"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FacereliefError(
+                f"{self.folder / INDEX}: cannot be read ({error}); give a folder that `facerelief fit` made"
+            ) from error
+        if found != FORMAT:
+            raise FacereliefError(
+                f"{self.folder / INDEX}: format {found}, expected {FORMAT}; fit the photos again"
+            )
+        self.names = sorted(
+            str(file.relative_to(self.folder).as_posix())[: -len(_DONE)]
+            for file in self.folder.rglob(f"*{_DONE}")
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def failures(self) -> dict[str, str]:
+        """Name -> why a photo gave no fit."""
+        out: dict[str, str] = {}
+        for file in sorted(self.folder.rglob(f"*{_FAILED}")):
+            name = str(file.relative_to(self.folder).as_posix())[: -len(_FAILED)]
+            out[name] = str(json.loads(file.read_text("utf-8")).get("reason", ""))
+        return out
+
+    def load(self, name: str) -> Fit:
+        """One fit, its relief when it is asked for. Raises FacereliefError for a damaged file."""
+        file = self.folder / f"{name}{_DONE}"
+        with _damage_told(file), np.load(file, allow_pickle=False) as data:
+            about = json.loads(bytes(data["about"]).decode("utf-8"))
+            return Fit(
+                name=name,
+                camera=WeakPerspective.from_vector(data["camera"]),
+                identity=data["identity"],
+                expression=data["expression"],
+                albedo=data["albedo"],
+                light=data["light"],
+                landmarks=data["landmarks"],
+                load_relief=functools.partial(_read_relief, file),
+                box=tuple(about.pop("box")),
+                warnings=tuple(about.pop("warnings")),
+                **about,
+            )
+
+    def image(self, fit: Fit) -> NDArray[np.uint8]:
+        """The fit's photo (H, W, 3). Raises ImageError where it is missing or another one."""
+        from facerelief.io.images import read_image
+
+        file = self.photos / fit.file
+        if file_digest(file) != fit.sha256:
+            raise ImageError(f"{file}: has changed since it was fitted; fit the photos again")
+        return read_image(file)
+
+    def reconstruction(self, fit: Fit, model: FaceModel) -> Reconstruction:
+        """The face on its photo. Raises FacereliefError for a photo or model that is not the fit's."""
+        if (model.name, str(model.version)) != self.model_name:
+            raise FacereliefError(
+                f"{self.folder}: fitted with model {self.model_name[0]!r} version {self.model_name[1]}, not "
+                f"{model.name!r} version {model.version}; fit the photos again"
+            )
+        return fit.reconstruction(self.image(fit), model)
+
+
+def fit_photos(
+    photos: Sequence[Photo],
+    root: str | Path,
+    out: str | Path,
+    *,
+    families: dict[str, str] | None = None,
+    config: ReconstructorConfig | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> FitFolder:
+    """Inverse-render the best face of every photo into a folder; what is there already is left as it is.
+
+    root: the photos' folder; families: person -> family (see `splits`), a family of its own where it names
+    none, left out where it is empty. A photo without a face, or one that cannot be read, is recorded with
+    the reason. Raises OutputError where the folder cannot be written.
+    """
+    out, root = Path(out), Path(root).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    model = open_model()
+    about = {"format": FORMAT, "photos": str(root), "model": model.name, "model_version": str(model.version)}
+    if (out / INDEX).exists():
+        before = FitFolder(out)
+        if before.model_name != (model.name, str(model.version)):
+            raise FacereliefError(f"{out}: holds fits of another model; choose another folder")
+    write_bytes(out / INDEX, json.dumps(about, indent=2).encode())
+    families = families or {}
+    jobs: list[_Job] = []
+    for photo in photos:
+        if family := families.get(photo.person, photo.person):
+            jobs.append(_Job(photo, photo.file.resolve().relative_to(root).as_posix(), family, out))
+    total = len(jobs)
+    jobs = [job for job in jobs if not job.path(_DONE).exists() and not job.path(_FAILED).exists()]
+    done = total - len(jobs)
+    progress(done, total)
+    with ordered_results(_fit, jobs, workers=workers, start=_start, arguments=(config,)) as results:
+        for _ in results:
+            done += 1
+            progress(done, total)
+    return FitFolder(out)
+
+
+@contextmanager
+def _damage_told(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        raise FacereliefError(f"{file}: damaged ({error}); delete it and fit again") from error
+
+
+def _read_relief(file: Path) -> DepthPatch:
+    with _damage_told(file), np.load(file, allow_pickle=False) as data:
+        relief = data["relief"].astype(np.float32)
+        relief[relief == np.iinfo(np.int16).min] = np.nan
+        left, top = (int(x) for x in data["corner"])
+        return DepthPatch(relief * np.float32(_STEP_MM), left, top)
+
+
+@dataclass(frozen=True)
+class _Job:
+    photo: Photo
+    file: str
+    family: str
+    out: Path
+
+    def path(self, ending: str) -> Path:
+        return self.out / f"{Path(self.file).with_suffix('').as_posix()}{ending}"
+
+
+_WORKER: list[Reconstructor] = []
+
+
+def _start(config: ReconstructorConfig | None) -> None:
+    _WORKER[:] = [Reconstructor("open", config or ReconstructorConfig("fit", max_faces=1))]
+
+
+def _fit(job: _Job) -> bool:
+    done, failed = job.path(_DONE), job.path(_FAILED)
+    done.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        result, landmarks = _WORKER[0].with_landmarks(job.photo.file)[0]
+    except FacereliefError as error:
+        write_bytes(failed, json.dumps({"file": job.file, "reason": str(error)}).encode())
+        return False
+    write_bytes(done, _packed(job, result, landmarks))
+    return True
+
+
+def _packed(job: _Job, r: Reconstruction, landmarks: Float32) -> bytes:
+    assert r.fine is not None
+    relief = r.fine.depth - r.coarse.depth
+    unknown = np.isnan(relief)
+    coded = np.rint(np.nan_to_num(relief) / _STEP_MM)
+    coded = np.clip(coded, -32767, 32767).astype(np.int16)
+    coded[unknown] = np.iinfo(np.int16).min
+    about = {
+        "file": job.file,
+        "sha256": r.source_sha256,
+        "person": job.photo.person,
+        "family": job.family,
+        "group": job.photo.group,
+        "licence": job.photo.licence,
+        "box": [float(x) for x in r.box],
+        "confidence": float(r.confidence),
+        "warnings": list(r.warnings),
+    }
+    data = io.BytesIO()
+    np.savez_compressed(
+        data,
+        about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+        camera=r.camera.vector,
+        identity=r.identity.astype(np.float32),
+        expression=r.expression.astype(np.float32),
+        albedo=r.albedo.astype(np.float32),
+        light=np.asarray(r.light, np.float32),
+        landmarks=np.asarray(landmarks, np.float32),
+        relief=coded,
+        corner=np.array([r.fine.left, r.fine.top], np.int64),
+    )
+    return data.getvalue()

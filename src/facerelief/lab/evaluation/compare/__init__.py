@@ -1,0 +1,1 @@
+"""All reconstruction methods on the same photos: tables, plots, report."""

@@ -1,0 +1,1 @@
+"""Measures that several evaluations share: errors of faces, confidence intervals, groups of subjects."""

@@ -1,0 +1,292 @@
+"""What all measures of the networks share: true faces, errors in mm and in per cent, bars.
+
+The definitions are in docs/nets.md; `nets_coarse`, `nets_fine`, `nets_tracking` and `nets_clips` measure.
+Where `networks.measures` has a measure of the same name, training and evaluation mean the same by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.detection import detect_faces
+from facerelief.geometry.alignment import procrustes
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.inference.crops import SquareCrop
+from facerelief.inverse.landmark_fit import FaceState
+from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
+from facerelief.morphable.model import FaceModel
+from facerelief.rendering.rasterizer import rasterize, visible_vertices
+
+# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
+Float = NDArray[Any]
+Bool = NDArray[np.bool_]
+Image = NDArray[np.uint8]
+
+Progress = Callable[[int], None]
+"""Called with how many are done."""
+
+YAW_BINS = ((0, 15), (15, 30), (30, 45), (45, 90))
+"""Degrees of |yaw| between which samples are told apart."""
+ANGLES = ("pitch", "yaw", "roll")
+_JAW = 17
+"""So many of the 68 landmarks, the first, lie along the jaw."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A number and what it has to be."""
+
+    what: str
+    value: float
+    limit: float
+    least: bool = False
+    """The value is to be at least the limit; at most unless said."""
+
+    @property
+    def met(self) -> bool | None:
+        """None where there is no value (NaN)."""
+        if np.isnan(self.value):
+            return None
+        return self.value >= self.limit if self.least else self.value <= self.limit
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        kind = "at_least" if self.least else "at_most"
+        return {"what": self.what, "value": self.value, kind: self.limit, "met": self.met}
+
+
+class Labelled(Protocol):
+    """A picture of a data set; `datasets.samples.Sample` is one."""
+
+    @property
+    def image(self) -> Image:
+        """(S, S, 3) RGB."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, NDArray[Any]]:
+        """As the data set's maker says."""
+        ...
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Where it is from."""
+        ...
+
+
+# ---------------------------------------------------------------- truth
+
+
+@dataclass(frozen=True, eq=False)
+class TrueFace:
+    """The face region of a labelled face; F is the number of the model's face vertices."""
+
+    state: FaceState
+    """Camera in the picture's pixels."""
+    shape: Float
+    """(F, 3) model space, mm."""
+    points: Float
+    """(F, 3) u px, v px, z mm."""
+    seen: Bool
+    """(F,) inside the crop, and hidden by nothing of the head by more than 1 mm."""
+    marks: Float
+    """(68, 2) px"""
+
+    @property
+    def face_px(self) -> float:
+        """Root of the area of the landmarks' box, px: what landmark errors are told in per cent of."""
+        return face_px(self.marks)
+
+
+def label_state(labels: Mapping[str, NDArray[Any]], start: str = "", k: int | None = None) -> FaceState:
+    """Camera, identity and expression of a sample's labels; start: "previous_" for the k-th such state."""
+    camera, identity, expression = (
+        labels[f"{start}{name}"] if k is None else labels[f"{start}{name}"][k]
+        for name in ("camera", "identity", "expression")
+    )
+    return FaceState(
+        WeakPerspective.from_vector(camera), identity.astype(np.float32), expression.astype(np.float32)
+    )
+
+
+def true_face(model: FaceModel, state: FaceState, crop: SquareCrop) -> TrueFace:
+    """What is true of a face in a picture; crop: what the network sees of the picture."""
+    vertices = model.shape(state.identity, state.expression)
+    inside = crop.camera(state.camera).project(vertices)
+    drawn = rasterize(inside, model.triangles, crop.size, crop.size)
+    face = model.face_vertices
+    shape = vertices[face]
+    marks = state.camera.project(model.landmarks["ibug68"].of(vertices))[:, :2]
+    seen = visible_vertices(inside, model.triangles, drawn)[face]
+    return TrueFace(state, shape, state.camera.project(shape), seen, marks)
+
+
+def box_crop(box: NDArray[Any], size: int) -> SquareCrop:
+    """CoarseNet's crop about a labelled box (left, top, right, bottom), px."""
+    from facerelief.inference.runners import coarse_crop
+
+    return coarse_crop(np.asarray(box, np.float64).reshape(2, 2), size)
+
+
+# ---------------------------------------------------------------- errors
+
+
+def state_errors(model: FaceModel, truth: TrueFace, found: FaceState) -> dict[str, float]:
+    """All errors of a state, camera in the picture's pixels: those of `shape_errors`, and
+
+    nme68, nme51: of the landmarks and of those off the jaw, per cent (`nme`); pitch, yaw, roll: degrees.
+    """
+    vertices = model.shape(found.identity, found.expression)
+    out = shape_errors(truth, vertices[model.face_vertices], found.camera)
+    marks = found.camera.project(model.landmarks["ibug68"].of(vertices))[:, :2]
+    out |= landmark_errors(marks, truth)
+    apart = found.camera.vector[:3] - truth.state.camera.vector[:3]
+    turned = np.abs((apart + np.pi) % (2 * np.pi) - np.pi)
+    return out | dict(zip(ANGLES, np.degrees(turned).tolist()))
+
+
+def shape_errors(truth: TrueFace, shape: Float, camera: WeakPerspective) -> dict[str, float]:
+    """Errors in mm of a found shape (F, 3), model space, and its camera; NaN where nothing is seen.
+
+    Means over the truth's seen vertices of the distance between corresponding points:
+    surface_mm: in model space, neither posed nor aligned; rigid_mm: after the best rigid motion over these
+    vertices; similar_mm: after the best similarity; posed_mm: in camera space, where px are divided by the
+    true scale; level_mm: that without the mean error of depth, which no picture tells. rms_mm: root mean
+    square over the whole face, seen or not, of what posed_mm is the mean of.
+    """
+    names = ("surface_mm", "rigid_mm", "similar_mm", "posed_mm", "level_mm", "rms_mm")
+    seen = truth.seen
+    if np.count_nonzero(seen) < 3 or not np.isfinite(shape).all():
+        return dict.fromkeys(names, float("nan"))
+    true, own = (x[seen].astype(np.float64) for x in (truth.shape, shape))
+    aligned = [procrustes(own, true, with_scale=scaled).apply(own) - true for scaled in (False, True)]
+    apart = camera.project(shape).astype(np.float64) - truth.points
+    apart[:, :2] /= truth.state.camera.scale
+    level = apart[seen] - [0, 0, apart[seen, 2].mean()]
+    values = [np.linalg.norm(x, axis=1).mean() for x in (own - true, *aligned, apart[seen], level)]
+    values.append(np.sqrt(np.square(apart).sum(axis=1).mean()))
+    return dict(zip(names, map(float, values)))
+
+
+def landmark_errors(marks: Float, truth: TrueFace) -> dict[str, float]:
+    """nme68 and nme51 of landmarks (68, 2), px."""
+    size = truth.face_px
+    return {"nme68": nme(marks, truth.marks, size), "nme51": nme(marks[_JAW:], truth.marks[_JAW:], size)}
+
+
+def nme(marks: Float, truth: Float, size: float) -> float:
+    """Mean distance of landmarks (L, 2) from the true ones in per cent of a size, all px."""
+    return 100 * float(np.linalg.norm(marks[:, :2] - truth[:, :2], axis=1).mean()) / size
+
+
+def face_px(marks: Float) -> float:
+    """Root of the area of the box of landmarks (68, 2), px."""
+    return float(np.sqrt(np.ptp(marks[:, :2], axis=0).prod()))
+
+
+def detected_marks(image: Image, box: NDArray[Any]) -> Float | None:
+    """(478, 2) px: landmarks of the detected face that overlaps a box (left, top, right, bottom) most; None
+    where none does by a fifth (intersection over union)."""
+    faces = detect_faces(image, small_faces=False)
+    rated = [(overlap(np.array(face.box), np.asarray(box)), -k) for k, face in enumerate(faces)]
+    best, k = max(rated, default=(0.0, 0))
+    return faces[-k].landmarks if best >= 0.2 else None
+
+
+def ibug68(landmarks: Float) -> Float:
+    """(68, 2) of a detector's (478, 2): the MediaPipe points nearest to iBUG's."""
+    return landmarks[list(IBUG68_AMONG_MEDIAPIPE), :2]
+
+
+def overlap(a: Float, b: Float) -> float:
+    """Intersection over union of two boxes (left, top, right, bottom)."""
+    shared = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
+    areas = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()
+    return float(shared / max(areas - shared, 1e-9))
+
+
+# ---------------------------------------------------------------- many samples
+
+
+def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each measure over the rows that have it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    out: dict[str, float] = {}
+    for name in names:
+        values = np.array([row.get(name, np.nan) for row in rows], np.float64)
+        out[name] = float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+    return out
+
+
+def yaw_bin(degrees: float) -> str:
+    """The name of the bin of `YAW_BINS` that a yaw is in; beyond the last one it is in the last one."""
+    for low, high in YAW_BINS[:-1]:
+        if low <= abs(degrees) < high:
+            return f"{low}-{high}"
+    return f"{YAW_BINS[-1][0]}+"
+
+
+YAW_NAMES = tuple(yaw_bin(low) for low, _ in YAW_BINS)
+
+
+def expression_groups(model: FaceModel, expression: Float) -> tuple[str, ...]:
+    """Which of "mouth open", "eyes closed" and "smile" an expression (E,) is, or "neutral"; nothing for other
+    models than ARKit's.
+
+    Jaw open by 0.3; both lids by 0.5; mouth corners by 0.4 on average; no weight above 0.3.
+    """
+    index = {name: k for k, name in enumerate(model.expression_names)}
+    wanted = {
+        "mouth open": (("jawOpen",), 0.3),
+        "eyes closed": (("eyeBlinkLeft", "eyeBlinkRight"), 0.5),
+        "smile": (("mouthSmileLeft", "mouthSmileRight"), 0.4),
+    }
+    found: list[str] = []
+    for group, (names, least) in wanted.items():
+        if all(name in index for name in names):
+            value = float(np.mean([expression[index[name]] for name in names]))
+            found += [group] if value >= least else []
+    if "jawOpen" in index and float(np.max(expression)) <= 0.3:
+        found.append("neutral")
+    return tuple(found)
+
+
+def calibration(stated: Float, true: Float, bins: int = 5) -> dict[str, Any]:
+    """How well stated errors (N,) tell true ones (N,), both mm.
+
+    spearman: rank correlation; factor: mean true over mean stated, what the stated must be multiplied by to
+    be right on average; bins: equal parts of the samples by the stated error, with both means.
+    """
+    known = np.isfinite(stated) & np.isfinite(true)
+    stated, true = stated[known], true[known]
+    if len(stated) < 2:
+        return {"samples": len(stated), "spearman": float("nan"), "factor": float("nan"), "bins": []}
+    a, b = (np.argsort(np.argsort(x)).astype(float) for x in (stated, true))
+    told = np.ptp(stated) > 0 and np.ptp(true) > 0
+    order = np.argsort(stated, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return {
+        "samples": len(stated),
+        "spearman": float(np.corrcoef(a, b)[0, 1]) if told else float("nan"),
+        "factor": float(true.mean() / max(float(stated.mean()), 1e-9)),
+        "bins": [
+            {
+                "samples": len(part),
+                "stated_mm": float(stated[part].mean()),
+                "true_mm": float(true[part].mean()),
+                "true_p90_mm": float(np.percentile(true[part], 90)),
+            }
+            for part in parts
+        ],
+    }
+
+
+def ratio(a: float, b: float) -> float:
+    """a / b, NaN where that says nothing."""
+    return a / b if np.isfinite(a) and np.isfinite(b) and b > 0 else float("nan")

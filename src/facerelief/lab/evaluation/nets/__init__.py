@@ -1,0 +1,1 @@
+"""Evaluation of the shipped networks on held-out samples and clips."""

@@ -1,0 +1,1 @@
+"""Evaluation on photos without 3D truth."""

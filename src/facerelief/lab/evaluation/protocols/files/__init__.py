@@ -1,0 +1,1 @@
+"""Layouts and file formats of public benchmarks."""

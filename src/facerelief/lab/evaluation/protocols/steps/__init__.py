@@ -1,0 +1,1 @@
+"""Steps of evaluation protocols: alignment, crops, distances, checks, statistics."""

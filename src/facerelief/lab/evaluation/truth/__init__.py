@@ -1,0 +1,1 @@
+"""Evaluation on rendered images whose 3D shape is known."""

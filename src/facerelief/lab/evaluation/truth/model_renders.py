@@ -1,0 +1,165 @@
+"""Pictures whose 3D truth is known: model instances rendered with random shape, expression, pose, skin and
+light."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.geometry.alignment import procrustes
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.closest import ClosestPoint
+from facerelief.geometry.mesh import Mesh
+from facerelief.lab.scenes import blotches, hair_cap
+from facerelief.morphable.model import FaceModel
+from facerelief.morphable.statistics import sample_expressions
+from facerelief.rendering.lighting import ambient_light, directional_light
+from facerelief.rendering.render import shade_mesh
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TruthConfig:
+    """How the pictures are drawn. Angles in degrees here, since people type them."""
+
+    size: int = 512
+    """Side of the picture, px."""
+    face_px: float = 300.0
+    """Side of the face box about, px."""
+    yaw: float = 60.0
+    """Yaw is uniform within plus and minus this."""
+    pitch: float = 15.0
+    """Standard deviation of pitch is half of this, cut at it."""
+    roll: float = 15.0
+    """Likewise for roll."""
+    expressions: bool = True
+    """Draw expressions, or leave every face neutral."""
+    texture: float = 0.03
+    """Amplitude of random blotches on the skin."""
+    seed: int = 0
+    """Seed of everything."""
+
+
+@dataclass(frozen=True, eq=False)
+class TruthCase:
+    """One picture and what it shows."""
+
+    image: NDArray[np.uint8]
+    camera: WeakPerspective
+    identity: Float32
+    expression: Float32
+    vertices: Float32
+    """(N, 3) model space, mm, with expression."""
+    neutral: Float32
+    """(N, 3) without."""
+    albedo: Float32
+    """(N, 3) per vertex, sRGB-coded."""
+    light: Float32
+    """(9, 3)"""
+
+
+def truth_cases(
+    model: FaceModel, count: int, config: TruthConfig | None = None, colors: Float32 | None = None
+) -> Iterator[TruthCase]:
+    """`count` random pictures of a model; the same seed gives the same pictures, whatever `count` is.
+
+    colors (N, 3): mean skin to use where the model has none of its own.
+    """
+    config = config or TruthConfig()
+    for index in range(count):
+        yield _case(model, np.random.default_rng([config.seed, index]), config, colors)
+
+
+def _case(
+    model: FaceModel, rng: np.random.Generator, config: TruthConfig, colors: Float32 | None
+) -> TruthCase:
+    identity = np.clip(rng.standard_normal(model.n_identity), -2.5, 2.5).astype(np.float32)
+    expression = np.zeros(model.n_expression, np.float32)
+    seed = int(rng.integers(2**31))
+    if config.expressions:
+        expression = sample_expressions(model.expression_names, 1, seed)[0].astype(np.float32)
+    neutral, vertices = model.shape(identity), model.shape(identity, expression)
+    angles = rng.standard_normal(2) * 0.5
+    pitch = float(np.clip(angles[0], -1, 1)) * np.radians(config.pitch)
+    roll = float(np.clip(angles[1], -1, 1)) * np.radians(config.roll)
+    yaw = np.radians(rng.uniform(-config.yaw, config.yaw))
+    face = model.face_vertices
+    extent = np.ptp(vertices[face], axis=0)
+    scale = config.face_px / float(max(extent[:2])) * rng.uniform(0.85, 1.15)
+    camera = WeakPerspective(pitch, yaw, roll, 0.0, 0.0, scale)
+    middle = camera.project(vertices[face]).mean(axis=0)
+    shift = config.size / 2 - middle[:2] + rng.uniform(-0.05, 0.05, 2) * config.size
+    camera = WeakPerspective(pitch, yaw, roll, float(shift[0]), float(shift[1]), scale)
+    skin = (
+        model.skin(rng.standard_normal(model.n_albedo) * 0.8) if colors is None else colors.copy()
+    ).astype(np.float64)
+    skin += config.texture * blotches(model.mean, rng)[:, None]
+    hair = hair_cap(model)
+    skin = skin * (1 - hair) + hair * np.outer(rng.uniform(0.05, 0.5) * np.ones(len(skin)), [1.0, 0.8, 0.65])
+    light = _light(rng)
+    background = _background(rng, config.size)
+    albedo = np.clip(skin, 0.02, 1).astype(np.float32)
+    mesh = Mesh(vertices, model.triangles, colors=albedo)
+    image, _ = shade_mesh(mesh, camera, config.size, config.size, light=light, background=background)
+    noise = rng.normal(0, 2.0, image.shape)
+    image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    return TruthCase(image, camera, identity, expression, vertices, neutral, albedo, light)
+
+
+def _light(rng: np.random.Generator) -> Float32:
+    direction = np.array([rng.normal(0, 0.8), abs(rng.normal(0.4, 0.5)), 1.0])
+    strength = rng.uniform(0.3, 0.8)
+    tint = 1 + rng.normal(0, 0.05, 3)
+    key = directional_light(direction, strength * tint)
+    fill = directional_light([-direction[0], 0.1, 0.4], rng.uniform(0, 0.25) * np.ones(3))
+    ambient = ambient_light(rng.uniform(0.25, 0.5) * (1 + rng.normal(0, 0.03, 3)))
+    return (key + fill + ambient).astype(np.float32)
+
+
+def _background(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
+    import cv2
+
+    coarse = rng.uniform(0.1, 0.9, (5, 5, 3)).astype(np.float32)
+    smooth = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    return (np.clip(smooth, 0, 1) * 255).astype(np.uint8)
+
+
+def vertex_error(
+    predicted: NDArray[np.floating], truth: NDArray[np.floating], mask: NDArray[np.bool_]
+) -> Float64:
+    """(M,) mm between corresponding vertices of one topology inside `mask`, after the best similarity of
+    those vertices."""
+    aligned = procrustes(predicted[mask], truth[mask]).apply(predicted[mask].astype(np.float64))
+    return np.linalg.norm(aligned - truth[mask], axis=1)
+
+
+def surface_error(
+    predicted: Mesh,
+    predicted_marks: NDArray[np.floating],
+    truth: NDArray[np.floating],
+    truth_marks: NDArray[np.floating],
+) -> Float64:
+    """(M,) mm from truth points to a predicted surface of another topology.
+
+    Similarity from the 68 landmarks, then refined by point-to-surface ICP with scale over all truth points.
+    """
+    moved = procrustes(predicted_marks, truth_marks)
+    for _ in range(15):
+        surface = ClosestPoint(moved.apply(predicted.vertices.astype(np.float64)), predicted.triangles)
+        moved = procrustes(surface.query(truth).point, truth).after(moved)
+    return (
+        ClosestPoint(moved.apply(predicted.vertices.astype(np.float64)), predicted.triangles)
+        .query(truth)
+        .distance
+    )
+
+
+def rotation_error(a: WeakPerspective, b: WeakPerspective) -> float:
+    """Angle in degrees between two poses' rotations."""
+    cosine = (np.trace(a.rotation.T @ b.rotation) - 1) / 2
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))

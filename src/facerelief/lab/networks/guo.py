@@ -1,0 +1,405 @@
+"""CoarseNet, Tracking CoarseNet and FineNet (Guo et al., TPAMI 2019).
+
+From the paper: ResNet-18 on a crop of 224 px that gives the coefficients and the pose of a linear model; the
+same with six channels for video, which sees where the face was by a PNCC picture and gives the change; a
+U-Net on a crop of 256 px that gives the relief of the coarse surface. Ours: 52 expression weights, identity
+of our model, parameters in units of their standard deviations in the data, a confidence, widths that can be
+changed, and a U-Net that works at half resolution inside.
+
+Frames and units: pictures are RGB in [0, 1], (B, 3, S, S); poses are (pitch, yaw, roll, t_u, t_v, log s) in
+radians, px of the crop and log px/mm (`geometry.camera`). Euler angles are free of jumps for |yaw| < 90
+degrees, which is all that the crops show; a rotation matrix or quaternion would add nothing there.
+"""
+
+# pyright: reportPrivateImportUsage=false
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facerelief.inference.crops import CONTRAST_SIZES
+
+POSE = 6
+"""Numbers of a pose."""
+_GREY, _CONTRAST = 0.45, 0.25
+"""Mean and standard deviation of photos' pixels, about."""
+_FIRST_GAIN = 0.6
+"""Share of the way to what the picture alone says that a Tracking CoarseNet begins with."""
+_CONTRASTS = CONTRAST_SIZES
+"""px of the surroundings that FineNet compares pixels with."""
+_CUES = 3
+"""Channels of `rendering.cues.shading_cues`."""
+_DETAIL = 4
+"""Channels of FineNet at full resolution, before the last layer."""
+
+
+@dataclass(frozen=True)
+class CoarseNetConfig:
+    """What a CoarseNet is like; a Tracking CoarseNet too."""
+
+    size: int = 224
+    """Side of the crop, px."""
+    width: float = 1.0
+    """Channels of every stage over those of ResNet-18."""
+    identity: int = 100
+    """Identity coefficients of the model."""
+    expression: int = 52
+    """Expression weights of the model."""
+
+    def __post_init__(self) -> None:
+        if self.size < 32 or self.width <= 0 or self.identity < 1 or self.expression < 1:
+            raise ValueError(f"{self}: expected a size of at least 32 and positive numbers")
+
+
+@dataclass(frozen=True)
+class FineNetConfig:
+    """What a FineNet is like."""
+
+    size: int = 256
+    """Side of the crop, px; a multiple of 16 and of 2 ** levels."""
+    width: int = 32
+    """Channels of the first level, which works at half resolution; doubled from level to level."""
+    levels: int = 4
+    """Resolutions: 4 are 128, 64, 32 and 16 px."""
+    widest: int = 256
+    """No level has more channels."""
+
+    def __post_init__(self) -> None:
+        unit = max(2**self.levels, *_CONTRASTS)
+        if self.width < 1 or self.levels < 1 or self.size < 2 or self.size % unit:
+            raise ValueError(f"{self}: expected a size that is a multiple of {unit}")
+
+
+class CoarseOutput(NamedTuple):
+    """What a CoarseNet says of a crop."""
+
+    identity: Tensor
+    """(B, K) standard deviations of the model."""
+    expression: Tensor
+    """(B, E) weights, not clipped to [0, 1]."""
+    pose: Tensor
+    """(B, 6) in the crop; see the module."""
+    log_variance: Tensor
+    """(B,) log mm^2: how wrong the net thinks it is."""
+
+
+class TrackingOutput(NamedTuple):
+    """What a Tracking CoarseNet says of a crop."""
+
+    expression: Tensor
+    """(B, E) weights now."""
+    pose: Tensor
+    """(B, 6) in the crop, now."""
+    delta: Tensor
+    """(B, E + 6) the changes in their standard deviations."""
+    log_variance: Tensor
+    """(B,) log mm^2."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of numbers over a data set."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Scaled(nn.Module):
+    """z -> mean + std z, with constants that are saved with the net."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("std", torch.ones(count))
+
+    def set(self, spread: Spread) -> None:
+        """Raises ValueError for other counts, or no positive deviations."""
+        mean, std = torch.tensor(spread.mean), torch.tensor(spread.std)
+        if mean.shape != self.mean.shape or std.shape != self.std.shape or not bool((std > 0).all()):
+            raise ValueError(f"expected {len(self.mean)} means and positive deviations, got {len(mean)}")
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.mean + self.std * z
+
+    def inverse(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+def _convolution(into: int, out: int, side: int = 3, stride: int = 1) -> nn.Conv2d:
+    conv = nn.Conv2d(into, out, side, stride, side // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
+class _Block(nn.Module):
+    """Basic block of a ResNet."""
+
+    def __init__(self, into: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = _convolution(into, out, 3, stride), nn.BatchNorm2d(out)
+        self.conv2, self.norm2 = _convolution(out, out), nn.BatchNorm2d(out)
+        same = stride == 1 and into == out
+        self.short = (
+            nn.Identity() if same else nn.Sequential(_convolution(into, out, 1, stride), nn.BatchNorm2d(out))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.norm1(self.conv1(x)), inplace=True)
+        return functional.relu(self.norm2(self.conv2(y)) + self.short(x), inplace=True)
+
+
+class Backbone(nn.Module):
+    """ResNet-18 (He et al., 2016) up to the pooled features: (B, C, S, S) -> (B, features)."""
+
+    def __init__(self, channels: int, width: float) -> None:
+        super().__init__()
+        sizes = [max(8, 8 * round(width * n / 8)) for n in (64, 128, 256, 512)]
+        self.features = sizes[-1]
+        self.stem, self.norm = _convolution(channels, sizes[0], 7, 2), nn.BatchNorm2d(sizes[0])
+        blocks: list[nn.Module] = []
+        into = sizes[0]
+        for k, out in enumerate(sizes):
+            blocks += [_Block(into, out, 1 if k == 0 else 2), _Block(out, out, 1)]
+            into = out
+        self.stages = nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.norm(self.stem(x)), inplace=True)
+        x = functional.max_pool2d(x, 3, 2, 1)
+        return self.stages(x).mean(dim=(2, 3))
+
+
+class Head(nn.Linear):
+    """A linear layer that works in full precision whatever the rest does: px of the crop need it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(input.device.type):
+            with torch.autocast(input.device.type, enabled=False):
+                return super().forward(input.float())
+        return super().forward(input)
+
+
+class _Unsure(Head):
+    """(B,) log mm^2, how wrong the net thinks it is. Features are not changed by it: they serve the face."""
+
+    def __init__(self, features: int, error: float) -> None:
+        """error: mm, that it begins with."""
+        super().__init__(features, 1)
+        nn.init.zeros_(self.weight)
+        nn.init.constant_(self.bias, 2 * math.log(error))
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.detach()).squeeze(1)
+
+
+class CoarseNet(nn.Module):
+    """One picture -> identity, expression, pose (Guo et al.: ResNet-18 and one linear layer)."""
+
+    def __init__(self, config: CoarseNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or CoarseNetConfig()
+        self.backbone = Backbone(3, c.width)
+        self.head = Head(self.backbone.features, c.identity + c.expression + POSE)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+        self.unsure = _Unsure(self.backbone.features, 10.0)
+        self.expression_scale, self.pose_scale = Scaled(c.expression), Scaled(POSE)
+
+    def forward(self, image: Tensor) -> CoarseOutput:
+        """image: (B, 3, S, S) RGB in [0, 1]."""
+        c = self.config
+        features = self.backbone((image - _GREY) / _CONTRAST)
+        identity, expression, pose = self.head(features).split([c.identity, c.expression, POSE], dim=1)
+        return CoarseOutput(
+            identity, self.expression_scale(expression), self.pose_scale(pose), self.unsure(features)
+        )
+
+    @torch.no_grad()
+    def start_from(self, other: CoarseNet) -> None:
+        """Take a trained CoarseNet's numbers, from crops of another size too: small crops learn quickly,
+        large ones see more. Raises ValueError for another width or face model."""
+        _take(self, other)
+        zoom = self.config.size / other.config.size
+        for part in (self.pose_scale.mean, self.pose_scale.std):
+            part[3:5] *= zoom
+        self.pose_scale.mean[5] += math.log(zoom)
+
+
+class TrackingNet(nn.Module):
+    """A picture, and where the face was -> what has changed.
+
+    The change is a correction of the previous state, plus a share of the way from it to what the picture
+    alone says (ours): the share is learned for each number, as the gain of a filter. An untrained net returns
+    the previous state: its last layer and its gains are zero.
+    """
+
+    def __init__(self, config: CoarseNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or CoarseNetConfig()
+        self.backbone = Backbone(6, c.width)
+        self.head = Head(self.backbone.features, c.expression + POSE)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.alone = Head(self.backbone.features, c.expression + POSE)
+        nn.init.normal_(self.alone.weight, std=0.01)
+        nn.init.zeros_(self.alone.bias)
+        self.gain = nn.Parameter(torch.zeros(c.expression + POSE))
+        self.unsure = _Unsure(self.backbone.features, 3.0)
+        self.scale = Scaled(c.expression + POSE)
+        self.expression_scale, self.pose_scale = Scaled(c.expression), Scaled(POSE)
+
+    def forward(self, image: Tensor, pncc: Tensor, expression: Tensor, pose: Tensor) -> TrackingOutput:
+        """image: (B, 3, S, S) RGB in [0, 1]; pncc: (B, 3, S, S) in [0, 1], the previous state in the same
+        crop (`rendering.pncc`), whose expression (B, E) and pose (B, 6) those are."""
+        e = self.config.expression
+        both = torch.cat([(image - _GREY) / _CONTRAST, (pncc - _GREY) / _CONTRAST], dim=1)
+        features = self.backbone(both)
+        alone = self.alone(features)
+        seen = torch.cat([self.expression_scale(alone[:, :e]), self.pose_scale(alone[:, e:])], dim=1)
+        before = torch.cat([expression, pose], dim=1)
+        delta = self.head(features) + self.gain * self.scale.inverse(seen - before)
+        after = before + self.scale(delta)
+        return TrackingOutput(after[:, :e], after[:, e:], delta, self.unsure(features))
+
+    @torch.no_grad()
+    def start_from(self, other: CoarseNet | TrackingNet) -> None:
+        """Take a trained net's numbers. Of a CoarseNet: its features, which see nothing of the PNCC yet, and
+        what it says of the picture alone, of which `_FIRST_GAIN` of the way is gone. Crops may be of another
+        size. Raises ValueError for another width or face model."""
+        zoom = self.config.size / other.config.size
+        if isinstance(other, TrackingNet):
+            _take(self, other)
+            self.scale.std[-POSE + 3 : -1] *= zoom
+        else:
+            c, given = self.config, other.backbone.state_dict()
+            if other.config.width != c.width or other.config.expression != c.expression:
+                raise ValueError(
+                    f"a CoarseNet of width {other.config.width} with {other.config.expression} expressions, "
+                    f"expected {c.width} with {c.expression}"
+                )
+            stem = given["stem.weight"]
+            given["stem.weight"] = torch.cat([stem, torch.zeros_like(stem)], dim=1)
+            self.backbone.load_state_dict(given)
+            self.alone.weight.copy_(other.head.weight[other.config.identity :])
+            self.alone.bias.copy_(other.head.bias[other.config.identity :])
+            self.expression_scale.load_state_dict(other.expression_scale.state_dict())
+            self.pose_scale.load_state_dict(other.pose_scale.state_dict())
+            self.gain.fill_(_FIRST_GAIN)
+        for part in (self.pose_scale.mean, self.pose_scale.std):
+            part[3:5] *= zoom
+        self.pose_scale.mean[5] += math.log(zoom)
+
+
+class _Pair(nn.Sequential):
+    """Two convolutions of a U-Net."""
+
+    def __init__(self, into: int, out: int, stride: int = 1) -> None:
+        super().__init__(
+            _convolution(into, out, 3, stride),
+            nn.BatchNorm2d(out),
+            nn.ReLU(inplace=True),
+            _convolution(out, out),
+            nn.BatchNorm2d(out),
+            nn.ReLU(inplace=True),
+        )
+
+
+def contrasts(image: Tensor) -> Tensor:
+    """(B, 2, S, S): how much brighter a pixel is than its surroundings of some sizes, in tenths
+    (`geometry.crop.contrasts` is the same without torch).
+
+    Wrinkles change brightness by a few per cent, light and skin by tens: a net that sees both at once takes
+    long to find the first. image (B, 3, S, S) RGB in [0, 1]; S a multiple of the sizes.
+    """
+    light = (image.mean(dim=1, keepdim=True) + 0.05).log()
+    out: list[Tensor] = []
+    for size in _CONTRASTS:
+        around = functional.avg_pool2d(light, size)
+        around = functional.interpolate(around, scale_factor=float(size), mode="bilinear")
+        out.append(10.0 * (light - around))
+    return torch.cat(out, dim=1)
+
+
+class FineNet(nn.Module):
+    """A picture and its coarse surface -> the relief on it, in hundredths of the face's width.
+
+    A U-Net whose first level gathers 2 x 2 px into channels and whose last spreads them out again: half the
+    resolution inside is four times the speed, and no px is lost on the way in (ours; the paper's is unknown).
+    Zero at the start, and always off the mask.
+    """
+
+    def __init__(self, config: FineNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or FineNetConfig()
+        sizes = [min(c.width * 2**k, c.widest) for k in range(c.levels)]
+        given = 4 * (5 + len(_CONTRASTS) + _CUES)
+        self.down = nn.ModuleList(
+            _Pair(into, out, 1 if k == 0 else 2) for k, (into, out) in enumerate(zip([given, *sizes], sizes))
+        )
+        self.up = nn.ModuleList(
+            _Pair(below + beside, beside) for below, beside in zip(sizes[:0:-1], sizes[-2::-1])
+        )
+        self.spread = _convolution(sizes[0], 4 * _DETAIL)
+        self.last = nn.Conv2d(_DETAIL, 1, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(torch.as_tensor(self.last.bias))
+
+    def forward(
+        self,
+        image: Tensor,
+        depth: Tensor,
+        mask: Tensor,
+        face_width: Tensor,
+        cues: Tensor,
+        contrast: Tensor | None = None,
+    ) -> Tensor:
+        """(B, S, S) displacement along camera z, toward the viewer; 1 is 1 % of the face's width.
+
+        image: (B, 3, S, S) RGB in [0, 1]; depth: (B, S, S) mm along camera z, any origin; mask: (B, S, S) 1
+        on the face, else 0; face_width: (B,) mm (see `data.face_width`); cues: (B, 3, S, S) of
+        `rendering.cues`; contrast: (B, 2, S, S) of `contrasts`, found here unless given.
+        """
+        count = mask.sum(dim=(1, 2)).clamp_min(1.0)
+        mean = (depth * mask).sum(dim=(1, 2)) / count
+        flat = (depth - mean[:, None, None]) * mask / face_width[:, None, None]
+        contrast = contrasts(image) if contrast is None else contrast
+        parts = [(image - _GREY) / _CONTRAST, 4.0 * flat[:, None], mask[:, None], contrast, cues]
+        x = functional.pixel_unshuffle(torch.cat(parts, dim=1), 2)
+        beside: list[Tensor] = []
+        for level in self.down:
+            x = level(x)
+            beside.append(x)
+        beside.pop()
+        for level in self.up:
+            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = level(torch.cat([x, beside.pop()], dim=1))
+        x = functional.pixel_shuffle(functional.relu(self.spread(x)), 2)
+        return self.last(x)[:, 0].float() * mask
+
+    def start_from(self, other: FineNet) -> None:
+        """Take a trained FineNet's numbers. Raises ValueError for other widths or levels."""
+        _take(self, other)
+
+
+def _take(net: nn.Module, other: nn.Module) -> None:
+    """Copy all numbers. Raises ValueError where their shapes differ."""
+    try:
+        net.load_state_dict(other.state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"a net of other sizes: {str(error).splitlines()[-1].strip()}") from error
+
+
+def parameters_of(net: nn.Module) -> int:
+    """How many numbers a net learns."""
+    return sum(math.prod(p.shape) for p in net.parameters())

@@ -1,0 +1,264 @@
+"""What the networks are trained to make small.
+
+The split loss is the paper's (Guo et al., TPAMI 2019, as far as it is known from a re-implementation): how
+far points move when only the pose is wrong, and when only the shape is. Ours: the third axis, lengths in mm,
+roots instead of squares, and the weight's exact form. Truth scores zero by all of them, but for the priors.
+"""
+
+# pyright: reportPrivateImportUsage=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from facerelief.lab.networks.guo import POSE, CoarseOutput, TrackingOutput
+from facerelief.lab.networks.layer import MorphableLayer, project
+
+_TINY = 1e-4
+"""mm: below this a root mean square is rounded off, so that its gradient stays finite."""
+
+
+@dataclass(frozen=True)
+class CoarseLoss:
+    """How CoarseNet and Tracking CoarseNet are scored."""
+
+    kind: Literal["split", "parameters"] = "split"
+    """split: the paper's loss on projected points; parameters: squared error of scaled parameters, which it
+    is compared with."""
+    axes: Literal[2, 3] = 3
+    """Compare points in the picture (2), or their depth too (3)."""
+    squared: bool = False
+    """Mean squares of distances, as in the re-implementation, instead of their roots."""
+    pose_share: float | None = None
+    """Weight of the pose's part, the rest is the shape's; found anew for every batch unless given."""
+    size: float = 0.1
+    """Share of the shape's squared error by a wrong size of the head that counts. No picture tells that size,
+    and it is near half of the variance of identities; 1 is the paper's. Two axes: only when neutral."""
+    neutral: float = 0.5
+    """Weight of the mean distance of neutral shapes, mm: identity scored by itself, as Dou et al. do. Not
+    with kind "parameters"."""
+    regular: float = 1e-3
+    """Weight of the mean square of scaled identity and expression."""
+    delta: float = 0.1
+    """Weight of the mean absolute scaled change of a Tracking CoarseNet."""
+    gaps: float = 0.25
+    """Weight of the mean absolute error of how far eyes and lips are open, mm: lids are few points, and
+    without this blinks are learned last. Not with kind "parameters"."""
+    confidence: float = 0.05
+    """Weight of the likelihood of the error."""
+
+
+@dataclass(frozen=True)
+class FineLoss:
+    """How FineNet is scored."""
+
+    kind: Literal["l1", "l2"] = "l1"
+    """l1: absolute errors, rounded off below `rounded`, and normals; l2: squared errors alone, as the paper's
+    is thought to be."""
+    normals: float = 20.0
+    """Weight of 1 - cos of the angle between normals, only with l1. A typical angle, 2.5 degrees, counts
+    0.001, and a typical relief 0.1: a weight of about 1 would do nothing."""
+    rounded: float = 0.3
+    """Hundredths of the face's width. Most of a face has next to no relief: plain absolute errors are content
+    with none at all, and a net stays there (found with six pictures that squared errors learn at once)."""
+
+
+class CoarseTarget(NamedTuple):
+    """What is true of a crop."""
+
+    identity: Tensor
+    """(B, K)"""
+    expression: Tensor
+    """(B, E)"""
+    pose: Tensor
+    """(B, 6) px of the crop, log scale."""
+
+
+class Score(NamedTuple):
+    """A loss and its parts."""
+
+    loss: Tensor
+    """Scalar, differentiable."""
+    parts: dict[str, Tensor]
+    """Scalars by name, for people; detached."""
+
+
+def distances(points: Tensor, truth: Tensor, scale: Tensor, weights: Tensor, axes: int = 3) -> Tensor:
+    """(B,) weighted mean squared distance in mm^2 between projected points.
+
+    points, truth (B, V, 3) of (u px, v px, z mm); scale (B,) true px/mm; weights (V,) of mean 1.
+    """
+    apart = (points - truth)[..., :axes]
+    apart = torch.cat([apart[..., :2] / scale[:, None, None], apart[..., 2:]], dim=2)
+    return _mean_square(apart, weights)
+
+
+def _mean_square(apart: Tensor, weights: Tensor) -> Tensor:
+    """(B,) of differences (B, V, 3)."""
+    return (apart.square().sum(dim=2) * weights).mean(dim=1)
+
+
+GAPS = ((37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65))
+"""Landmarks of iBUG's 68 that face each other across the eyes' and the mouth's openings."""
+
+
+def gap_error(marks: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute error, mm, of the openings between landmarks (B, 68, 3) in model space; compare Feng et
+    al. (SIGGRAPH 2021), who do so in the picture."""
+    upper, lower = (list(side) for side in zip(*GAPS))
+    found, true = (x[:, upper] - x[:, lower] for x in (marks, truth))
+    return (found - true).abs().sum(dim=2).mean()
+
+
+def root(squares: Tensor) -> Tensor:
+    """Square root that is 0 with gradient 0 at 0, and within 1e-4 of the true one."""
+    return (squares + _TINY**2).sqrt() - _TINY
+
+
+def split_loss(pose_error: Tensor, shape_error: Tensor, pose_share: float | None = None) -> Tensor:
+    """w E_pose + (1 - w) E_geo of two scalars; w = E_geo / (E_geo + E_pose), not differentiated, unless
+    given: both parts are then as strong, however different their sizes."""
+    if pose_share is not None:
+        return pose_share * pose_error + (1 - pose_share) * shape_error
+    with torch.no_grad():
+        share = shape_error / (shape_error + pose_error).clamp_min(1e-12)
+    return share * pose_error + (1 - share) * shape_error
+
+
+def gaussian_nll(error: Tensor, log_variance: Tensor) -> Tensor:
+    """(B,) negative log likelihood, less a constant, of an error (B,) in mm; least where exp(log_variance) =
+    error^2. The error is not differentiated: nobody gets better by being unsure."""
+    return 0.5 * (log_variance + error.detach().square() * (-log_variance).exp())
+
+
+def coarse_loss(
+    out: CoarseOutput,
+    truth: CoarseTarget,
+    layer: MorphableLayer,
+    scaled: tuple[Tensor, Tensor],
+    config: CoarseLoss,
+) -> Score:
+    """Loss of a CoarseNet. scaled: (output, truth), both (B, K + E + 6), in standard deviations."""
+    score = _geometry(truth.identity, out.identity, out.expression, out.pose, truth, layer, scaled, config)
+    terms = {"regular": config.regular * scaled[0][:, :-POSE].square().mean()}
+    if config.neutral and config.kind != "parameters":
+        apart = layer.resized(layer.neutral(out.identity - truth.identity), config.size)
+        terms["neutral"] = config.neutral * root(_mean_square(apart, layer.weights)).mean()
+    return _whole(score, terms, out.log_variance, config)
+
+
+def tracking_loss(
+    out: TrackingOutput,
+    truth: CoarseTarget,
+    layer: MorphableLayer,
+    scaled: tuple[Tensor, Tensor],
+    config: CoarseLoss,
+) -> Score:
+    """Loss of a Tracking CoarseNet. scaled: (change, true change), both (B, E + 6), in standard deviations.
+
+    Shapes are compared with the true identity in both: a wrong one carried over is not the net's to repair.
+    """
+    own = truth.identity
+    score = _geometry(own, own, out.expression, out.pose, truth, layer, scaled, config)
+    return _whole(score, {"delta": config.delta * out.delta.abs().mean()}, out.log_variance, config)
+
+
+class _Geometry(NamedTuple):
+    loss: Tensor
+    parts: dict[str, Tensor]
+    error: Tensor
+    """(B,) mm"""
+
+
+def _geometry(
+    own: Tensor,
+    identity: Tensor,
+    expression: Tensor,
+    pose: Tensor,
+    truth: CoarseTarget,
+    layer: MorphableLayer,
+    scaled: tuple[Tensor, Tensor],
+    config: CoarseLoss,
+) -> _Geometry:
+    scale, weights = truth.pose[:, 5].exp(), layer.weights
+    true_shape = layer.shape(own, truth.expression)
+    shape = layer.shape(identity, expression)
+    there = project(true_shape, truth.pose)
+    by_pose = distances(project(true_shape, pose), there, scale, weights, config.axes)
+    if config.axes == 3:  # a pose moves no distance
+        by_shape = _mean_square(layer.resized(shape - true_shape, config.size), weights)
+    else:
+        by_shape = distances(project(shape, truth.pose), there, scale, weights, config.axes)
+    error = root(distances(project(shape, pose), there, scale, weights, config.axes))
+    each = (by_pose, by_shape) if config.squared else (root(by_pose), root(by_shape))
+    pose_error, shape_error = (x.mean() for x in each)
+    extra: dict[str, Tensor] = {}
+    if config.kind == "parameters":
+        loss = (scaled[0] - scaled[1]).square().mean()
+    else:
+        loss = split_loss(pose_error, shape_error, config.pose_share)
+        if config.gaps:
+            gaps = gap_error(layer.landmarks(shape), layer.landmarks(true_shape))
+            loss = loss + config.gaps * gaps
+            extra["gaps_mm"] = gaps
+    parts = {"pose_mm": root(by_pose).mean(), "shape_mm": root(by_shape).mean(), "error_mm": error.mean()}
+    return _Geometry(loss, parts | extra, error)
+
+
+def _whole(found: _Geometry, terms: dict[str, Tensor], log_variance: Tensor, config: CoarseLoss) -> Score:
+    unsure = config.confidence * gaussian_nll(found.error, log_variance).mean()
+    loss = found.loss + unsure
+    for term in terms.values():
+        loss = loss + term
+    parts = {"geometry": found.loss, **found.parts, **terms, "confidence": unsure}
+    return Score(loss, {name: value.detach() for name, value in parts.items()})
+
+
+def normals(depth: Tensor, scale: Tensor) -> Tensor:
+    """(B, S - 2, S - 2, 3) unit normals, camera space, of depth (B, S, S) in mm on a grid of `scale` (B,)
+    px/mm; the border has none."""
+    s = scale[:, None, None]
+    dx = (depth[:, 1:-1, 2:] - depth[:, 1:-1, :-2]) * (0.5 * s)
+    dy = (depth[:, :-2, 1:-1] - depth[:, 2:, 1:-1]) * (0.5 * s)  # rows go down, y goes up
+    return functional.normalize(torch.stack([-dx, -dy, torch.ones_like(dx)], dim=3), dim=3)
+
+
+def inner(mask: Tensor) -> Tensor:
+    """(B, S - 2, S - 2) 1 where a pixel and its four neighbours are in the mask (B, S, S)."""
+    m = mask
+    return m[:, 1:-1, 1:-1] * m[:, 1:-1, 2:] * m[:, 1:-1, :-2] * m[:, 2:, 1:-1] * m[:, :-2, 1:-1]
+
+
+def fine_loss(
+    displacement: Tensor,
+    truth: Tensor,
+    depth: Tensor,
+    mask: Tensor,
+    face_width: Tensor,
+    scale: Tensor,
+    config: FineLoss,
+) -> Score:
+    """Loss of a FineNet.
+
+    displacement, truth (B, S, S) in hundredths of face_width (B,), mm; depth (B, S, S) mm, the coarse
+    surface; mask (B, S, S) 0 or 1; scale (B,) px/mm.
+    """
+    count = mask.sum().clamp_min(1.0)
+    apart = (displacement - truth) * mask
+    if config.kind == "l2":
+        loss = apart.square().sum() / count
+        return Score(loss, {"l2": loss.detach()})
+    flat = functional.smooth_l1_loss(apart, torch.zeros_like(apart), reduction="sum", beta=config.rounded)
+    flat = flat / count
+    mm = 0.01 * face_width[:, None, None]
+    where = inner(mask)
+    found, true = (normals(depth + mm * d * mask, scale) for d in (displacement, truth))
+    turned = ((1 - (found * true).sum(dim=3)) * where).sum() / where.sum().clamp_min(1.0)
+    loss = flat + config.normals * turned
+    plain = apart.detach().abs().sum() / count
+    return Score(loss, {"l1": plain, "rounded": flat.detach(), "normals": turned.detach()})

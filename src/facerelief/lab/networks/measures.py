@@ -1,0 +1,227 @@
+"""How good a net is on held-out samples, in units that people know, beside what needs no net at all."""
+
+# pyright: reportPrivateImportUsage=false
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facerelief.lab.networks.data import CoarseItem, FineItem, TrackingItem, camera_of
+from facerelief.lab.networks.e2far import E2farOutput, ShapeError
+from facerelief.lab.networks.guo import CoarseOutput, TrackingOutput
+from facerelief.lab.networks.layer import MorphableLayer, project
+from facerelief.lab.networks.losses import inner, normals
+from facerelief.morphable.model import FaceModel
+from facerelief.rendering.rasterizer import rasterize, visible_vertices
+
+Float = NDArray[Any]
+
+YAW_BINS = (0, 30, 60, 90)
+"""Degrees between which landmarks are averaged."""
+BAND = (1.0, 6.0)
+"""px of FineNet's crop: relief between these Gaussians is compared."""
+
+
+class CoarseMeasures:
+    """Measures of a CoarseNet; names that begin with `baseline_` are those of the mean face in the mean pose.
+
+    surface_mm: mean distance in model space between found and true places of the true face's visible
+    vertices: no pose, no alignment. posed_mm: the same in camera space, in the picture too. nme_0_30 and so
+    on: mean distance of the 68 landmarks in per cent of the root of the area of their box, by |yaw| in
+    degrees. confidence_r: correlation of the logarithms of found and stated error; confidence_ratio: mean
+    square of the error over the stated one, 1 where it is calibrated.
+    """
+
+    def __init__(self, model: FaceModel, size: int, mean: tuple[Tensor, Tensor]) -> None:
+        """size: of the crop, px; mean: expression and pose of the training data."""
+        self.model, self.size, self.mean = model, size, mean
+        self.layer = MorphableLayer(model, every=1)
+        self.rows: list[dict[str, float]] = []
+
+    def add(self, batch: CoarseItem, out: CoarseOutput) -> None:
+        """Of a batch and the net's output for it, both on any device."""
+        truth = (batch.identity, batch.expression, batch.pose)
+        blank = (torch.zeros_like(batch.identity), *(m.expand(len(batch.pose), -1) for m in self.mean))
+        self._add(truth, (out.identity, out.expression, out.pose), blank, out.log_variance)
+
+    def _add(self, truth: Any, found: Any, blank: Any, log_variance: Tensor) -> None:
+        truth, found, blank = (
+            tuple(x.detach().float().cpu() for x in numbers) for numbers in (truth, found, blank)
+        )
+        seen = self._visible(*(x.numpy() for x in truth))
+        true_shape = self.layer.shape(*truth[:2])
+        true_points = project(true_shape, truth[2])
+        scale = truth[2][:, 5].exp()
+        stated = (0.5 * log_variance.detach().float().cpu()).exp()
+        columns: dict[str, Tensor] = {"yaw": torch.rad2deg(truth[2][:, 1].abs()), "stated": stated}
+        for start, numbers in (("", found), ("baseline_", blank)):
+            shape = self.layer.shape(numbers[0], numbers[1].clamp(*self.model.expression_bounds))
+            points = project(shape, numbers[2])
+            apart = points - true_points
+            apart = torch.cat([apart[..., :2] / scale[:, None, None], apart[..., 2:]], dim=2)
+            columns |= {
+                f"{start}surface_mm": _mean((shape - true_shape).norm(dim=2), seen),
+                f"{start}posed_mm": _mean(apart.norm(dim=2), seen),
+                f"{start}rms_mm": apart.square().sum(dim=2).mean(dim=1).sqrt(),
+                f"{start}nme": _nme(self.layer.landmarks(points), self.layer.landmarks(true_points)),
+            }
+            for k, name in enumerate(("pitch", "yaw", "roll")):
+                columns[f"{start}{name}_deg"] = torch.rad2deg((numbers[2][:, k] - truth[2][:, k]).abs())
+        for row in zip(*(column.tolist() for column in columns.values())):
+            self.rows.append(dict(zip(columns, row)))
+
+    def _visible(self, identity: Float, expression: Float, pose: Float) -> Tensor:
+        """(B, V) of the layer's points: vertices of the face that the crop shows."""
+        face = np.flatnonzero(self.model.face_vertices)
+        out = np.zeros((len(pose), len(self.layer.mean)), np.float32)
+        for k in range(len(pose)):
+            uvz = camera_of(pose[k]).project(self.model.shape(identity[k], expression[k]))
+            drawn = rasterize(uvz, self.model.triangles, self.size, self.size)
+            out[k, : len(face)] = visible_vertices(uvz, self.model.triangles, drawn)[face]
+        return torch.from_numpy(out)
+
+    def result(self) -> dict[str, float]:
+        """The measures by name, and `samples`."""
+        columns = {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]}
+        out: dict[str, float] = {"samples": len(self.rows)}
+        for start in ("", "baseline_"):
+            for name in ("surface_mm", "posed_mm", "pitch_deg", "yaw_deg", "roll_deg", "nme"):
+                out[start + name] = float(columns[start + name].mean())
+            for low, high in itertools.pairwise(YAW_BINS):
+                within = (columns["yaw"] >= low) & (columns["yaw"] < high)
+                if within.any():
+                    out[f"{start}nme_{low}_{high}"] = float(columns[f"{start}nme"][within].mean())
+        error, stated = np.maximum(columns["rms_mm"], 1e-6), np.maximum(columns["stated"], 1e-6)
+        if len(self.rows) > 2 and np.ptp(stated) > 0 and np.ptp(error) > 0:
+            out["confidence_r"] = float(np.corrcoef(np.log(error), np.log(stated))[0, 1])
+        out["confidence_ratio"] = float(np.mean((error / stated) ** 2))
+        return out
+
+
+class TrackingMeasures(CoarseMeasures):
+    """Measures of a Tracking CoarseNet; the baseline says that nothing changed. The true identity is used in
+    all of them, since the net does not change it."""
+
+    def __init__(self, model: FaceModel, size: int) -> None:
+        super().__init__(model, size, (torch.zeros(0), torch.zeros(0)))
+
+    def add(self, batch: Any, out: Any) -> None:
+        """Of a batch and the net's output for it."""
+        item: TrackingItem = batch
+        said: TrackingOutput = out
+        own = item.identity
+        self._add(
+            (own, item.expression, item.pose),
+            (own, said.expression, said.pose),
+            (own, item.previous_expression, item.previous_pose),
+            said.log_variance,
+        )
+
+
+class E2farMeasures:
+    """Measures of a UH-E2FAR network; the baseline is the mean face with the training data's mean expression.
+
+    Root mean square distances of the face region's vertices in model space, no alignment, mm, means over the
+    samples: neutral_mm of the neutral faces, offset_mm of what the expression adds, expressive_mm of both.
+    """
+
+    def __init__(self, model: FaceModel, mean: Tensor) -> None:
+        """mean: expression (E,) of the training data."""
+        self.bounds, self.mean, self.error = model.expression_bounds, mean, ShapeError(model)
+        self.rows: list[dict[str, float]] = []
+
+    def add(self, batch: CoarseItem, out: E2farOutput) -> None:
+        """Of a batch and the net's output for it, both on any device."""
+        columns: dict[str, list[float]] = {}
+        nothing = (torch.zeros_like(batch.identity), self.mean.expand(len(batch.identity), -1))
+        for start, (identity, expression) in (("", out), ("baseline_", nothing)):
+            apart = identity.detach().float().cpu() - batch.identity.cpu()
+            moved = expression.detach().float().cpu().clamp(*self.bounds) - batch.expression.cpu()
+            columns |= {
+                f"{start}neutral_mm": self.error.neutral(apart).sqrt().tolist(),
+                f"{start}offset_mm": self.error.offset(moved).sqrt().tolist(),
+                f"{start}expressive_mm": self.error.expressive(apart, moved).sqrt().tolist(),
+            }
+        self.rows += [dict(zip(columns, row)) for row in zip(*columns.values())]
+
+    def result(self) -> dict[str, float]:
+        """The measures by name, and `samples`."""
+        names = self.rows[0]
+        means = {name: float(np.mean([row[name] for row in self.rows])) for name in names}
+        return {"samples": len(self.rows), **means}
+
+
+class FineMeasures:
+    """Measures of a FineNet; the baseline is the coarse surface, on which nothing was put.
+
+    error_percent: mean error in per cent of the face's width; normal_deg: mean angle between normals;
+    band_r: correlation of the relief between two Gaussians (`BAND`) with the true one.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, ...]] = []
+
+    def add(self, batch: FineItem, out: Tensor) -> None:
+        """Of a batch and the net's output for it."""
+        depth, mask, true, width, scale = (
+            x.detach().float().cpu()
+            for x in (batch.depth, batch.mask, batch.displacement, batch.face_width, batch.scale)
+        )
+        mm = 0.01 * width[:, None, None]
+        found, where = out.detach().float().cpu() * mm, inner(mask)
+        straight = normals(depth + true * mask, scale)
+        turned = [_angle(normals(depth + d * mask, scale), straight) for d in (found, torch.zeros_like(true))]
+        for k in range(len(mask)):
+            inside = mask[k] > 0
+            if not bool(inside.any()) or not bool(where[k].any()):
+                continue
+            self.rows.append(
+                (
+                    float(((found - true) / mm)[k][inside].abs().mean()),
+                    float((true / mm)[k][inside].abs().mean()),
+                    *(float(angle[k][where[k] > 0].mean()) for angle in turned),
+                    _band_correlation(found[k].numpy(), true[k].numpy(), mask[k].numpy()),
+                )
+            )
+
+    def result(self) -> dict[str, float]:
+        """The measures by name, and `samples`."""
+        names = ("error_percent", "baseline_error_percent", "normal_deg", "baseline_normal_deg", "band_r")
+        means = np.array(self.rows).mean(axis=0)
+        return {"samples": len(self.rows)} | {name: float(value) for name, value in zip(names, means)}
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    return (values * where).sum(dim=1) / where.sum(dim=1).clamp_min(1.0)
+
+
+def _nme(points: Tensor, truth: Tensor) -> Tensor:
+    """(B,) per cent of the root of the area of the true landmarks' box; points (B, 68, 2 or more) px."""
+    points, truth = points[..., :2], truth[..., :2]
+    sides = truth.amax(dim=1) - truth.amin(dim=1)
+    return 100 * (points - truth).norm(dim=2).mean(dim=1) / sides.prod(dim=1).sqrt()
+
+
+def _angle(a: Tensor, b: Tensor) -> Tensor:
+    """Degrees between unit vectors (..., 3)."""
+    return 2 * torch.rad2deg(torch.asin((0.5 * (a - b).norm(dim=-1)).clamp(max=1.0)))
+
+
+def _band_correlation(found: Float, true: Float, mask: Float) -> float:
+    import cv2
+
+    def smooth(x: Float, sigma: float) -> Float:
+        share = np.maximum(cv2.GaussianBlur(mask, (0, 0), sigma), 1e-3)
+        return cv2.GaussianBlur(x * mask, (0, 0), sigma) / share
+
+    bands = [(smooth(x, BAND[0]) - smooth(x, BAND[1]))[mask > 0] for x in (found, true)]
+    a, b = (x - x.mean() for x in bands)
+    norm = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
+    return float((a * b).sum()) / norm if norm > 0 else 0.0

@@ -1,0 +1,6 @@
+"""A face followed through a video: tracker, smoothing, files of a track."""
+
+from facerelief.tracking.frame import TrackedFrame
+from facerelief.tracking.tracker import Tracker, TrackerConfig, track
+
+__all__ = ["TrackedFrame", "Tracker", "TrackerConfig", "track"]

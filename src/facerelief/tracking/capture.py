@@ -1,0 +1,201 @@
+"""Collects a followed face, and writes what a video's frames say about it together: numbers and one animated
+head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.face.reconstruction import Reconstruction
+from facerelief.facefolder.head_glb import write_head_glb
+from facerelief.facefolder.texture import appearance
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.io.glb import Animation
+from facerelief.tracking.frame import TrackedFrame
+from facerelief.tracking.track_file import Track, load_track, write_track, write_track_csv
+
+__all__ = ["Performance", "Track", "load_track"]
+
+Float32 = NDArray[np.float32]
+
+TRACK, TABLE, ANIMATION = "track.npz", "track.csv", "performance.glb"
+"""Names of the files that `Performance.save` writes."""
+_LANDMARKS = 68
+
+
+class Performance:
+    """The frames of one video, added one after the other; keeps about a kilobyte of each.
+
+    Pictures are not kept, but for that of the best frame (`best`): where the face is largest, turned least
+    and surest, which gives the texture.
+
+    Args:
+        fps: the video's usual frames a second, for the files.
+        source: where it came from, for the files.
+    """
+
+    def __init__(self, fps: float = 0.0, source: str = "") -> None:
+        self.fps, self.source = fps, source
+        self.best: Reconstruction | None = None
+        """The face of the best frame so far."""
+        self._merit = 0.0
+        self._frames: list[tuple[int, float, str, int, Float32 | None]] = []
+        self._persons: list[tuple[Float32, Float32]] = []
+        self._person_of: dict[bytes, int] = {}
+        self._size = (0, 0)
+
+    def __len__(self) -> int:
+        """Frames added so far."""
+        return len(self._frames)
+
+    @property
+    def faces(self) -> int:
+        """How many of them show a face."""
+        return sum(frame[3] >= 0 for frame in self._frames)
+
+    def add(self, frame: TrackedFrame) -> None:
+        """Take over a frame's numbers. Raises ValueError for a face of another model than those before."""
+        face, person, row = frame.face, -1, None
+        if face is not None:
+            if self.best is not None and self.best.model is not face.model:
+                raise ValueError("all faces of a performance have the same model")
+            person = self._person(face)
+            row = _row(face)
+            merit = _merit(face)
+            if self.best is None or merit > self._merit:
+                self.best, self._merit = face, merit
+        self._size = (frame.image.shape[1], frame.image.shape[0])
+        # at once: an interrupt finds a frame whole or not at all
+        self._frames.append((frame.index, frame.time, frame.state, person, row))
+
+    def track(self) -> Track:
+        """All numbers so far; see `pipeline.track_file` for shapes and units."""
+        model = None if self.best is None else self.best.model
+        names = () if model is None else model.expression_names
+        person = np.array([f[3] for f in self._frames], np.int32)
+        wide = np.full((len(self), 6 + len(names) + 27 + 4 + 1 + 2 * _LANDMARKS), np.nan, np.float32)
+        for i, (*_, row) in enumerate(self._frames):
+            if row is not None:
+                wide[i] = row
+        ends = np.cumsum([6, len(names), 27, 4, 1])
+        camera, expression, light, box, confidence, landmarks = np.split(wide, ends, axis=1)
+        rotation = np.full((len(self), 3, 3), np.nan, np.float32)
+        for i in np.flatnonzero(person >= 0):
+            rotation[i] = WeakPerspective.from_vector(camera[i]).rotation
+        return Track(
+            frame=np.array([f[0] for f in self._frames], np.int64),
+            time=np.array([f[1] for f in self._frames], np.float64),
+            state=np.array([f[2] for f in self._frames], "<U7"),
+            camera=camera,
+            rotation=rotation,
+            expression=expression,
+            expression_names=tuple(names),
+            light=light.reshape(-1, 9, 3),
+            box=box,
+            confidence=confidence[:, 0],
+            landmarks68_px=landmarks.reshape(-1, _LANDMARKS, 2),
+            person=person,
+            identity=_stacked([p[0] for p in self._persons]),
+            albedo=_stacked([p[1] for p in self._persons]),
+            model="" if model is None else model.name,
+            model_version="" if model is None else model.version,
+            expression_kind="blendshape" if model is None else model.expression_kind,
+            image_size=self._size,
+            fps=self.fps,
+            source=self.source,
+        )
+
+    def save(self, folder: str | Path, *, texture_size: int = 1024) -> None:
+        """Write track.npz, track.csv and, where a face was seen, performance.glb into an existing folder.
+
+        texture_size: side of the texture, px. Raises OutputError.
+        """
+        folder = Path(folder)
+        track = self.track()
+        write_track(folder / TRACK, track)
+        write_track_csv(folder / TABLE, track)
+        if self.best is not None:
+            write_performance_glb(folder / ANIMATION, track, self.best, texture_size=texture_size)
+
+    def _person(self, face: Reconstruction) -> int:
+        """Row of a face's identity and albedo among the different ones so far."""
+        key = face.identity.tobytes() + b"|" + face.albedo.tobytes()
+        if key not in self._person_of:
+            self._person_of[key] = len(self._persons)
+            self._persons.append((face.identity.astype(np.float32), face.albedo.astype(np.float32)))
+        return self._person_of[key]
+
+
+def write_performance_glb(
+    path: str | Path, track: Track, best: Reconstruction, *, texture_size: int = 1024
+) -> None:
+    """One head that does what the video's face does: a GLB with an animation of its weights and its place.
+
+    The shape is that of the identity that most frames have (the latest of several), without expression; the
+    morph targets are the model's; the texture is taken from the face `best`. Keys stand at the times of the
+    frames that show a face; between them, also where the face was lost, players pass from one to the next.
+
+    The head keeps its size in mm and stands where the frame shows it: x = (t_u - W/2) / s,
+    y = (H/2 - t_v) / s from the middle of the picture. z stays 0: weak perspective does not tell how far a
+    face is away, only that it seems larger, so coming nearer is not seen in the scene.
+
+    Raises OutputError, and ValueError for a track without a face.
+    """
+    seen = np.flatnonzero(track.faces)
+    if not len(seen):
+        raise ValueError("the track shows no face")
+    times = track.time[seen].astype(np.float32)
+    keyed = np.append(True, np.diff(times) > 0)  # glTF's times are coarser than ours
+    seen, times = seen[keyed], times[keyed]
+    model = best.model
+    counts = np.bincount(track.person[track.faces])
+    person = int(np.flatnonzero(counts == counts.max())[-1])
+    colors, texture = appearance(best, texture_size)
+    shape = model.shape(track.identity[person])
+    animation = Animation(
+        times=times,
+        weights=track.expression[seen] if model.n_expression else None,
+        rotations=track.rotation[seen],
+        translations=_places(track.camera[seen], track.image_size),
+    )
+    write_head_glb(path, model, shape, colors, texture, animation=animation)
+
+
+def _places(camera: Float32, size: tuple[int, int]) -> Float32:
+    """(F, 3) mm from the picture's middle, of cameras (F, 6)."""
+    _, _, _, u, v, scale = camera.T
+    places = np.column_stack([(u - size[0] / 2) / scale, (size[1] / 2 - v) / scale, np.zeros(len(camera))])
+    return places.astype(np.float32)
+
+
+def _stacked(rows: list[Float32]) -> Float32:
+    return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+
+
+def _row(face: Reconstruction) -> Float32:
+    """All numbers of a face that may change from frame to frame, in one row."""
+    landmarks = np.full(2 * _LANDMARKS, np.nan)
+    if "ibug68" in face.model.landmarks:
+        landmarks = face.landmarks68_px.ravel()
+    numbers = [
+        face.camera.vector,
+        face.expression,
+        face.light.ravel(),
+        face.box,
+        [face.confidence],
+        landmarks,
+    ]
+    return np.concatenate(numbers).astype(np.float32)
+
+
+def _merit(face: Reconstruction) -> float:
+    """How well a frame shows the face: its size in px/mm, less for a turned or doubtful face, and for one
+    that leaves the picture."""
+    height, width = face.image.shape[:2]
+    left, top, right, bottom = face.box
+    across, down = min(right, width) - max(left, 0.0), min(bottom, height) - max(top, 0.0)
+    inside = max(across, 0.0) * max(down, 0.0) / max((right - left) * (bottom - top), 1e-9)
+    facing = max(float(face.camera.rotation[2, 2]), 0.0)
+    return face.camera.scale * facing**2 * face.confidence * inside

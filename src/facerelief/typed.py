@@ -1,0 +1,22 @@
+"""Array types of all signatures, each defined once and checked as it reads.
+
+Shapes, units and frames stand in the docstrings.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+"""Arrays that travel between rooms."""
+Float64 = NDArray[np.float64]
+"""Arrays inside algorithms that need the precision."""
+Float = NDArray[np.floating]
+"""float32 or float64, as the caller's array was."""
+Int32 = NDArray[np.int32]
+"""Indices of vertices and triangles."""
+Bool = NDArray[np.bool_]
+"""Masks."""
+Image = NDArray[np.uint8]
+"""(H, W, 3) RGB or (H, W) grey image, sRGB-coded."""

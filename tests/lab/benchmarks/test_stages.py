@@ -1,0 +1,69 @@
+"""Measuring: the right stages, sane figures, and nothing left changed."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+import facerelief
+from facerelief.examples import astronaut_path
+from facerelief.lab.benchmarks.stages import STAGES, bench_reconstruct
+from facerelief.lab.benchmarks.timing import Stage, Stopwatch, machine, report, timings
+from facerelief.runtime import default_threads
+
+
+def test_stopwatch_and_percentiles():
+    watch = Stopwatch()
+    for ms in range(1, 12):
+        watch.add("walk", float(ms))
+    with watch("run"):
+        pass
+    with pytest.raises(KeyError), watch("fall"):
+        raise KeyError
+    stages = [Stage("run", "fast"), Stage("walk", "slow", 5), Stage("fly", "never"), Stage("fall", "never")]
+    run, walk = timings(watch, stages)
+    assert (run.name, run.calls, run.within) == ("run", 1, None)
+    assert (walk.median_ms, walk.p90_ms, walk.calls) == (6.0, 10.0, 11)
+    assert walk.within is False
+
+
+def test_machine():
+    where = machine()
+    assert where["processor"]
+    assert where["cores"] >= 1
+    assert where["versions"]["facerelief"] == facerelief.__version__
+    json.dumps(where)
+
+
+@pytest.mark.slow
+def test_every_stage_is_measured(tmp_path):
+    whole = facerelief.read_image(astronaut_path())
+    small = np.asarray(cv2.resize(whole[30:230, 110:310], (130, 130), interpolation=cv2.INTER_AREA))
+    cv2.imwrite(str(tmp_path / "small.png"), small[..., ::-1])
+    before = default_threads(), cv2.getNumThreads()
+    said: list[str] = []
+    measured = bench_reconstruct([tmp_path / "small.png"], repeat=1, threads=1, progress=said.append)
+    assert (default_threads(), cv2.getNumThreads()) == before
+    assert [t.name for t in measured] == [s.name for s in STAGES]
+    assert all(0 < t.median_ms <= t.p90_ms for t in measured)
+    assert said[0] == "new processes"
+    by_name = {t.name: t for t in measured}
+    assert by_name["picture to folder"].median_ms > by_name["fit photometric"].median_ms
+    document = json.loads(json.dumps(report(measured, note="a test")))
+    assert list(document) == ["machine", "note", "stages"]
+
+
+def test_arguments():
+    with pytest.raises(ValueError, match="repeat is 0"):
+        bench_reconstruct([astronaut_path()], repeat=0)
+    with pytest.raises(ValueError, match="no pictures"):
+        bench_reconstruct([])
+
+
+def test_a_picture_of_no_use_is_told_in_our_words(tmp_path):
+    (tmp_path / "x.jpg").write_bytes(b"")
+    with pytest.raises(facerelief.ImageError, match="the file is empty"):
+        bench_reconstruct([tmp_path / "x.jpg"], repeat=1)
