@@ -22,10 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.runtime import load_network
-
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-Image = NDArray[np.uint8]
+from facerelief.typed import Float32, Float64, Image
 
 NETWORKS = Path(__file__).resolve().parents[1] / "data" / "mediapipe"
 FACE_SIZE = 192

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.patch import ColorPatch, DepthPatch
 from facerelief.morphable.model import FaceModel
+from facerelief.typed import Float32
 
 __all__ = ["ColorPatch", "DepthPatch", "FitResiduals", "Reconstruction"]
-
-Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief._version import __version__
 from facerelief.errors import FacereliefError, OutputError
 from facerelief.face.reconstruction import FitResiduals
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.io.atomic import write_bytes
-
-Float32 = NDArray[np.float32]
+from facerelief.typed import Float32
 
 SCHEMA_VERSION = 1
 

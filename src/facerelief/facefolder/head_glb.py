@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.facefolder.texture import textured
 from facerelief.geometry.mesh import Mesh
 from facerelief.io.glb import Animation, Material, MorphTargets, Part, write_glb
 from facerelief.io.write_images import encode_jpeg
 from facerelief.morphable.model import FaceModel
-
-Float32 = NDArray[Any]
+from facerelief.typed import Float32
 
 
 def write_head_glb(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,6 @@ from facerelief.facefolder.face_json import FaceFileError, FaceParameters, read_
 from facerelief.geometry.patch import DepthPatch
 from facerelief.morphable import load_model, open_model
 from facerelief.morphable.model import FaceModel
-
-# NumPy's annotations widen float32 in mixed arithmetic: this name says what arrays hold, unchecked
-Float32 = NDArray[Any]
 
 _MARKER, _PHOTO = "face.json", "photo.jpg"
 

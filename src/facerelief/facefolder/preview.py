@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.face.reconstruction import Reconstruction
 from facerelief.facefolder.texture import model_skin
@@ -20,10 +19,7 @@ from facerelief.rendering.lighting import directional_light, shade
 from facerelief.rendering.preview import preview_sheet
 from facerelief.rendering.rasterizer import interpolate, rasterize
 from facerelief.rendering.render import overlay, shade_mesh
-
-# NumPy's annotations widen float32 in mixed arithmetic: this name says what arrays hold, unchecked
-Float32 = NDArray[Any]
-Image = NDArray[np.uint8]
+from facerelief.typed import Float32, Image
 
 _PAPER = (0.98, 0.98, 0.98)
 _RAKING = (-0.7, 0.6, 0.4)

@@ -19,8 +19,7 @@ from facerelief.io.atomic import atomic_folder, write_bytes
 from facerelief.io.obj import ObjMaterial, write_mtl, write_obj
 from facerelief.io.ply import write_ply
 from facerelief.io.write_images import encode_jpeg, encode_normals, encode_png, write_depth, write_png
-
-Float32 = NDArray[np.float32]
+from facerelief.typed import Float32
 
 PHOTO = "photo.jpg"
 """The upright picture, JPEG of quality 97 with colours at full resolution."""

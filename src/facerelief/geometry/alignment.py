@@ -12,9 +12,7 @@ from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.closest import ClosestPoint, Nearest
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.rotation import nearest_rotation
-
-Float = NDArray[np.floating]
-Float64 = NDArray[np.float64]
+from facerelief.typed import Float, Float64
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,8 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from facerelief.geometry.normals import floating
 from facerelief.geometry.rotation import euler_from_matrix, matrix_from_euler
-
-Float = NDArray[np.floating]
+from facerelief.typed import Float
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.geometry.normals import triangle_ids
-
-Float64 = NDArray[np.float64]
+from facerelief.typed import Float64
 
 
 class Nearest(NamedTuple):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
-
-Float32 = NDArray[np.float32]
+from facerelief.typed import Float32
 
 
 def depth_to_mesh(

@@ -7,7 +7,7 @@ import weakref
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Float = NDArray[np.floating]
+from facerelief.typed import Float
 
 
 def vertex_normals(vertices: ArrayLike, triangles: ArrayLike) -> Float:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-Float32 = NDArray[np.float32]
+from facerelief.typed import Float32
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,7 @@ from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.normals import triangle_ids
 from facerelief.inference.crops import SquareCrop
 from facerelief.rendering.rasterizer import interpolate, rasterize
-
-Float32 = NDArray[np.float32]
+from facerelief.typed import Float32
 
 TRACK_SIZE = 224
 """Side of the crop in which a face is followed, px."""

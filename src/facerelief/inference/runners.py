@@ -12,7 +12,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,10 +32,7 @@ from facerelief.morphable import FaceModel, open_model
 from facerelief.morphable.front import front_triangles
 from facerelief.runtime import Network, load_network
 from facerelief.runtime.network import Precision
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Image = NDArray[np.uint8]
+from facerelief.typed import Float32, Image
 
 NetName = Literal["coarse", "tracking", "fine", "e2far"]
 _ALIASED = 0.7

@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.rendering.spherical_harmonics import K0
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
+from facerelief.typed import Float32
 
 _STEP = 4
 """Every so manieth row and column is looked at for the light."""

@@ -22,9 +22,7 @@ from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.rasterizer import interpolate, rasterize
 from facerelief.rendering.spherical_harmonics import sh_basis
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
+from facerelief.typed import Float32
 
 SIDE = 112
 """Face side, px, at which pictures are looked at; smaller faces stay as they are."""

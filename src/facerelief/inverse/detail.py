@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +25,7 @@ from facerelief.morphable.front import front_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Bool = NDArray[np.bool_]
+from facerelief.typed import Bool, Float32
 
 
 @dataclass(frozen=True)

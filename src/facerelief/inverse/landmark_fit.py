@@ -22,10 +22,7 @@ from facerelief.inverse.solver import bounded_step
 from facerelief.morphable.landmark_sets import CLOSED_OUTLINES, OUTLINES
 from facerelief.morphable.model import FaceModel
 from facerelief.runtime.threads import single_thread
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Float64 = NDArray[Any]
+from facerelief.typed import Float32, Float64
 
 
 @dataclass(frozen=True)

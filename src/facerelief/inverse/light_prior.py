@@ -8,15 +8,11 @@ then green, then blue.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.rendering.spherical_harmonics import K0, K1, K2
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float64 = NDArray[Any]
+from facerelief.typed import Float64
 
 N_LIGHT = 27
 MEAN = (0.80, -0.03, 0.15, 0.0, 0.0, -0.05, 0.05, 0.0, 0.0)

@@ -12,7 +12,6 @@ A surface point's shading uses the normal of its triangle, so its derivative is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +24,7 @@ from facerelief.morphable.model import FaceModel
 from facerelief.rendering.rasterizer import rasterize
 from facerelief.rendering.spherical_harmonics import sh_basis, sh_basis_jacobian
 from facerelief.runtime.threads import single_thread
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Float64 = NDArray[Any]
+from facerelief.typed import Float32, Float64
 
 
 @dataclass(frozen=True)

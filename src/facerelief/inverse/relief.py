@@ -19,17 +19,13 @@ matrix-free conjugate gradients.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.rendering.lighting import fold_light
-
-# NumPy's annotations widen float32 in mixed arithmetic: this name says what arrays hold, unchecked
-Float32 = NDArray[Any]
-Mask = NDArray[np.bool_]
+from facerelief.typed import Bool, Float32
 
 SKIN_DETAIL = ((0.00045, 0.00060, 0.00060), (0.00060, 0.00110, 0.00108), (0.00060, 0.00108, 0.00120))
 """Covariance (3, 3) of log RGB that skin has beyond a smooth albedo: melanin of about 2.2 % along (0.6, 0.95,
@@ -184,7 +180,7 @@ def albedo_detail(
     ratio: Float32,
     jacobian: Float32,
     noise: Float32,
-    mask: Mask,
+    mask: Bool,
     scale: float,
     config: ReliefConfig,
     prior: Float32,
@@ -247,8 +243,8 @@ class _Level:
     p: Float32
     q: Float32
     """(h, w) slopes of the coarse depth."""
-    mask: Mask
-    active: Mask
+    mask: Bool
+    active: Bool
     """Where d is free: the mask without its border."""
     prior: Float32
     pull: Float32
@@ -375,7 +371,7 @@ def _level(
     picture: Float32,
     skin: Float32,
     normals: Float32,
-    mask: Mask,
+    mask: Bool,
     prior: Float32,
     light: Float32,
     scale: float,
@@ -442,7 +438,7 @@ def _level(
     )
 
 
-def _plausible(ratio: Float32, prior: Float32, mask: Mask, scale: float, config: ReliefConfig) -> Float32:
+def _plausible(ratio: Float32, prior: Float32, mask: Bool, scale: float, config: ReliefConfig) -> Float32:
     """The prior weights, less where the picture differs from the coarse rendering more than relief can.
 
     Brows, beards and highlights are such; found against a smooth background that is itself found without
@@ -462,7 +458,7 @@ def _plausible(ratio: Float32, prior: Float32, mask: Mask, scale: float, config:
 
 def _checked(
     color: ArrayLike, albedo: ArrayLike, depth: ArrayLike, mask: ArrayLike, trust: ArrayLike | None
-) -> tuple[Float32, Float32, Float32, Mask, Float32]:
+) -> tuple[Float32, Float32, Float32, Bool, Float32]:
     """Arrays of the right shapes, finite and in range; the mask without pixels that are not."""
     z = np.asarray(depth, np.float32)
     if z.ndim != 2:
@@ -490,7 +486,7 @@ def _framed(x: Float32) -> Float32:
     return np.pad(x, wide)
 
 
-def _shrunk(mask: Mask) -> Mask:
+def _shrunk(mask: Bool) -> Bool:
     """The mask's pixels all of whose four neighbours are in it."""
     out = np.zeros_like(mask)
     out[1:-1, 1:-1] = mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
@@ -539,7 +535,7 @@ def _blurred(x: Float32, inside: Float32, sigma: float) -> Float32:
     return out
 
 
-def _trend(x: Float32, weight: Float32, mask: Mask, sigma: float) -> Float32:
+def _trend(x: Float32, weight: Float32, mask: Bool, sigma: float) -> Float32:
     """x (h, w, c) smoothed: at each pixel the best plane under Gaussian weights of deviation sigma px.
 
     Planes rather than means, since a mean is off beside the mask's border wherever x has a slope. Found on a

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float64 = NDArray[Any]
+from facerelief.typed import Float64
 
 
 def bounded_step(

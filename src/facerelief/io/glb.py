@@ -24,8 +24,7 @@ from facerelief._version import __version__
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import vertex_normals
 from facerelief.io.atomic import write_bytes
-
-Float32 = NDArray[np.float32]
+from facerelief.typed import Float32
 
 METRES_PER_MM = 0.001
 

@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.errors import ImageError
-
-Image = NDArray[np.uint8]
+from facerelief.typed import Image
 
 MIN_SIDE = 32
 """px; no face can be found in less."""

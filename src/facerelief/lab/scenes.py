@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.morphable.model import FaceModel
-
-Float64 = NDArray[np.float64]
-Float32 = NDArray[np.float32]
+from facerelief.typed import Float32, Float64
 
 
 def hair_cap(model: FaceModel) -> Float64:

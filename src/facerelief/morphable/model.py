@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.errors import ModelError
+from facerelief.typed import Float32, Int32
 
-Float32 = NDArray[np.float32]
-Int32 = NDArray[np.int32]
 ExpressionKind = Literal["blendshape", "pca"]
 
 

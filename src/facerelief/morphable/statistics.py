@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
-from facerelief.morphable.model import FaceModel, Float32
+from facerelief.morphable.model import FaceModel
+from facerelief.typed import Float32
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
 from facerelief.morphable.model import Contour, FaceModel, SurfacePoints
+from facerelief.typed import Float32
 
 FORMAT = "facerelief-model"
 FORMAT_VERSION = 1
 
-Float32 = NDArray[np.float32]
 Arrays = dict[str, NDArray[Any]]
 
 

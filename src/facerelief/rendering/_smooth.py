@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.geometry.adjacency import graph_laplacian, vertex_links
-
-Float64 = NDArray[np.float64]
+from facerelief.typed import Float64
 
 
 class SurfaceSmoother:

@@ -12,13 +12,11 @@ import math
 from functools import cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.geometry.normals import floating
 from facerelief.rendering.spherical_harmonics import BAND, BAND_NORM, K0, K1, K2, sh_basis
-
-Float = NDArray[np.floating]
-Float64 = NDArray[np.float64]
+from facerelief.typed import Float, Float64
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """(3,) weights of red, green and blue in the brightness of an sRGB-coded colour (Rec. 601 luma)."""

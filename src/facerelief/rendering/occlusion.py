@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.geometry.normals import vertex_normals
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
-
-Float = NDArray[Any]
-Int = NDArray[np.int32]
+from facerelief.typed import Float, Int32
 
 
-def seen_share(vertices: Float, triangles: Int, directions: int = 48, size: int = 200) -> Float:
+def seen_share(vertices: Float, triangles: Int32, directions: int = 48, size: int = 200) -> Float:
     """(N,) share of the directions above each vertex, cosine-weighted, in which nothing of the mesh is in the
     way: ambient occlusion, 1 for what is convex."""
     k = np.arange(directions) + 0.5

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from facerelief.typed import Image
 
 _PAPER = 250
 _INK = (60, 60, 64)

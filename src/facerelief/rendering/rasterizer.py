@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.geometry.normals import triangle_ids
-
-Float32 = NDArray[np.float32]
+from facerelief.typed import Float32
 
 
 @dataclass(frozen=True, eq=False)

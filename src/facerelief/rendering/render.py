@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import vertex_normals
 from facerelief.rendering.lighting import fold_light
 from facerelief.rendering.rasterizer import rasterize
-
-Float32 = NDArray[np.float32]
-Image = NDArray[np.uint8]
+from facerelief.typed import Float32, Image
 
 CLAY = (0.78, 0.765, 0.745)
 """sRGB colour of meshes that bring none."""

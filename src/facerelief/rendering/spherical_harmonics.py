@@ -14,11 +14,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.geometry.normals import floating
-
-Float = NDArray[np.floating]
+from facerelief.typed import Float
 
 BAND_NORM = (math.pi, 2 * math.pi / math.sqrt(3), 2 * math.pi / math.sqrt(8))
 """Norms a0, a1, a2 of the three bands."""

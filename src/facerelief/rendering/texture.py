@@ -15,10 +15,7 @@ from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import triangle_ids, vertex_normals
 from facerelief.rendering._smooth import SurfaceSmoother
 from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize
-
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-Int32 = NDArray[np.int32]
+from facerelief.typed import Float32, Float64, Int32
 
 _LOW, _HIGH = 0.15, 0.6  # n_z where a texel's weight begins, and where it is 1
 _FLOOR = 0.02  # darkest colour that ratios are taken of

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,14 +24,10 @@ from facerelief.synthesis.follow import Follower
 from facerelief.synthesis.photo import Box, PhotoFace, picture_box
 from facerelief.synthesis.relight import Gain, HeadLight
 from facerelief.synthesis.vocabulary import EditError, expression_changes, named_light
+from facerelief.typed import Float32, Float64, Image
 
 if TYPE_CHECKING:  # that room reads pictures, which takes OpenCV
     from facerelief.face.reconstruction import Reconstruction
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Float64 = NDArray[Any]
-Image = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,10 +9,7 @@ from facerelief.geometry.camera import WeakPerspective
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
 from facerelief.synthesis.photo import PhotoFace
 from facerelief.synthesis.warp import BackgroundWarp, WarpField
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Float64 = NDArray[Any]
+from facerelief.typed import Float32, Float64
 
 _DIRECTIONS = 48
 

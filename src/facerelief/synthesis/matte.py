@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-# NumPy's annotations widen float32 in mixed arithmetic: this name says what arrays hold, unchecked
-Float32 = NDArray[Any]
+from facerelief.typed import Float32
 
 _SIDE = 160
 """Pixels of the longer side that colours are looked at on."""

@@ -19,13 +19,11 @@ from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize, visible_vertices
 from facerelief.rendering.texture import complete_texture, sample_texture
 from facerelief.synthesis.surface import face_surface
+from facerelief.typed import Float32, Float64
 
 if TYPE_CHECKING:  # that room reads pictures, which takes OpenCV
     from facerelief.face.reconstruction import Reconstruction
 
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Float64 = NDArray[Any]
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom of a part of the picture, px."""

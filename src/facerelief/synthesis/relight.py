@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,10 +12,7 @@ from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize
 from facerelief.synthesis.matte import head_matte
 from facerelief.synthesis.photo import Box, PhotoFace, picture_box
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Float64 = NDArray[Any]
+from facerelief.typed import Float32, Float64
 
 _HAIR_MM = 60.0
 """Hair is looked for this far around the model's head."""

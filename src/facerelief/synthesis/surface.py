@@ -7,18 +7,13 @@ open mouth shows an inside, and a photo's own teeth can be carried along where i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.morphable.model import FaceModel
-
-# NumPy's annotations widen float32 in mixed arithmetic: this name says what arrays hold, unchecked
-Float32 = NDArray[Any]
-Int32 = NDArray[np.int32]
-Bool = NDArray[np.bool_]
+from facerelief.typed import Bool, Float32, Int32
 
 SHEET_ROWS = 7
 """Vertices of the mouth's sheet from the upper rim to the lower one."""

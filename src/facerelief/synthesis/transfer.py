@@ -34,11 +34,7 @@ from facerelief.rendering.lighting import rotate_light, shade
 from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize
 from facerelief.synthesis.matte import head_matte
 from facerelief.synthesis.surface import face_surface
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Float64 = NDArray[Any]
-Bool = NDArray[np.bool_]
+from facerelief.typed import Bool, Float32, Float64
 
 BAND_SIGMAS = (1.5, 4.0)
 """px of a 256 px crop: Gaussians between the three bands of relief."""

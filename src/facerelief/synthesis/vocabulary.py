@@ -5,19 +5,15 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.errors import FacereliefError
 from facerelief.geometry.rotation import matrix_from_euler
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import ambient_light, directional_light, rotate_light, shade
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Float64 = NDArray[Any]
+from facerelief.typed import Float32
 
 
 class EditError(FacereliefError, ValueError):

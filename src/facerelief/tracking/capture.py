@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.face.reconstruction import Reconstruction
 from facerelief.facefolder.head_glb import write_head_glb
@@ -15,10 +14,10 @@ from facerelief.geometry.camera import WeakPerspective
 from facerelief.io.glb import Animation
 from facerelief.tracking.frame import TrackedFrame
 from facerelief.tracking.track_file import Track, load_track, write_track, write_track_csv
+from facerelief.typed import Float32
 
 __all__ = ["Performance", "Track", "load_track"]
 
-Float32 = NDArray[np.float32]
 
 TRACK, TABLE, ANIMATION = "track.npz", "track.csv", "performance.glb"
 """Names of the files that `Performance.save` writes."""

@@ -4,7 +4,6 @@ following."""
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,7 @@ from facerelief.geometry.patch import DepthPatch
 from facerelief.rendering.lighting import directional_light, shade
 from facerelief.rendering.render import CLAY
 from facerelief.tracking.frame import TrackedFrame
-
-# NumPy's annotations widen float32 in mixed arithmetic: this name says what arrays hold, unchecked
-Float32 = NDArray[Any]
-Image = NDArray[np.uint8]
+from facerelief.typed import Float32, Image
 
 _SIDES = (320, 640)
 """Least and greatest length of a panel's longer side, px."""

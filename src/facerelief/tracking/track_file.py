@@ -39,13 +39,13 @@ from numpy.typing import NDArray
 
 from facerelief.errors import VideoError
 from facerelief.io.atomic import write_bytes
+from facerelief.typed import Float32
 
 FORMAT = "facerelief-track"
 FORMAT_VERSION = 1
 MAX_BYTES = 4 << 30
 """What a file holds is at most so large, unpacked; 40 hours of video."""
 
-Float32 = NDArray[np.float32]
 
 CAMERA_COLUMNS = ("pitch_rad", "yaw_rad", "roll_rad", "t_u_px", "t_v_px", "s_px_per_mm")
 _BOX_COLUMNS = ("left_px", "top_px", "right_px", "bottom_px")

@@ -34,11 +34,8 @@ from facerelief.runtime.clock import StageClock
 from facerelief.runtime.threads import single_thread
 from facerelief.tracking.frame import TrackedFrame, TrackState
 from facerelief.tracking.one_euro import OneEuro
+from facerelief.typed import Float32, Image
 from facerelief.video import VideoFrame, VideoReader
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

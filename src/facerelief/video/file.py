@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facerelief.errors import VideoError
-from facerelief.video.source import NOMINAL_FPS, Image, Picture, usual_rate
+from facerelief.typed import Image
+from facerelief.video.source import NOMINAL_FPS, Picture, usual_rate
 from facerelief.video.timeline import Clock, Numbering, Spans
 
 if TYPE_CHECKING:

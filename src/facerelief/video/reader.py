@@ -8,13 +8,11 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.errors import VideoError
+from facerelief.typed import Image
 from facerelief.video.source import Picture, Source
 from facerelief.video.timeline import Spans
-
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)

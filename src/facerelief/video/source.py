@@ -7,10 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-Image = NDArray[np.uint8]
+from facerelief.typed import Image
 
 NOMINAL_FPS = 30.0
 """Frames a second where a source does not say."""

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.errors import FacereliefError
 from facerelief.lab.benchmarks.timing import Stage, Stopwatch, report, timings
 from facerelief.lab.evaluation.metrics.face_errors import Bar
 from facerelief.runtime.threads import default_threads, thread_limit
+from facerelief.typed import Image
 
-Image = NDArray[np.uint8]
 Progress = Callable[[str], None]
 
 SIZE = 512

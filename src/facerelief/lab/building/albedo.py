@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +29,7 @@ from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
 from facerelief.rendering.spherical_harmonics import sh_basis
 from facerelief.runtime.threads import single_thread
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Float64 = NDArray[Any]
-Bool = NDArray[np.bool_]
+from facerelief.typed import Bool, Float32, Float64
 
 _FACE_PX = 230
 """Photos are resampled to this face size: about a pixel for each vertex."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,7 @@ from facerelief.geometry.closest import ClosestPoint
 from facerelief.inverse.landmark_fit import LandmarkFitConfig, fit_landmarks, landmark_term
 from facerelief.lab.building.surface import IBUG_MIRROR, mediapipe_mirror
 from facerelief.morphable.model import FaceModel, SurfacePoints
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float64 = NDArray[Any]
+from facerelief.typed import Float64
 
 MAX_YAW = 0.35
 """Photos turned further (radians) do not count: their landmarks are too unsure."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +28,7 @@ from facerelief.lab.building.surface import (
 )
 from facerelief.morphable.arkit import ARKIT_NAMES
 from facerelief.morphable.model import FaceModel
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float = NDArray[Any]
-Float32 = NDArray[Any]
+from facerelief.typed import Float, Float32
 
 VERSION = "2"
 LICENCE = (

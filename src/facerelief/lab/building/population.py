@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +12,7 @@ from numpy.typing import NDArray
 from facerelief.geometry.closest import ClosestPoint
 from facerelief.geometry.normals import vertex_normals
 from facerelief.lab.building.registration import HeadSurface, ScanHeads
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float = NDArray[Any]
-Float32 = NDArray[Any]
+from facerelief.typed import Float, Float32
 
 
 @dataclass(frozen=True)

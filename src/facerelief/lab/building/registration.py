@@ -22,12 +22,10 @@ from facerelief.geometry.normals import vertex_normals
 from facerelief.lab.building.head import SliderHead
 from facerelief.lab.building.subdivision import boundary_loops
 from facerelief.morphable.model import FaceModel
+from facerelief.typed import Float, Int32
 
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float = NDArray[Any]
 Sparse = Any
 """A SciPy sparse matrix; its annotations do not follow products."""
-Int = NDArray[np.int32]
 
 NOSE_TIP = 30
 # iBUG ids of an eye: outer corner, inner corner, upper lid, lower lid; right eye (x < 0), left eye
@@ -42,8 +40,8 @@ class ScanHeads:
     """(M, 3)"""
     identity: NDArray[np.float32]
     """(M, 3, K) one standard deviation each."""
-    triangles: Int
-    landmarks68: Int
+    triangles: Int32
+    landmarks68: Int32
     """(68,) vertex ids."""
     narrow: NDArray[np.bool_]
     """(M,) the region the residual bar is measured on."""
@@ -185,7 +183,7 @@ def drape(
     return 0.5 * (vertices + vertices[head.symmetry] * [-1, 1, 1])
 
 
-def split_quads(quads: Int, vertices: Float) -> Int:
+def split_quads(quads: Int32, vertices: Float) -> Int32:
     """(2 Q, 3) triangles, each quad cut along its shorter diagonal (ties as in its mirror image)."""
     a, b, c, d = (vertices[quads[:, i]] for i in range(4))
     first = np.linalg.norm(a - c, axis=1) <= np.linalg.norm(b - d, axis=1) + 1e-6
@@ -205,16 +203,16 @@ def _data_term(
     return sparse.bmat(blocks).tocsc(), np.concatenate([rows.T @ force[:, i] for i in range(3)])
 
 
-def _interpolation(corners: Int, barycentric: Float, n: int) -> Sparse:
+def _interpolation(corners: Int32, barycentric: Float, n: int) -> Sparse:
     rows = np.repeat(np.arange(len(corners)), 3)
     return sparse.csr_matrix((barycentric.reshape(-1), (rows, corners.reshape(-1))), (len(corners), n))
 
 
-def _blend(values: Float, corners: Int, barycentric: Float) -> Float:
+def _blend(values: Float, corners: Int32, barycentric: Float) -> Float:
     return (values[corners] * barycentric[:, :, None]).sum(axis=1)
 
 
-def _umbrella(quads: Int, n: int) -> Sparse:
+def _umbrella(quads: Int32, n: int) -> Sparse:
     sides = np.concatenate([quads[:, [i, (i + 1) % 4]] for i in range(4)])
     sides = np.concatenate([sides, sides[:, ::-1]])
     graph = sparse.csr_matrix((np.ones(len(sides)), (sides[:, 0], sides[:, 1])), (n, n))

@@ -15,9 +15,7 @@ from facerelief.lab.building.open_model import Build
 from facerelief.lab.building.population import residuals
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.render import shade_mesh
-
-Float64 = NDArray[np.float64]
-Image = NDArray[np.uint8]
+from facerelief.typed import Image
 
 COMPONENTS = (5, 10, 20, 40, 60, 80, 100)
 SHOWN_UNITS = (

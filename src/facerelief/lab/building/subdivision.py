@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-Int = NDArray[np.int32]
+from facerelief.typed import Int32
+
 Sparse = Any
 """A SciPy sparse matrix; its annotations do not follow products."""
 
@@ -19,9 +20,9 @@ class QuadTopology:
     """Quads (Q, 4) over N vertices with face-varying uv: uv_quads (Q, 4) over M texture vertices."""
 
     n_vertices: int
-    quads: Int
+    quads: Int32
     n_uv: int
-    uv_quads: Int
+    uv_quads: Int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ def catmull_clark(topology: QuadTopology) -> SubdivisionStep:
     )
 
 
-def _edges(quads: Int) -> tuple[Int, Int, Int]:
+def _edges(quads: Int32) -> tuple[Int32, Int32, Int32]:
     """Unique edges (E, 2), edge id per quad side (Q, 4), number of quads at each edge (E,)."""
     sides = np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2)
     edges, inverse, counts = np.unique(
@@ -90,14 +91,14 @@ def _edges(quads: Int) -> tuple[Int, Int, Int]:
     return edges.astype(np.int32), inverse.reshape(-1, 4).astype(np.int32), counts.astype(np.int32)
 
 
-def _pair_mean(pairs: Int, n: int) -> Sparse:
+def _pair_mean(pairs: Int32, n: int) -> Sparse:
     rows = np.repeat(np.arange(len(pairs)), 2)
     return sparse.csr_matrix((np.full(2 * len(pairs), 0.5), (rows, pairs.reshape(-1))), (len(pairs), n))
 
 
 def _vertex_rule(
-    quads: Int,
-    edges: Int,
+    quads: Int32,
+    edges: Int32,
     boundary: NDArray[np.bool_],
     n: int,
     midpoints: Sparse,
@@ -132,7 +133,7 @@ def _vertex_rule(
     ).tocsr()
 
 
-def _split(quads: Int, quad_edges: Int, n: int, n_edges: int) -> Int:
+def _split(quads: Int32, quad_edges: Int32, n: int, n_edges: int) -> Int32:
     center = n + n_edges + np.arange(len(quads))
     parts = [
         np.stack([quads[:, i], n + quad_edges[:, i], center, n + quad_edges[:, i - 1]], axis=1)
@@ -141,12 +142,12 @@ def _split(quads: Int, quad_edges: Int, n: int, n_edges: int) -> Int:
     return np.stack(parts, axis=1).reshape(-1, 4).astype(np.int32)
 
 
-def boundary_loops(quads: Int) -> list[Int]:
+def boundary_loops(quads: Int32) -> list[Int32]:
     """Closed chains of vertices along the mesh's openings, in the quads' winding."""
     sides = np.concatenate([quads[:, [i, (i + 1) % 4]] for i in range(4)])
     _, inverse, counts = np.unique(np.sort(sides, axis=1), axis=0, return_inverse=True, return_counts=True)
     following = {int(a): int(b) for a, b in sides[counts[inverse.reshape(-1)] == 1]}
-    loops: list[Int] = []
+    loops: list[Int32] = []
     while following:
         start = next(iter(following))
         chain = [start]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,11 +10,7 @@ from facerelief.geometry.closest import ClosestPoint
 from facerelief.lab.building.registration import HeadSurface, ScanHeads
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE, OUTLINES
 from facerelief.morphable.model import Contour, FaceModel, SurfacePoints, concatenate_points
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float = NDArray[Any]
-Float32 = NDArray[Any]
-Bool = NDArray[np.bool_]
+from facerelief.typed import Bool, Float, Float32
 
 UPPER_BROWS = IBUG68_AMONG_MEDIAPIPE[17:27]
 LOWER_BROWS = (46, 53, 52, 65, 55, 285, 295, 282, 283, 276)

@@ -28,13 +28,11 @@ from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import LUMA, rotate_light, shade
 from facerelief.rendering.rasterizer import rasterize
 from facerelief.synthesis.vocabulary import EXPRESSIONS
+from facerelief.typed import Float32
 
 if TYPE_CHECKING:
     from facerelief.face.reconstruction import Reconstruction
     from facerelief.synthesis.edit import Editor
-
-Float32 = NDArray[Any]
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.rotation import euler_from_matrix, matrix_from_euler
 from facerelief.io.atomic import write_bytes
-
-Float64 = NDArray[Any]
+from facerelief.typed import Float64
 
 N_IDENTITY, N_EXPRESSION, N_POSE = 100, 79, 6
 UM_PER_MM = 1000.0

@@ -30,10 +30,7 @@ from facerelief.synthesis.transfer import (
     ReliefView,
     face_map,
 )
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float32 = NDArray[Any]
-Float64 = NDArray[Any]
+from facerelief.typed import Float32, Float64
 
 _LINES = (0.75, 3.0)
 """px of a 256 px crop: relief between these Gaussians is wrinkles."""

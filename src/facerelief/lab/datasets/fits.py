@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -38,8 +37,7 @@ from facerelief.pipeline.reconstructor import (
     coarse_depth,
 )
 from facerelief.runtime.workers import ordered_results
-
-Float32 = NDArray[Any]
+from facerelief.typed import Float32
 
 FORMAT = 1
 INDEX = "fits.json"

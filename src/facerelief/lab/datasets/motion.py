@@ -28,8 +28,7 @@ from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.io.atomic import write_bytes
 from facerelief.morphable.arkit import mirrored
-
-Float = NDArray[Any]
+from facerelief.typed import Float
 
 FACE_WIDTH_MM = 140.0
 """What translations count in: the width of an average face."""

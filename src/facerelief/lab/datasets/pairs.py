@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inference.pncc import tracking_crop
@@ -22,8 +20,7 @@ from facerelief.lab.datasets.fits import Fit, FitFolder
 from facerelief.lab.datasets.motion import MOST_FRAMES, MotionModel, before, motion_model
 from facerelief.lab.datasets.samples import Sample, about_source, photo_rng, sample_key
 from facerelief.morphable.model import FaceModel
-
-Float = NDArray[Any]
+from facerelief.typed import Float
 
 _EXPOSURES = 3
 """Moments of an exposure that are drawn; between them the picture is smeared."""

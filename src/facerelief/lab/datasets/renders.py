@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,7 @@ from facerelief.morphable.statistics import sample_expressions
 from facerelief.rendering.lighting import ambient_light, directional_light
 from facerelief.rendering.occlusion import seen_share
 from facerelief.rendering.render import shade_mesh
-
-Float32 = NDArray[Any]
+from facerelief.typed import Float32
 
 
 @dataclass(frozen=True)

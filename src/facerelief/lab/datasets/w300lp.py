@@ -30,17 +30,14 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.io.atomic import write_bytes
 from facerelief.lab.datasets.coarse_text import UM_PER_MM, reversed_euler, reversed_rotation
-
-Float64 = NDArray[Any]
+from facerelief.typed import Float64
 
 SIZES = {
     "Pose_Para": 7,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from facerelief.typed import Image
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ from facerelief.lab.networks.augment import AugmentConfig, augment
 from facerelief.lab.networks.guo import Spread
 from facerelief.morphable.front import front_triangles
 from facerelief.morphable.model import FaceModel
+from facerelief.typed import Float32
 
-Float32 = NDArray[Any]
 Labels = Mapping[str, NDArray[Any]]
 
 _FACES = ("coarse", "renders", "pairs")

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from facerelief.lab.networks.data import CoarseItem, FineItem, TrackingItem, camera_of
@@ -20,8 +19,7 @@ from facerelief.lab.networks.layer import MorphableLayer, project
 from facerelief.lab.networks.losses import inner, normals
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
-
-Float = NDArray[Any]
+from facerelief.typed import Float
 
 YAW_BINS = (0, 30, 60, 90)
 """Degrees between which landmarks are averaged."""

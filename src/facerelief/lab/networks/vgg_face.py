@@ -15,12 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from facerelief.errors import FacereliefError
 from facerelief.lab.networks.e2far import E2far
-
-Float32 = NDArray[Any]
+from facerelief.typed import Float32
 
 MEAN = (129.1863, 104.7624, 93.5940)
 """RGB of 255 that VGG-Face's pictures are lessened by, where the file does not say."""

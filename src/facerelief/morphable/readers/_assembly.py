@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
 from facerelief.morphable.model import FaceModel
-
-Float32 = NDArray[np.float32]
-Int32 = NDArray[np.int32]
+from facerelief.typed import Float32, Int32
 
 MID_SKIN = (0.76, 0.58, 0.49)
 """sRGB-coded colour of every vertex where a model brings no colours."""

@@ -21,8 +21,7 @@ from facerelief.inverse.fit import fit_face, landmarks_for
 from facerelief.inverse.landmark_fit import FaceState, fit_landmarks, fit_pose
 from facerelief.morphable.model import FaceModel
 from facerelief.runtime.threads import load_linear_algebra
-
-Image = NDArray[np.uint8]
+from facerelief.typed import Image
 
 E2FAR, NET, NET_FINE, FIT, LANDMARKS, MEAN_FACE = "e2far", "net", "net_fine", "fit", "landmarks", "mean_face"
 METHODS = {

@@ -13,7 +13,7 @@ from facerelief.errors import FacereliefError
 from facerelief.lab.evaluation.compare.methods import METHODS, NET_FINE
 from facerelief.lab.evaluation.compare.run import PictureRow
 from facerelief.lab.evaluation.metrics.face_errors import YAW_NAMES
-from facerelief.lab.evaluation.metrics.intervals import Float
+from facerelief.typed import Float
 
 CUMULATIVE, BY_YAW = "comparison_cumulative.png", "comparison_yaw.png"
 """Names of the files."""

@@ -45,8 +45,7 @@ from facerelief.lab.evaluation.metrics.intervals import (
 )
 from facerelief.lab.evaluation.photos.fit_quality import drawn_model, rerendered
 from facerelief.morphable.model import FaceModel
-
-Image = NDArray[np.uint8]
+from facerelief.typed import Image
 
 CROP = 224
 """Side, px, of the crop in which visible vertices are told: CoarseNet's."""

@@ -21,11 +21,7 @@ from facerelief.inverse.landmark_fit import FaceState
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float = NDArray[Any]
-Bool = NDArray[np.bool_]
-Image = NDArray[np.uint8]
+from facerelief.typed import Bool, Float, Image
 
 Progress = Callable[[int], None]
 """Called with how many are done."""

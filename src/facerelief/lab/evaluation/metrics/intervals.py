@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.morphable.model import FaceModel
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float = NDArray[Any]
+from facerelief.typed import Float
 
 DRAWS = 2000
 """Bootstrap draws behind an interval."""

@@ -8,16 +8,13 @@ conditions, which no free collection offers in numbers: crude, but with their ef
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.rendering.lighting import LUMA
+from facerelief.typed import Float, Image
 
-Image = NDArray[np.uint8]
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float = NDArray[Any]
 Degradation = Callable[[Image, NDArray[np.floating], np.random.Generator], Image]
 
 GELS = {

@@ -23,9 +23,7 @@ from facerelief.morphable.model import FaceModel
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.rendering.lighting import LUMA, shade
 from facerelief.runtime.workers import ordered_results
-
-Float = NDArray[np.floating]
-Bool = NDArray[np.bool_]
+from facerelief.typed import Bool, Float
 
 CROP = 256
 """Cells along the crop in which the relief's size is told."""

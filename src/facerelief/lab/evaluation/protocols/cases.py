@@ -14,8 +14,7 @@ from facerelief.io.meshes import read_mesh
 from facerelief.lab.evaluation.protocols.files.landmark_files import Landmarks, read_landmarks
 from facerelief.lab.evaluation.protocols.problems import EvaluationError
 from facerelief.lab.evaluation.protocols.steps.checks import UNITS, check_face_order, check_size
-
-Float64 = NDArray[np.float64]
+from facerelief.typed import Float64
 
 
 @dataclass(frozen=True)

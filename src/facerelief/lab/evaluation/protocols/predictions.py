@@ -25,8 +25,7 @@ from facerelief.lab.evaluation.protocols.files.landmark_files import (
 from facerelief.lab.evaluation.protocols.files.layouts import read_array
 from facerelief.lab.evaluation.protocols.problems import EvaluationError, MissingPredictionError
 from facerelief.lab.evaluation.protocols.steps.checks import UNITS
-
-Float64 = NDArray[np.float64]
+from facerelief.typed import Float64
 
 KEYPOINT_FILES = ("keypoints.json", "keypoints.txt")
 PIXEL_SHIFT = 0.5

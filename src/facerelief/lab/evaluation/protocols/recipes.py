@@ -53,8 +53,6 @@ from facerelief.lab.evaluation.protocols.steps.distances import (
 from facerelief.lab.evaluation.protocols.steps.nonrigid import deform
 from facerelief.lab.evaluation.protocols.steps.statistics import normalized_mean_error, rmse
 
-Float64 = NDArray[np.float64]
-
 REALY_KEYPOINTS: dict[str, tuple[int, ...]] = {
     "nose": (27, 28, 29, 30, 31, 32, 33, 34, 35),
     "mouth": (48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 64),

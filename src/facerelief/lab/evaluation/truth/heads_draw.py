@@ -11,19 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.rotation import matrix_from_euler
-from facerelief.lab.evaluation.truth.heads_ict import Float, Heads, Int
+from facerelief.lab.evaluation.truth.heads_ict import Heads
 from facerelief.lab.scenes import blotches, strands
 from facerelief.morphable.model import FaceModel
 from facerelief.morphable.statistics import ExpressionSampling, sample_expressions
 from facerelief.rendering.lighting import LUMA, ambient_light, directional_light
 from facerelief.rendering.render import shade_mesh
-
-Image = NDArray[np.uint8]
+from facerelief.typed import Float, Image, Int32
 
 YAW_BINS = ((0, 15), (15, 30), (30, 45), (45, 60), (60, 80))
 """Degrees of |yaw|; every person is drawn once in each."""
@@ -325,7 +323,7 @@ def _blend(base: Float, color: Float, angle: Float, within: float, soft: float) 
 
 def _shoulders(
     model: FaceModel, shape: Float, camera: WeakPerspective, cloth: Float
-) -> tuple[Float, Int, Float]:
+) -> tuple[Float, Int32, Float]:
     """A flat ellipsoid in clothes that the neck ends in, turned half as far as the head: vertices (B, 3) in
     model space, triangles, colours."""
     skin = shape[model.regions["head_and_neck"]]

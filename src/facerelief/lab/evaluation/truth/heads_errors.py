@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.geometry.alignment import procrustes, rigid_icp
 from facerelief.geometry.closest import ClosestPoint
 from facerelief.lab.evaluation.truth.heads_draw import HeadCase
 from facerelief.lab.evaluation.truth.heads_ict import BROWS, Heads, skin_triangles
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float = NDArray[Any]
+from facerelief.typed import Float
 
 MEASURES = ("mean_mm", "rigid_mm", "match_mm")
 

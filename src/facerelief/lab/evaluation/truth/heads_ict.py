@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
 from facerelief.geometry.alignment import Similarity, procrustes, rigid_icp
@@ -18,10 +16,7 @@ from facerelief.morphable import load_model
 from facerelief.morphable.model import FaceModel
 from facerelief.morphable.readers.ict import REGIONS, is_ict_folder
 from facerelief.rendering.occlusion import seen_share
-
-# NumPy's annotations widen float32 in mixed arithmetic: these names say what arrays hold, unchecked
-Float = NDArray[Any]
-Int = NDArray[np.int32]
+from facerelief.typed import Float, Int32
 
 BROWS = slice(17, 27)
 """Of the 68 landmarks: ICT-FaceKit's brow points lie 6 mm above the open model's, so they align nothing."""
@@ -62,16 +57,16 @@ class Heads:
     """The open model."""
     place: Similarity
     """The rigid motion from ICT-FaceKit's model space to the open model's."""
-    corners: Int
+    corners: Int32
     """(S, 3) vertex ids of the open model: the triangle on which each of ICT-FaceKit's first S vertices, its
     skin, lies."""
     weights: Float
     """(S, 3) where in that triangle."""
     distance_mm: Float
     """(S,) between the mean heads, at those points."""
-    region: Int
+    region: Int32
     """(R,) ids of the narrow face's vertices that the open model has too: no insides of nose and lips."""
-    points: Int
+    points: Int32
     """(P,) of the region, evenly spread: where shapes are compared."""
     shade: Float
     """(N,) in [0, 1]: how much of its half-space each vertex of the mean head sees."""
@@ -129,13 +124,13 @@ class Heads:
         return (per_vertex[self.corners] * self.weights[:, :, None]).sum(axis=1)
 
 
-def skin_triangles(model: FaceModel) -> Int:
+def skin_triangles(model: FaceModel) -> Int32:
     """The triangles of a model's skin: without the eyeballs, where it names them."""
     balls = model.regions.get("eyeballs")
     return model.triangles if balls is None else model.triangles[~balls[model.triangles].any(axis=1)]
 
 
-def spread_out(points: Float, count: int) -> Int:
+def spread_out(points: Float, count: int) -> Int32:
     """(min(count, N),) ids, ascending, of points (N, 3) that are far apart: the farthest from all before it
     is next, from the first one on."""
     chosen = [0]

@@ -18,9 +18,7 @@ from facerelief.morphable.model import FaceModel
 from facerelief.morphable.statistics import sample_expressions
 from facerelief.rendering.lighting import ambient_light, directional_light
 from facerelief.rendering.render import shade_mesh
-
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
+from facerelief.typed import Float32, Float64
 
 
 @dataclass(frozen=True)

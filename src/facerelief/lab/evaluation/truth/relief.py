@@ -21,9 +21,7 @@ from facerelief.lab.evaluation.truth.model_renders import TruthCase, TruthConfig
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize
-
-Float32 = NDArray[Any]
-Mask = NDArray[np.bool_]
+from facerelief.typed import Bool, Float32
 
 BANDS = {"all": (1.5, 10.0), "fine": (0.75, 1.5), "wrinkles": (1.5, 4.0), "folds": (4.0, 10.0)}
 """Difference-of-Gaussians bands, deviations in px of a face whose width is 256 px."""
@@ -65,7 +63,7 @@ class ReliefCase:
     """(9, 3)"""
     scale: float
     """px/mm"""
-    mask: Mask
+    mask: Bool
     """(h, w) skin that faces the viewer, without eyes and mouth opening."""
     trust: Float32
     """(h, w) how far pixels are believed beforehand, as `find_detail` says: less in the brows."""
@@ -284,7 +282,7 @@ def skin_detail(place: Float32, marks: Float32, scale: float, rng: np.random.Gen
     return out.astype(np.float32)
 
 
-def band_passed(x: Float32, mask: Mask, low: float, high: float) -> Float32:
+def band_passed(x: Float32, mask: Bool, low: float, high: float) -> Float32:
     """Difference of two Gaussian means over the mask alone, deviations in px."""
     import cv2
 
@@ -320,7 +318,7 @@ def relief_measures(case: ReliefCase, displacement: Float32) -> dict[str, float]
     return out
 
 
-def _angle(a: Float32, b: Float32, mask: Mask) -> float:
+def _angle(a: Float32, b: Float32, mask: Bool) -> float:
     """Mean angle between normals (h, w, 3) inside a mask, degrees."""
     return float(np.degrees(np.arccos(np.clip((a[mask] * b[mask]).sum(axis=1), -1, 1))).mean())
 

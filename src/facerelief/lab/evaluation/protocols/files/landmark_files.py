@@ -23,13 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.errors import ModelError
 from facerelief.lab.evaluation.protocols.problems import EvaluationError
 from facerelief.morphable.readers.safe_pickle import load_npy, load_pickle
-
-Float64 = NDArray[np.float64]
+from facerelief.typed import Float64
 
 LANDMARK_SUFFIXES = (".npy", ".txt", ".json", ".ljson", ".pp", ".bnd", ".csv", ".pkl")
 """What is read, in the order in which it is looked for."""

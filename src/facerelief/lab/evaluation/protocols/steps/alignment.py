@@ -9,14 +9,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.geometry.alignment import Similarity, procrustes, rigid_icp, rotation_from_vector
 from facerelief.geometry.closest import ClosestPoint, Nearest
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import face_normals
-
-Float64 = NDArray[np.float64]
+from facerelief.typed import Float64
 
 
 def deviation_scale(points: Float64, targets: Float64) -> Similarity:

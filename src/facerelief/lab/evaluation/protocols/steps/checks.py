@@ -13,8 +13,8 @@ from facerelief.geometry.mesh import Mesh
 from facerelief.io.meshes import non_manifold_edges
 from facerelief.lab.evaluation.protocols.files.landmark_files import MEAN_ANCHORS, Landmarks
 from facerelief.lab.evaluation.protocols.problems import EvaluationError
+from facerelief.typed import Float64
 
-Float64 = NDArray[np.float64]
 Unit = Literal["mm", "cm", "m"]
 
 UNITS: dict[str, float] = {"mm": 1.0, "cm": 10.0, "m": 1000.0}

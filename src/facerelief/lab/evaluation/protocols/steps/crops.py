@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from facerelief.geometry.mesh import Mesh
 from facerelief.lab.evaluation.protocols.files.landmark_files import Landmarks
 from facerelief.lab.evaluation.protocols.problems import EvaluationError
-
-Float64 = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from facerelief.typed import Bool, Float64
 
 NOW_FACTOR = 1.4
 """NoW; the FG2018 challenge on Stirling's scans had 1.2."""
@@ -43,7 +41,7 @@ class FaceFrame:
         return cls(eyes, left, up, np.cross(left, up))
 
 
-def in_sphere(points: NDArray[np.floating], center: Float64, radius: float) -> Mask:
+def in_sphere(points: NDArray[np.floating], center: Float64, radius: float) -> Bool:
     """Points (N, 3) at most `radius` from `center` (3,)."""
     return np.sum(np.square(points - center), axis=1) <= radius * radius
 
@@ -61,7 +59,7 @@ def now_sphere(seven: Float64, factor: float = NOW_FACTOR) -> tuple[Float64, flo
     return bottom + 0.3 * (bridge - bottom), factor * (width + height) / 2
 
 
-def now_crop(points: NDArray[np.floating], seven: Float64, factor: float = NOW_FACTOR) -> Mask:
+def now_crop(points: NDArray[np.floating], seven: Float64, factor: float = NOW_FACTOR) -> Bool:
     """Points (N, 3) inside `now_sphere`."""
     return in_sphere(points, *now_sphere(seven, factor))
 
@@ -88,18 +86,18 @@ def nose_tip(mesh: Mesh, landmarks: Landmarks) -> Float64:
     return v[ids[(v[ids] @ frame.front).argmax()]]
 
 
-def nose_crop(points: NDArray[np.floating], tip: Float64, radius: float = NOSE_RADIUS_MM) -> Mask:
+def nose_crop(points: NDArray[np.floating], tip: Float64, radius: float = NOSE_RADIUS_MM) -> Bool:
     """Points (N, 3) at most `radius` mm from the nose tip (3,)."""
     return in_sphere(points, tip, radius)
 
 
-def below_forehead(points: NDArray[np.floating], landmarks: Landmarks, above_eyes: float) -> Mask:
+def below_forehead(points: NDArray[np.floating], landmarks: Landmarks, above_eyes: float) -> Bool:
     """Points (N, 3) at most `above_eyes` mm above the line between the eyes, along the face's up axis."""
     frame = FaceFrame.of(landmarks)
     return (points - frame.origin) @ frame.up <= above_eyes
 
 
-def cropped(points: NDArray[np.floating], mask: Mask, source: str) -> Float64:
+def cropped(points: NDArray[np.floating], mask: Bool, source: str) -> Float64:
     """(M, 3) the points of a mask; EvaluationError where so few are left that landmarks must be elsewhere."""
     if mask.sum() < LEAST_POINTS:
         raise EvaluationError(

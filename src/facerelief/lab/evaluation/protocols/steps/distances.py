@@ -9,8 +9,7 @@ from facerelief.geometry.alignment import Similarity
 from facerelief.geometry.closest import Nearest
 from facerelief.io.meshes import open_edges
 from facerelief.lab.evaluation.protocols.steps.alignment import Surface
-
-Float64 = NDArray[np.float64]
+from facerelief.typed import Float64
 
 
 def point_to_surface(points: Float64, surface: Surface, pose: Similarity) -> Float64:

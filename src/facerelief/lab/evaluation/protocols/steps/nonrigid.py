@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Float64 = NDArray[np.float64]
+from facerelief.typed import Float64
 
 
 @dataclass(frozen=True)
