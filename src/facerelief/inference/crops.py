@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facerelief.geometry.box import bounds
+from facerelief.geometry.boxes import bounds
 from facerelief.geometry.camera import WeakPerspective
 
 CONTRAST_SIZES = (4, 16)

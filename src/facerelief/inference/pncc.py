@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facerelief.geometry.box import bounds
+from facerelief.geometry.boxes import bounds
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.normals import triangle_ids
 from facerelief.inference.crops import SquareCrop

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from facerelief.errors import ModelError
 from facerelief.geometry.alignment import solve_weak_perspective
-from facerelief.geometry.box import bounds
+from facerelief.geometry.boxes import bounds
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.patch import DepthPatch
 from facerelief.inference.crops import FINE_MARGIN, SquareCrop, contrasts, fine_crop

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.geometry.adjacency import diagonals, neighbour_mean, vertex_links
-from facerelief.geometry.box import bounds
+from facerelief.geometry.boxes import bounds
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.patch import ColorPatch, DepthPatch

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.face.reconstruction import DepthPatch, Reconstruction
-from facerelief.geometry.box import bounds
+from facerelief.geometry.boxes import bounds
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inference.pncc import tracking_crop
 from facerelief.inference.runners import CoarseRunner, FineRunner, TrackingRunner, camera_from_landmarks
