@@ -24,7 +24,7 @@ from facerelief.cli import track as cli_track
 from facerelief.errors import ModelError
 from facerelief.facefolder.load import load_reconstruction
 from facerelief.tracking import tracker
-from facerelief.tracking.capture import Performance
+from facerelief.tracking.capture import FaceCapture
 from facerelief.tracking.frame import TrackedFrame
 from facerelief.tracking.track_file import load_track
 from facerelief.video import VideoFrame, VideoReader, VideoWriter
@@ -236,13 +236,13 @@ def test_haste_loses_nothing(clip, tmp_path, toy, monkeypatch, during):
         toy(trouble=lambda i: os.kill(os.getpid(), signal.SIGINT) if i == 4 else None)
     else:
         toy()
-    save = Performance.save
+    save = FaceCapture.save
 
     def interrupted(*args, **options) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         save(*args, **options)
 
-    monkeypatch.setattr(Performance, "save", interrupted)
+    monkeypatch.setattr(FaceCapture, "save", interrupted)
     result = run(clip, "-o", tmp_path / "out", code=130 if during else 0)
     assert result.stderr.startswith("the files are being written; Ctrl-C again leaves nothing\n")
     check_whole(tmp_path / "out", 5 if during else FRAMES)
@@ -255,7 +255,7 @@ def test_giving_up_on_the_files_leaves_nothing(clip, tmp_path, toy, monkeypatch)
         pytest.fail("the files were written")
 
     toy()
-    monkeypatch.setattr(Performance, "save", interrupted)
+    monkeypatch.setattr(FaceCapture, "save", interrupted)
     result = run(clip, "-o", tmp_path / "new" / "out", code=130)
     assert result.stderr.splitlines()[-1] == "stopped; nothing is kept"
     assert names(tmp_path) == set()
@@ -347,7 +347,7 @@ def test_a_full_disk_is_one_line(clip, tmp_path, toy, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Performance, "save", full)
+    monkeypatch.setattr(FaceCapture, "save", full)
     result = run(clip, "-o", tmp_path / "out", code=1)
     assert "the disk is full" in result.stderr
     assert result.stderr.count("\n") == 1

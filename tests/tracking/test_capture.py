@@ -11,7 +11,7 @@ from pygltflib import GLTF2
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.morphable.arkit import ARKIT_NAMES
-from facerelief.tracking.capture import Performance, write_performance_glb
+from facerelief.tracking.capture import FaceCapture, write_capture_glb
 from facerelief.tracking.frame import TrackedFrame
 from facerelief.tracking.track_file import load_track
 
@@ -39,8 +39,8 @@ def frames(toy_reconstruction) -> list[TrackedFrame]:
 
 
 @pytest.fixture(scope="module")
-def performance(frames) -> Performance:
-    collected = Performance(fps=25.0, source="clip.mp4")
+def performance(frames) -> FaceCapture:
+    collected = FaceCapture(fps=25.0, source="clip.mp4")
     for frame in frames:
         collected.add(frame)
     return collected
@@ -83,14 +83,14 @@ def test_a_face_half_out_of_the_picture_is_not_the_best(frames):
     assert whole.face is not None
     left, top, right, bottom = whole.face.box
     gone = replace(whole.face, box=(left - 100, top, right - 100, bottom), confidence=1.0)
-    collected = Performance()
+    collected = FaceCapture()
     collected.add(whole)
     collected.add(replace(whole, face=gone))
     assert collected.best is whole.face
 
 
 def test_only_numbers_are_kept(frames):
-    collected = Performance()
+    collected = FaceCapture()
     for _ in range(50):
         for frame in frames:
             collected.add(frame)
@@ -182,7 +182,7 @@ def test_the_shape_is_the_frozen_one_without_expression(glb, performance, toy_mo
 def test_times_that_glTF_cannot_tell_apart_are_one_key(frames, performance, tmp_path):  # noqa: N802
     track = performance.track()
     squeezed = replace(track, time=3600 + 1e-5 * np.arange(len(track.time)))
-    write_performance_glb(tmp_path / "a.glb", squeezed, frames[0].face, texture_size=64)
+    write_capture_glb(tmp_path / "a.glb", squeezed, frames[0].face, texture_size=64)
     glb = GLTF2().load(str(tmp_path / "a.glb"))
     times = values(glb, glb.animations[0].samplers[0].input).ravel()
     assert 1 <= len(times) < 7
@@ -190,7 +190,7 @@ def test_times_that_glTF_cannot_tell_apart_are_one_key(frames, performance, tmp_
 
 
 def test_without_a_face_there_is_no_head(frames, tmp_path):
-    collected = Performance()
+    collected = FaceCapture()
     collected.add(frames[3])
     collected.save(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["track.csv", "track.npz"]
@@ -198,12 +198,12 @@ def test_without_a_face_there_is_no_head(frames, tmp_path):
     assert len(track.time) == 1
     assert not track.faces.any()
     with pytest.raises(ValueError, match="no face"):
-        write_performance_glb(tmp_path / "a.glb", track, frames[0].face)
+        write_capture_glb(tmp_path / "a.glb", track, frames[0].face)
 
 
 def test_a_model_without_texture_coordinates_gets_colours(frames, toy_model, tmp_path):
     bare = replace(toy_model, uv=np.zeros((0, 2), np.float32), uv_triangles=np.zeros((0, 3), np.int32))
-    collected = Performance()
+    collected = FaceCapture()
     for frame in frames:
         face = None if frame.face is None else replace(frame.face, model=bare)
         collected.add(replace(frame, face=face))

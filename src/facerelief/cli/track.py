@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from facerelief.tracking.capture import Performance
+    from facerelief.tracking.capture import FaceCapture
     from facerelief.tracking.frame import TrackedFrame
     from facerelief.video import VideoReader, VideoWriter
 
-    Show = Callable[[Performance], None]
+    Show = Callable[[FaceCapture], None]
 
 SUMMARY, OVERLAY, FACE = "track.json", "overlay.mp4", "face"
-"""Names of what the command writes beside the files of `Performance.save`."""
+"""Names of what the command writes beside the files of `FaceCapture.save`."""
 _WINDOW = "facerelief"
 _TEXTURE = 1024
 """Side of the textures, px."""
@@ -143,12 +143,12 @@ def _made(
     Raises OutputError; NoFaceError, or the error or typer.Exit that came earlier, where no face was seen.
     """
     from facerelief.io.atomic import atomic_folder, write_bytes
-    from facerelief.tracking.capture import Performance
+    from facerelief.tracking.capture import FaceCapture
 
     failure: Exception | None = None
     stopped = False
     with atomic_folder(out, overwrite, marker=SUMMARY) as folder:
-        performance = Performance(fps=reader.fps, source=reader.name)
+        performance = FaceCapture(fps=reader.fps, source=reader.name)
         with _overlay(folder, reader, options) as draw:
             rate = _Rate()
             try:
@@ -179,7 +179,7 @@ def _made(
 
 
 def _nothing(
-    reader: VideoReader, performance: Performance, stop: _Stop | None, failure: Exception | None
+    reader: VideoReader, performance: FaceCapture, stop: _Stop | None, failure: Exception | None
 ) -> None:
     """End the command, since no frame shows a face."""
     if failure is not None:
@@ -250,7 +250,7 @@ def _window() -> Callable[[NDArray[np.uint8]], bool] | None:
 # ---------------------------------------------------------------- what is told
 
 
-def _summary(reader: VideoReader, performance: Performance, rate: _Rate, stopped: bool) -> dict[str, Any]:
+def _summary(reader: VideoReader, performance: FaceCapture, rate: _Rate, stopped: bool) -> dict[str, Any]:
     """What track.json holds."""
     import av
 
@@ -327,7 +327,7 @@ def _shown(total: int | None, rate: _Rate) -> Iterator[Show]:
     with bar:
         task = bar.add_task("frames", total=total, text="")
 
-        def show(performance: Performance) -> None:
+        def show(performance: FaceCapture) -> None:
             bar.update(task, completed=len(performance), text=f"{rate.per_second:.1f} a second")
 
         yield show
@@ -368,7 +368,7 @@ class _Lines:
         self.rate = rate
         self.said = time.monotonic()
 
-    def __call__(self, performance: Performance) -> None:
+    def __call__(self, performance: FaceCapture) -> None:
         now = time.monotonic()
         if now - self.said >= 10:
             self.said = now

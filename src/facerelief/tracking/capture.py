@@ -13,18 +13,15 @@ from facerelief.facefolder.texture import appearance
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.io.glb import Animation
 from facerelief.tracking.frame import TrackedFrame
-from facerelief.tracking.track_file import Track, load_track, write_track, write_track_csv
+from facerelief.tracking.track_file import Track, write_track, write_track_csv
 from facerelief.typed import Float32
 
-__all__ = ["Performance", "Track", "load_track"]
-
-
 TRACK, TABLE, ANIMATION = "track.npz", "track.csv", "performance.glb"
-"""Names of the files that `Performance.save` writes."""
+"""Names of the files that `FaceCapture.save` writes."""
 _LANDMARKS = 68
 
 
-class Performance:
+class FaceCapture:
     """The frames of one video, added one after the other; keeps about a kilobyte of each.
 
     Pictures are not kept, but for that of the best frame (`best`): where the face is largest, turned least
@@ -59,7 +56,7 @@ class Performance:
         face, person, row = frame.face, -1, None
         if face is not None:
             if self.best is not None and self.best.model is not face.model:
-                raise ValueError("all faces of a performance have the same model")
+                raise ValueError("all faces of a capture have the same model")
             person = self._person(face)
             row = _row(face)
             merit = _merit(face)
@@ -116,7 +113,7 @@ class Performance:
         write_track(folder / TRACK, track)
         write_track_csv(folder / TABLE, track)
         if self.best is not None:
-            write_performance_glb(folder / ANIMATION, track, self.best, texture_size=texture_size)
+            write_capture_glb(folder / ANIMATION, track, self.best, texture_size=texture_size)
 
     def _person(self, face: Reconstruction) -> int:
         """Row of a face's identity and albedo among the different ones so far."""
@@ -127,7 +124,7 @@ class Performance:
         return self._person_of[key]
 
 
-def write_performance_glb(
+def write_capture_glb(
     path: str | Path, track: Track, best: Reconstruction, *, texture_size: int = 1024
 ) -> None:
     """One head that does what the video's face does: a GLB with an animation of its weights and its place.
