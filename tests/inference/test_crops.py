@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facerelief.geometry import WeakPerspective
-from facerelief.inference.crops import SquareCrop, fine_crop
+from facerelief.inference.crops import COARSE_MARGIN, SquareCrop, face_width, fine_crop, tracking_crop
 
 
 def test_the_camera_of_a_crop_sees_each_point_where_the_crop_shows_it() -> None:
@@ -65,3 +65,21 @@ def test_beside_the_picture_is_what_was_asked_for():
     assert crop.cut(white)[20, 5].tolist() == [0, 0, 0]
     assert crop.cut(white, border="mirrored")[20, 5].tolist() == [255, 255, 255]
     assert crop.cut(white, border="repeated")[20, 5].tolist() == [255, 255, 255]
+
+
+def test_the_tracking_crop_holds_the_face_in_its_middle(toy_model, toy_camera) -> None:
+    face = toy_model.regions["face"]
+    crop = tracking_crop(toy_model.mean, face, toy_camera)
+    uv = toy_camera.project(toy_model.mean[face])[:, :2]
+    extent = uv.max(axis=0) - uv.min(axis=0)
+    assert crop.side == pytest.approx(COARSE_MARGIN * extent.max(), rel=1e-6)
+    middle = (uv.max(axis=0) + uv.min(axis=0)) / 2
+    assert np.allclose([crop.centre_u, crop.centre_v], middle, atol=1e-3)
+    nearer = tracking_crop(toy_model.mean, face, toy_camera.in_crop(0, 0, 2))
+    assert nearer.side == pytest.approx(2 * crop.side, rel=1e-5)
+    with pytest.raises(ValueError, match="no vertex is shown"):
+        tracking_crop(toy_model.mean, ~np.isfinite(toy_model.mean[:, 0]), toy_camera)
+
+
+def test_the_width_of_a_face_is_its_longer_side():
+    assert face_width(np.array([10.0, 20.0, 90.0, 220.0]), 1.25) == pytest.approx(160.0)

@@ -12,8 +12,7 @@ from facerelief.detection import detect_faces
 from facerelief.errors import ModelError
 from facerelief.examples import astronaut_path
 from facerelief.geometry.patch import DepthPatch
-from facerelief.inference.crops import fine_crop
-from facerelief.inference.pncc import tracking_crop
+from facerelief.inference.crops import fine_crop, tracking_crop
 from facerelief.inference.runners import (
     CoarseRunner,
     E2farRunner,

@@ -12,8 +12,7 @@ import pytest
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
-from facerelief.inference.crops import fine_crop
-from facerelief.inference.pncc import tracking_crop
+from facerelief.inference.crops import fine_crop, tracking_crop
 from facerelief.lab.datasets.manifest import RECIPE
 from facerelief.lab.datasets.samples import Sample
 from facerelief.lab.datasets.shards import ShardWriter, encode_sample

@@ -46,7 +46,7 @@ def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | 
     mesh = textured(r.model, r.vertices)
     # ears stick out and the neck is dressed; both are fitted loosely: the photo shows other things there
     loose = r.model.region("ears") | (r.model.region("neck") & ~r.model.face_vertices)
-    eyes = r.model.region("eyeballs")[mesh.triangles].all(axis=1)
+    eyes = r.model.eyeballs[mesh.triangles].all(axis=1)
     photo = without_light(r)
     sampled, weight = sample_texture(
         photo.color,
@@ -145,7 +145,7 @@ def _head_shading(r: Reconstruction, left: int, top: int, height: int, width: in
         interpolate(drawn, r.model.triangles, shading) + little * usual, (0, 0), sigma
     )
     spread /= np.asarray(cv2.GaussianBlur(drawn.mask.astype(np.float32) + little, (0, 0), sigma))[:, :, None]
-    ball = r.model.region("eyeballs")[r.model.triangles].all(axis=1)
+    ball = r.model.eyeballs[r.model.triangles].all(axis=1)
     eyes = np.append(ball, False)[drawn.triangle].astype(np.float32)
 
     def whole(x: Float32) -> Float32:

@@ -1,6 +1,6 @@
-"""The square part of a picture that a network looks at.
+"""Squares of an image that the networks see.
 
-One rule for training data and for use: whoever cuts a face out of a picture for FineNet does it here.
+Training data and inference cut their crops here, by the same rules.
 """
 
 from __future__ import annotations
@@ -10,73 +10,83 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.geometry.boxes import bounds
 from facerelief.geometry.camera import WeakPerspective
+from facerelief.typed import Float, Float32, Float64, Image
 
-CONTRAST_SIZES = (4, 16)
-"""px of the surroundings that FineNet compares pixels with."""
-Border = Literal["black", "mirrored", "repeated"]
-
+COARSE_SIZE = 224
+"""Side of the crop of CoarseNet and Tracking CoarseNet, px (Guo et al., TPAMI 2019)."""
+COARSE_MARGIN = 1.25
+"""Side of that crop over the longer side of the face's box."""
 FINE_SIZE = 256
 """Side of FineNet's crop, px (Guo et al., TPAMI 2019)."""
 FINE_MARGIN = 1.15
 """Side of that crop over the longer side of the face's box."""
+CONTRAST_SIZES = (4, 16)
+"""Sides of the squares with whose mean FineNet's input compares each pixel, px."""
+Border = Literal["black", "mirrored", "repeated"]
 
 
 @dataclass(frozen=True)
 class SquareCrop:
-    """A square of a picture, drawn with `size` px a side.
+    """A square of an image, resampled to `size` px a side.
 
-    Convention: a point (u, v) of the picture lies in the crop at zoom * T(angle) ((u, v) - centre) + size /
-    2, where T turns counter-clockwise as seen; pixel centres sit at + 0.5 in both.
+    Convention: a point (u, v) of the image lies in the crop at zoom * T(angle) ((u, v) - centre) + size / 2,
+    where T turns counter-clockwise as seen; pixel centres sit at + 0.5 in both.
     """
 
     centre_u: float
-    """px of the picture"""
+    """px of the image"""
     centre_v: float
     side: float
-    """px of the picture"""
+    """px of the image"""
     size: int = FINE_SIZE
     """px of the crop"""
     angle: float = 0.0
-    """The crop shows the picture turned counter-clockwise by this, radians."""
+    """The crop shows the image turned counter-clockwise by this, radians."""
 
     @property
     def zoom(self) -> float:
-        """px of the crop per px of the picture."""
+        """px of the crop per px of the image."""
         return self.size / self.side
 
     @property
-    def matrix(self) -> NDArray[np.float64]:
-        """(2, 3) from points (u, v) of the picture, px, to points of the crop, px."""
+    def matrix(self) -> Float64:
+        """(2, 3) from points (u, v) of the image, px, to points of the crop, px."""
         c, s = self.zoom * math.cos(self.angle), self.zoom * math.sin(self.angle)
         turn = np.array([[c, s], [-s, c]])  # v is down
         shift = self.size / 2 - turn @ [self.centre_u, self.centre_v]
         return np.column_stack([turn, shift])
 
-    def pixel_matrix(self, left: int = 0, top: int = 0) -> NDArray[np.float64]:
-        """(2, 3) the same between array indices (column, row), of a part of the picture with that corner."""
+    def pixel_matrix(self, left: int = 0, top: int = 0) -> Float64:
+        """(2, 3) the same between array indices (column, row), of a part of the image with that corner."""
         out = self.matrix
         out[:, 2] += out[:, :2] @ [left + 0.5, top + 0.5] - 0.5
         return out
 
     def camera(self, camera: WeakPerspective) -> WeakPerspective:
-        """The same pose as seen in the crop."""
+        """The pose `camera`, in px of the image, as seen in the crop."""
         return camera.moved(self.matrix)
 
     def outer_camera(self, camera: WeakPerspective) -> WeakPerspective:
-        """Inverse of `camera`: a pose found in the crop, in the picture's pixels."""
+        """Inverse of `camera`: a pose in px of the crop, as seen in the image."""
         turn = self.matrix
         back = np.linalg.inv(turn[:, :2])
         return camera.moved(np.column_stack([back, -back @ turn[:, 2]]))
 
-    def cut(
-        self, image: NDArray[np.uint8], *, flipped: bool = False, border: Border = "black"
-    ) -> NDArray[np.uint8]:
-        """(size, size, C) what the crop shows of a picture (H, W, C), flipped left to right if asked. border:
-        what lies beside the picture."""
+    def cut(self, image: Image, *, flipped: bool = False, border: Border = "black") -> Image:
+        """Resample an image bilinearly.
+
+        Args:
+            image: (H, W, C).
+            flipped: mirror the crop left to right.
+            border: colours beyond the image.
+
+        Returns:
+            (size, size, C).
+        """
         import cv2
 
         matrix = self.pixel_matrix()
@@ -93,12 +103,17 @@ class SquareCrop:
         return np.asarray(out, np.uint8)
 
 
-def fine_crop(uv: ArrayLike, size: int = FINE_SIZE, margin: float = FINE_MARGIN) -> SquareCrop:
-    """FineNet's crop around a coarse face.
+def square_crop(uv: ArrayLike, size: int, margin: float) -> SquareCrop:
+    """The upright square about the box of points.
 
-    uv (N, 2 or more) the projected vertices of the model's face region (`FaceModel.face_vertices`), px of the
-    picture. The square is centred on their box and `margin` times its longer side. Raises ValueError for no
-    points or points that are not finite.
+    Args:
+        uv: (N, 2 or more) points, as a rule the projected face region (`FaceModel.face_vertices`); px of the
+            image.
+        size: side of the crop, px.
+        margin: side of the square over the longer side of the box.
+
+    Raises:
+        ValueError: no points, points that are not finite, or a box without a size.
     """
     points = np.asarray(uv, np.float64)
     if points.ndim != 2 or points.shape[1] < 2 or not len(points):
@@ -111,13 +126,65 @@ def fine_crop(uv: ArrayLike, size: int = FINE_SIZE, margin: float = FINE_MARGIN)
     return SquareCrop(float(u), float(v), side, size)
 
 
-def contrasts(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(2, S, S) how much brighter each pixel of a picture (S, S, 3) is than its surroundings, in tenths: the
-    difference of logarithms to means over squares of `CONTRAST_SIZES`, bilinear between their middles."""
+def fine_crop(uv: ArrayLike, size: int = FINE_SIZE, margin: float = FINE_MARGIN) -> SquareCrop:
+    """FineNet's crop about the projected face region; see `square_crop`."""
+    return square_crop(uv, size, margin)
+
+
+def coarse_crop(uv: ArrayLike, size: int = COARSE_SIZE) -> SquareCrop:
+    """CoarseNet's crop about the projected face region; see `square_crop`."""
+    return square_crop(uv, size, COARSE_MARGIN)
+
+
+def tracking_crop(
+    vertices: ArrayLike, shown: ArrayLike, camera: WeakPerspective, size: int = COARSE_SIZE
+) -> SquareCrop:
+    """Tracking CoarseNet's crop: that of CoarseNet about the previous frame's face.
+
+    Args:
+        vertices: (N, 3) of the previous frame, model space, mm.
+        shown: (N,) bool, the face region (`FaceModel.face_vertices`).
+        camera: of the previous frame.
+        size: side of the crop, px.
+
+    Raises:
+        ValueError: nothing is shown.
+    """
+    points = np.asarray(vertices)[np.asarray(shown, np.bool_)]
+    if not len(points):
+        raise ValueError("no vertex is shown, expected a face")
+    low, high = bounds(camera.project(points)[:, :2].astype(np.float64))
+    u, v = (float(x) for x in (low + high) / 2)
+    return SquareCrop(u, v, COARSE_MARGIN * float((high - low).max()), size)
+
+
+def face_width(box: Float, scale: float) -> float:
+    """Width of a face as FineNet counts it, mm.
+
+    Args:
+        box: (left, top, right, bottom) of the projected face region, px.
+        scale: of the camera, px/mm.
+
+    Returns:
+        The longer side of the box over the scale: a face in profile has no width.
+    """
+    return float(max(box[2] - box[0], box[3] - box[1])) / scale
+
+
+def contrasts(image: Image) -> Float32:
+    """Brightness of pixels against their surroundings, FineNet's input.
+
+    Args:
+        image: (S, S, 3) RGB; S a multiple of `CONTRAST_SIZES`.
+
+    Returns:
+        (2, S, S) ten times the difference of the logarithm of brightness from its mean over squares of
+        `CONTRAST_SIZES` px, interpolated bilinearly between their centres.
+    """
     import cv2
 
-    size = picture.shape[0]
-    mean = cv2.transform(picture.astype(np.float32), np.full((1, 3), 1 / 765, np.float32))
+    size = image.shape[0]
+    mean = cv2.transform(image.astype(np.float32), np.full((1, 3), 1 / 765, np.float32))
     light = np.asarray(cv2.log(mean + np.float32(0.05)), np.float32).reshape(size, size)
     out = np.empty((len(CONTRAST_SIZES), size, size), np.float32)
     for k, step in enumerate(CONTRAST_SIZES):

@@ -1,49 +1,34 @@
-"""PNCC pictures (Zhu et al.): each pixel of a face has the place it shows on the mean face as its colour.
+"""PNCC images (Zhu et al., CVPR 2016): the colour of each pixel of a face is its place on the mean face.
 
-A network that follows a face sees by such a picture where it was in the last frame; training and use must
-draw it alike, so both do it here.
+They show Tracking CoarseNet where the face was in the previous frame.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.geometry.boxes import bounds
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.normals import triangle_ids
-from facerelief.inference.crops import SquareCrop
+from facerelief.morphable.front import front_triangles
+from facerelief.morphable.model import FaceModel
 from facerelief.rendering.rasterizer import interpolate, rasterize
-from facerelief.typed import Float32
-
-TRACK_SIZE = 224
-"""Side of the crop in which a face is followed, px."""
-TRACK_MARGIN = 1.25
-"""Side of that crop over the longer side of the face's box in the previous frame."""
-
-
-def tracking_crop(
-    vertices: ArrayLike, shown: ArrayLike, camera: WeakPerspective, size: int = TRACK_SIZE
-) -> SquareCrop:
-    """The upright square of a picture in which a face is looked for that was last seen so.
-
-    vertices (N, 3) model space, mm, and camera: the previous frame's; shown (N,) bool: the face
-    (`FaceModel.face_vertices`). Raises ValueError where nothing is shown.
-    """
-    points = np.asarray(vertices)[np.asarray(shown, np.bool_)]
-    if not len(points):
-        raise ValueError("no vertex is shown, expected a face")
-    low, high = bounds(camera.project(points)[:, :2].astype(np.float64))
-    u, v = (float(x) for x in (low + high) / 2)
-    return SquareCrop(u, v, TRACK_MARGIN * float((high - low).max()), size)
+from facerelief.typed import Bool, Float32
 
 
 def pncc_colors(mean: ArrayLike, shown: ArrayLike | None = None) -> Float32:
-    """(N, 3) vertex colours: the mean's x, y and z, each stretched to [0, 1]; NaN for what is not shown.
+    """Vertex colours: x, y and z of the mean face, each stretched to [0, 1].
 
-    mean (N, 3) model space, mm. shown (N,) bool: what is drawn and stretched over, skin and eyes of the face
-    as a rule (`FaceModel.face_vertices` and the region "eyeballs"); all by default. Raises ValueError for
-    shapes that do not fit or nothing to show.
+    Args:
+        mean: (N, 3) model space, mm.
+        shown: (N,) bool, vertices that have a colour; all by default.
+
+    Returns:
+        (N, 3); NaN for vertices that are not shown.
+
+    Raises:
+        ValueError: shapes that do not fit, or nothing to show.
     """
     points = np.asarray(mean, np.float32)
     if points.ndim != 2 or points.shape[1] != 3:
@@ -57,44 +42,51 @@ def pncc_colors(mean: ArrayLike, shown: ArrayLike | None = None) -> Float32:
     return colors.astype(np.float32)
 
 
-class PnccDrawer:
-    """Draws PNCC pictures of one mesh in many poses.
-
-    triangles (T, 3) vertex ids; colors (N, 3) of `pncc_colors`: triangles with a corner that is not shown
-    hide what is behind them, and stay 0 themselves. Raises ValueError for ids without a colour.
-    """
+class PnccRenderer:
+    """Renders PNCC images of one mesh in many poses."""
 
     def __init__(self, triangles: ArrayLike, colors: ArrayLike) -> None:
+        """Keep the mesh.
+
+        Args:
+            triangles: (T, 3) vertex ids.
+            colors: (N, 3) of `pncc_colors`. Triangles with a corner that is not shown hide what is behind
+                them, and stay 0 themselves.
+
+        Raises:
+            ValueError: ids without a colour.
+        """
         code = np.asarray(colors, np.float32)
         self.triangles = triangle_ids(triangles, len(code))
-        shown: NDArray[np.bool_] = np.asarray(np.isfinite(code).all(axis=1))
+        shown: Bool = np.asarray(np.isfinite(code).all(axis=1))
         self._code = np.where(shown[:, None], code, np.float32(0.0))
-        self._drawn = np.append(shown[self.triangles].all(axis=1), False)
+        self._colored = np.append(shown[self.triangles].all(axis=1), False)
+
+    @classmethod
+    def of_model(cls, model: FaceModel) -> PnccRenderer:
+        """The renderer of a model's face: skin and eyeballs are shown."""
+        colors = pncc_colors(model.mean, model.face_vertices | model.eyeballs)
+        return cls(front_triangles(model)[0], colors)
 
     def __call__(self, vertices: ArrayLike, camera: WeakPerspective, height: int, width: int) -> Float32:
-        """(height, width, 3) float32 in [0, 1], 0 where the face is not seen.
+        """Render one pose.
 
-        vertices (N, 3) model space, mm; camera: of the picture or crop that is drawn
-        (`WeakPerspective.in_crop`). Raises ValueError for shapes that do not fit.
+        Args:
+            vertices: (N, 3) model space, mm.
+            camera: of the image or crop.
+            height: px.
+            width: px.
+
+        Returns:
+            (height, width, 3) in [0, 1], 0 where no face is seen.
+
+        Raises:
+            ValueError: another number of vertices than of colours.
         """
         points = np.asarray(vertices)
         if self._code.shape != points.shape:
             raise ValueError(f"colors have shape {self._code.shape}, expected {points.shape}")
         fragments = rasterize(camera.project(points), self.triangles, height, width, cull_backfaces=True)
-        picture = interpolate(fragments, self.triangles, self._code)
-        picture *= self._drawn[fragments.triangle][:, :, None]
-        return np.clip(picture, 0.0, 1.0, out=picture)
-
-
-def render_pncc(
-    vertices: ArrayLike,
-    triangles: ArrayLike,
-    colors: ArrayLike,
-    camera: WeakPerspective,
-    height: int,
-    width: int,
-) -> Float32:
-    """One PNCC picture; see `PnccDrawer`, which is quicker for many."""
-    if np.shape(colors) != np.shape(vertices):
-        raise ValueError(f"colors have shape {np.shape(colors)}, expected {np.shape(vertices)}")
-    return PnccDrawer(triangles, colors)(vertices, camera, height, width)
+        image = interpolate(fragments, self.triangles, self._code)
+        image *= self._colored[fragments.triangle][:, :, None]
+        return np.clip(image, 0.0, 1.0, out=image)

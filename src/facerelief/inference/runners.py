@@ -22,14 +22,13 @@ from facerelief.geometry.alignment import solve_weak_perspective
 from facerelief.geometry.boxes import bounds
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.patch import DepthPatch
-from facerelief.inference.crops import FINE_MARGIN, SquareCrop, contrasts, fine_crop
-from facerelief.inference.pncc import TRACK_MARGIN, PnccDrawer, pncc_colors
+from facerelief.inference.crops import FINE_MARGIN, SquareCrop, coarse_crop, contrasts, face_width, fine_crop
+from facerelief.inference.pncc import PnccRenderer
 from facerelief.inference.shading_cues import shading_cues
 from facerelief.inverse.detail import DetailConfig, SkinSurface, skin_surface
 from facerelief.inverse.fit import landmarks_for
 from facerelief.inverse.landmark_fit import FaceState, fit_pose
 from facerelief.morphable import FaceModel, open_model
-from facerelief.morphable.front import front_triangles
 from facerelief.runtime import Network, load_network
 from facerelief.runtime.network import Precision
 from facerelief.typed import Float32, Image
@@ -129,12 +128,6 @@ def planes(image: Image) -> Float32:
     return np.asarray(cv2.dnn.blobFromImage(image, 1 / 255))
 
 
-def coarse_crop(uv: ArrayLike, size: int) -> SquareCrop:
-    """CoarseNet's crop about a face: upright, TRACK_MARGIN times the longer side of the box of `uv` (N, 2),
-    the projected face region (`FaceModel.face_vertices`). Raises ValueError where that box has no size."""
-    return fine_crop(uv, size, TRACK_MARGIN)
-
-
 def camera_from_landmarks(model: FaceModel, landmarks: ArrayLike) -> WeakPerspective:
     """The pose in which the average face shows landmarks (478 or 68, 2), px: good enough for a crop."""
     observed, name = landmarks_for(model, landmarks)
@@ -202,21 +195,20 @@ class TrackingRunner(_Net):
     name = "tracking"
 
     @functools.cached_property
-    def _drawer(self) -> PnccDrawer:
-        colors = pncc_colors(self.model.mean, self.model.face_vertices | self.model.region("eyeballs"))
-        return PnccDrawer(front_triangles(self.model)[0], colors)
+    def _pncc(self) -> PnccRenderer:
+        return PnccRenderer.of_model(self.model)
 
     def __call__(
         self, image: Image, before: FaceState, vertices: Float32, crop: SquareCrop
     ) -> tuple[Estimate, Float32]:
         """image (H, W, 3): the frame; before: the state in the frame before it, with its shape's vertices
-        (N, 3), model space, mm; crop: `rendering.pncc.tracking_crop` of that state, with this net's `size`.
+        (N, 3), model space, mm; crop: `crops.tracking_crop` of that state, with this net's `size`.
 
         Returns the estimate, with the same identity, and the change (E + 6,) in standard deviations of the
         training data.
         """
         camera = crop.camera(before.camera)
-        pncc = self._drawer(vertices, camera, self.size, self.size)
+        pncc = self._pncc(vertices, camera, self.size, self.size)
         expression, pose, delta, unsure = self.network(
             self.look_at(image, crop),
             np.ascontiguousarray(pncc.transpose(2, 0, 1))[None],
@@ -275,8 +267,8 @@ class FineRunner(_Net):
         drawn = skin_surface(self.model, inside.astype(np.float32), scale, crop.size, crop.size, _DETAIL)
         mask = drawn.mask
         middle = np.float32(np.median(drawn.base[mask])) if mask.any() else np.float32(0)
-        low, high = bounds(inside[self.model.face_vertices, :2])
-        width = float((high - low).max()) / scale
+        box = np.concatenate(bounds(inside[self.model.face_vertices, :2]))
+        width = face_width(box, scale)
         depth = np.where(mask, drawn.base - middle, np.float32(0))
         return FineSurface(crop, drawn, self.displacement(picture, depth, mask, width))
 

@@ -205,7 +205,7 @@ def _window_of(
 ) -> tuple[tuple[int, int, int, int], float]:
     """The part of the photo with face and eyes (left, top, right, bottom), and the face's longer side, px, of
     projected vertices (N, 3)."""
-    shown = model.face_vertices | model.region("eyeballs")
+    shown = model.face_vertices | model.eyeballs
     height, width = shape[:2]
     low, high = bounds(uvz[shown, :2])
     left, top = (int(x) for x in np.clip(np.floor(low) - 1, 0, (width - 1, height - 1)))
@@ -338,7 +338,7 @@ def face_outline(model: FaceModel) -> tuple[Float32, Bool, Bool]:
     for _ in range(12):
         share = np.where(sharp, face, 0.5 * share + 0.5 * (mean @ share)).astype(np.float32)
     whole = np.where(sharp_triangle, corners.all(axis=1), (share[t] >= 0.5).any(axis=1))
-    eyes = model.region("eyeballs")
+    eyes = model.eyeballs
     return share, np.append(whole, False), np.append(eyes[t].all(axis=1), False)
 
 

@@ -17,7 +17,7 @@ def front_triangles(model: FaceModel) -> tuple[NDArray[np.int32], NDArray[np.int
 
     The rest of a head lies behind or beside its face in all poses that show the face.
     """
-    near = model.face_vertices | model.region("eyeballs")
+    near = model.face_vertices | model.eyeballs
     for _ in range(2):
         touched = model.triangles[near[model.triangles].any(axis=1)]
         near = near.copy()

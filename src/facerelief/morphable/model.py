@@ -162,6 +162,11 @@ class FaceModel:
         return out
 
     @property
+    def eyeballs(self) -> NDArray[np.bool_]:
+        """(N,) vertices of the eyeballs; none where the model does not name them."""
+        return self.region("eyeballs")
+
+    @property
     def n_identity(self) -> int:
         return self.identity.shape[2]
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.errors import NoFaceError
-from facerelief.face.reconstruction import DepthPatch, FitResiduals, Reconstruction
+from facerelief.face.reconstruction import FitResiduals, Reconstruction
 from facerelief.inference.runners import (
     CoarseRunner,
     E2farRunner,
@@ -209,11 +209,6 @@ def _nets(
 ) -> tuple[CoarseRunner | E2farRunner, FineRunner]:
     shape_net = E2farRunner if method == "e2far" else CoarseRunner
     return shape_net(model, nets=folder), FineRunner(model, nets=folder)
-
-
-def coarse_depth(result: Reconstruction) -> DepthPatch:
-    """Depth of the model's face region (skin and eyes, no scalp or neck) on the photo's pixels."""
-    return detail.coarse_depth(result.model, result.vertices, result.camera, result.image.shape)
 
 
 def reconstruct(

@@ -49,7 +49,7 @@ class Follower:
         r, surface = self.photo.reconstruction, self.photo.surface
         model = r.model
         n = model.n_vertices
-        eyes = model.region("eyeballs")
+        eyes = model.eyeballs
         # beyond the frame too: what is cut off still pulls
         shown = self._hidden_by_none()
         rim = surface.drawn & ~eyes & (surface.outline_mm < 12.0)

@@ -134,7 +134,7 @@ class PhotoFace:
         column = np.clip((self.uvz[:n, 0] - left).astype(int), 0, albedo.shape[1] - 1)
         row = np.clip((self.uvz[:n, 1] - top).astype(int), 0, albedo.shape[0] - 1)
         ratio = np.log((albedo[row, column] + 0.02) / (self.colors[:n] + 0.02)).astype(np.float64)
-        eyes = r.model.region("eyeballs")
+        eyes = r.model.eyeballs
         skin = self.visible[:n] & surface.drawn & ~eyes
         inner = skin & (self.normals[:n, 2] > 0.7)
         out = np.ones(n)
@@ -161,7 +161,7 @@ class PhotoFace:
         n = r.model.n_vertices
         a, b = surface.neighbours
         seen = self.visible[:n].astype(np.float64)
-        eyes = r.model.region("eyeballs")
+        eyes = r.model.eyeballs
         # lids hide the rim of an eye: there the eye's own pixels are nearer than any made-up ones
         near = seen.copy()
         np.maximum.at(near, a, seen[b])
@@ -213,7 +213,7 @@ class PhotoFace:
             extent = float(np.ptp(face[:, :2], axis=0).max())
             size = int(np.clip(2 ** np.ceil(np.log2(max(extent, 1.0) * 1.3)), 256, 1024))
         albedo, left, top = self.albedo
-        eyes = model.region("eyeballs")[model.triangles].all(axis=1)
+        eyes = model.eyeballs[model.triangles].all(axis=1)
         loose = model.region("ears") | (model.region("neck") & ~model.face_vertices)
         loose = loose[model.triangles].any(axis=1)
 

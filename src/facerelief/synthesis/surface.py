@@ -95,7 +95,7 @@ def face_surface(model: FaceModel) -> FaceSurface:
 def _find(model: FaceModel) -> FaceSurface:
     from scipy.spatial import KDTree
 
-    eyes = model.region("eyeballs")
+    eyes = model.eyeballs
     drawn = model.face_vertices | eyes | model.region("lips")
     whole = model.triangles
     kept = drawn[whole].all(axis=1)
@@ -209,7 +209,7 @@ def _openness(model: FaceModel) -> Float32:
             facing += toward
             seen += toward * visible_vertices(uvz, model.triangles, drawn, tolerance_mm=1.0)
     out = np.clip(1.6 * seen / facing, 0.3, 1.0)
-    out[model.region("eyeballs")] = 1.0
+    out[model.eyeballs] = 1.0
     return out.astype(np.float32)
 
 

@@ -21,7 +21,7 @@ from facerelief.detection import DetectedFace, detect_faces
 from facerelief.face.reconstruction import DepthPatch, Reconstruction
 from facerelief.geometry.boxes import bounds
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.inference.pncc import tracking_crop
+from facerelief.inference.crops import tracking_crop
 from facerelief.inference.runners import CoarseRunner, FineRunner, TrackingRunner, camera_from_landmarks
 from facerelief.inverse.detail import coarse_depth
 from facerelief.inverse.landmark_fit import FaceState

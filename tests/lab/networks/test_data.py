@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 import facerelief
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.inference.pncc import render_pncc
+from facerelief.inference.pncc import PnccRenderer, pncc_colors
 from facerelief.lab.datasets.manifest import RECIPE
 from facerelief.lab.networks.augment import AugmentConfig
 from facerelief.lab.networks.data import (
@@ -31,7 +31,6 @@ from facerelief.lab.networks.data import (
     Shards,
     TrackingData,
     camera_of,
-    face_width,
     mirror_of,
     mirrored_pose,
     pose_of,
@@ -238,11 +237,12 @@ def test_half_of_the_pictures_are_flipped(shards, toy_model):
 def test_the_pncc_is_of_the_previous_state_in_the_same_crop(face_set, toy_model):
     tracked = Shards([face_set], "train", "tracking")
     data = TrackingData(tracked, toy_model, 64, seed=1, flip=True)
+    colors = pncc_colors(toy_model.mean, toy_model.face_vertices | toy_model.eyeballs)
     for position in range(6):
         item = data[position]
         camera = camera_of(item.previous_pose)
         vertices = toy_model.shape(item.previous_identity, item.previous_expression)
-        wanted = render_pncc(vertices, toy_model.triangles, data.colors, camera, 64, 64)
+        wanted = PnccRenderer(toy_model.triangles, colors)(vertices, camera, 64, 64)
         np.testing.assert_array_equal(item.pncc, wanted)
         uv = camera.project(vertices)[toy_model.face_vertices, :2]
         # labels are of a face without these errors of shape: about in the middle, about at its size
@@ -287,10 +287,6 @@ def test_flipped_crops_keep_their_relief(fine_set, toy_model):
             else:
                 np.testing.assert_array_equal(x, y)
     assert 0 < turned < 12
-
-
-def test_a_face_has_the_width_of_its_longer_side():
-    assert face_width(np.array([10.0, 20.0, 90.0, 220.0]), 1.25) == pytest.approx(160.0)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="readers end at once there")

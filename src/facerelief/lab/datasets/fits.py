@@ -24,18 +24,14 @@ from facerelief.errors import FacereliefError, ImageError
 from facerelief.face.reconstruction import Reconstruction
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.patch import ColorPatch, DepthPatch
-from facerelief.inverse.detail import photo_albedo
+from facerelief.inverse.detail import coarse_depth, photo_albedo
 from facerelief.io.atomic import write_bytes
 from facerelief.io.digest import file_digest
 from facerelief.lab.datasets.photos import Photo
 from facerelief.lab.datasets.splits import split_of
 from facerelief.morphable import open_model
 from facerelief.morphable.model import FaceModel
-from facerelief.pipeline.reconstructor import (
-    Reconstructor,
-    ReconstructorConfig,
-    coarse_depth,
-)
+from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.runtime.workers import ordered_results
 from facerelief.typed import Float32
 
@@ -109,7 +105,7 @@ class Fit:
             source=self.file,
             source_sha256=self.sha256,
         )
-        coarse = coarse_depth(result)
+        coarse = coarse_depth(model, result.vertices, result.camera, result.image.shape)
         if (coarse.left, coarse.top, coarse.depth.shape) != (
             self.relief.left,
             self.relief.top,

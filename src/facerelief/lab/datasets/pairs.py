@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.inference.pncc import tracking_crop
+from facerelief.inference.crops import tracking_crop
 from facerelief.lab.datasets.coarse import CoarseConfig, CoarseMaker, Prepared, Variation
 from facerelief.lab.datasets.fits import Fit, FitFolder
 from facerelief.lab.datasets.motion import MOST_FRAMES, MotionModel, before, motion_model
@@ -75,7 +75,7 @@ class PairMaker:
     Labels of a sample are those of `CoarseMaker`, and for P previous states: previous_camera (P, 6) in this
     picture's pixels, previous_expression (P, E), previous_identity (P, K); previous_crop (P, 4) left, top,
     right and bottom px of the square to cut from the picture for each, which may reach beyond it
-    (`rendering.pncc.tracking_crop`); previous_frames (P,) uint8 how many frames older, 0 for a lost track;
+    (`inference.crops.tracking_crop`); previous_frames (P,) uint8 how many frames older, 0 for a lost track;
     blur (1,) px that the fastest landmark moved during the exposure, 0 where the picture is sharp. The state
     is that of the middle of the exposure.
     """

@@ -27,14 +27,13 @@ from torch.utils.data import Dataset, Sampler
 
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.inference.crops import Border, SquareCrop
-from facerelief.inference.pncc import TRACK_MARGIN, PnccDrawer, pncc_colors
+from facerelief.inference.crops import COARSE_MARGIN, Border, SquareCrop, face_width
+from facerelief.inference.pncc import PnccRenderer
 from facerelief.inference.shading_cues import shading_cues
 from facerelief.lab.datasets.manifest import RECIPE, read_json
 from facerelief.lab.datasets.shards import decode_picture
 from facerelief.lab.networks.augment import AugmentConfig, augment
 from facerelief.lab.networks.guo import Spread
-from facerelief.morphable.front import front_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.typed import Float32
 
@@ -43,8 +42,6 @@ Labels = Mapping[str, NDArray[Any]]
 _FACES = ("coarse", "renders", "pairs")
 KINDS = {"coarse": _FACES, "tracking": ("pairs",), "fine": ("fine",), "e2far": _FACES}
 """Net -> kinds of data it learns from."""
-COARSE_MARGIN = TRACK_MARGIN
-"""Side of CoarseNet's crop over the longer side of the face's box."""
 
 
 # ---------------------------------------------------------------- shards
@@ -278,13 +275,6 @@ def camera_of(pose: Float32) -> WeakPerspective:
     return WeakPerspective.from_vector([*pose[:5], math.exp(float(pose[5]))])
 
 
-def face_width(box: Float32, scale: float) -> float:
-    """What FineNet takes for the width of a face, mm: the longer side of its box (left, top, right, bottom,
-    px; the box that `geometry.crop.fine_crop` goes by) over the camera's scale. The longer one, since a face
-    in profile has no width."""
-    return float(max(box[2] - box[0], box[3] - box[1])) / scale
-
-
 # ---------------------------------------------------------------- CoarseNet
 
 
@@ -430,7 +420,7 @@ class TrackingItem(NamedTuple):
 
 
 class TrackingData(_Data):
-    """Samples of Tracking CoarseNet: the crop is where the face was (`rendering.pncc.tracking_crop`)."""
+    """Samples of Tracking CoarseNet: the crop is where the face was (`inference.crops.tracking_crop`)."""
 
     def __init__(
         self,
@@ -443,8 +433,7 @@ class TrackingData(_Data):
     ) -> None:
         super().__init__(shards, model, seed, spoil, flip)
         self.model, self.size = model, size
-        self.colors = pncc_colors(model.mean, model.face_vertices | model.region("eyeballs"))
-        self.draw = PnccDrawer(front_triangles(model)[0], self.colors)
+        self.pncc = PnccRenderer.of_model(model)
 
     def target(self, position: int) -> tuple[int, SquareCrop, bool, dict[str, Float32], np.random.Generator]:
         """Sample, crop, whether flipped, the numbers of the item by name, and what is random after these."""
@@ -473,7 +462,7 @@ class TrackingData(_Data):
         image = crop.cut(self.shards.picture(index), flipped=flipped, border=self._border(rng))
         vertices = self.model.shape(numbers["previous_identity"], numbers["previous_expression"])
         camera = camera_of(numbers["previous_pose"])
-        pncc = self.draw(vertices, camera, self.size, self.size)
+        pncc = self.pncc(vertices, camera, self.size, self.size)
         return TrackingItem(image=self._spoilt(image, rng), pncc=pncc, **numbers)
 
     def spread(self, count: int = 1024) -> Spread:

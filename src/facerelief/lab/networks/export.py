@@ -25,10 +25,8 @@ from torch import Tensor, nn
 
 from facerelief._version import __version__
 from facerelief.errors import FacereliefError
-from facerelief.inference.crops import CONTRAST_SIZES, FINE_MARGIN
-from facerelief.inference.pncc import TRACK_MARGIN
+from facerelief.inference.crops import COARSE_MARGIN, CONTRAST_SIZES, FINE_MARGIN
 from facerelief.io.atomic import write_bytes
-from facerelief.lab.networks.data import COARSE_MARGIN
 from facerelief.lab.networks.e2far import E2far
 from facerelief.lab.networks.guo import Backbone, CoarseNet, FineNet, TrackingNet
 from facerelief.lab.networks.trainer import load_net
@@ -143,7 +141,7 @@ def signature(
             Part("previous_camera", (1, 6), camera),
         ]
         crop = (
-            f"as for coarse, of the previous state's projected face: side {TRACK_MARGIN} x (rendering.pncc)"
+            f"as for coarse, of the previous state's projected face: side {COARSE_MARGIN} x (rendering.pncc)"
         )
         delta = Part(
             "delta", (1, c.expression + 6), "change in standard deviations of the training data", 1.0

@@ -21,8 +21,7 @@ from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
 from facerelief.inference import runners as pipeline_nets
-from facerelief.inference.crops import SquareCrop
-from facerelief.inference.pncc import tracking_crop
+from facerelief.inference.crops import SquareCrop, tracking_crop
 from facerelief.inference.runners import Estimate
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.lab.datasets.samples import Sample

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from facerelief.detection import detect_faces
 from facerelief.geometry.alignment import procrustes
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.inference.crops import SquareCrop
+from facerelief.inference.crops import SquareCrop, coarse_crop
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.morphable.model import FaceModel
@@ -125,8 +125,6 @@ def true_face(model: FaceModel, state: FaceState, crop: SquareCrop) -> TrueFace:
 
 def box_crop(box: NDArray[Any], size: int) -> SquareCrop:
     """CoarseNet's crop about a labelled box (left, top, right, bottom), px."""
-    from facerelief.inference.runners import coarse_crop
-
     return coarse_crop(np.asarray(box, np.float64).reshape(2, 2), size)
 
 

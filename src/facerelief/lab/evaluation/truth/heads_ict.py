@@ -126,8 +126,7 @@ class Heads:
 
 def skin_triangles(model: FaceModel) -> Int32:
     """The triangles of a model's skin: without the eyeballs, where it names them."""
-    balls = model.regions.get("eyeballs")
-    return model.triangles if balls is None else model.triangles[~balls[model.triangles].any(axis=1)]
+    return model.triangles[~model.eyeballs[model.triangles].any(axis=1)]
 
 
 def spread_out(points: Float, count: int) -> Int32:
