@@ -145,7 +145,6 @@ HEAVY = (
     "lightning",
     "ray",
     "webdataset",
-    "viser",
     "matplotlib",
     "typer",
     "rich",

@@ -25,7 +25,7 @@ FILES = (
     "mediapipe/face_landmarks.onnx",
     "mediapipe/iris.onnx",
 )
-ABSENT = ("torch", "ray", "viser", "fastapi", "starlette", "flask", "aiohttp", "uvicorn")
+ABSENT = ("torch", "ray", "fastapi", "starlette", "flask", "aiohttp", "uvicorn")
 IMPORT_SECONDS = 0.5
 
 
