@@ -67,7 +67,7 @@ ROOMS: dict[str, Room] = {
         set(),
         {"numpy", "cv2", "av"},
     ),
-    "detection": Room("faces in images, 478 landmarks", {"io", "runtime"}, {"numpy", "cv2"}),
+    "detection": Room("faces in images, 478 landmarks", {"geometry", "io", "runtime"}, {"numpy", "cv2"}),
     "inverse": Room(
         "inverse rendering: landmark fit, photometric fit, relief by shape from shading",
         MATHS | {"runtime"},

@@ -34,6 +34,7 @@ from facerelief.detection.landmarks import (
     settled_points,
     sigmoid,
 )
+from facerelief.geometry.boxes import overlap
 from facerelief.io.images import as_image
 from facerelief.runtime import load_network
 
@@ -154,15 +155,6 @@ def _propose(source: Image, to_source: Float64, frame: _Frame, threshold: float)
     return found[np.isfinite(found).all(axis=1) & (side > 1)]
 
 
-def _overlap(boxes: Float64, box: Float64) -> Float64:
-    """Intersection over union of boxes (n, 4) with one (4,): left, top, right, bottom."""
-    low = np.maximum(boxes[:, :2], box[:2])
-    high = np.minimum(boxes[:, 2:], box[2:])
-    shared = np.clip(high - low, 0, None).prod(axis=1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return shared / np.maximum(area + (box[2:] - box[:2]).prod() - shared, 1e-9)
-
-
 def _merge(candidates: Float64) -> Float64:
     """Non-maximum suppression that averages, by score, the candidates that overlap the best one."""
     rest = candidates[np.argsort(-candidates[:, 0], kind="stable")]
@@ -170,7 +162,7 @@ def _merge(candidates: Float64) -> Float64:
     boxes = np.hstack([rest[:, 1:3] - half, rest[:, 1:3] + half])
     merged: list[Float64] = []
     while len(rest):
-        same = _overlap(boxes, boxes[0]) > SAME_BOX
+        same = overlap(boxes, boxes[0]) > SAME_BOX
         same[0] = True
         group = rest[same]
         row = (group * group[:, :1]).sum(axis=0) / group[:, 0].sum()

@@ -1,4 +1,4 @@
-"""Axis-aligned boxes around points."""
+"""Axis-aligned boxes: around points, and their overlap."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from facerelief.typed import Float
 
 
 def bounds(points: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -18,3 +20,14 @@ def bounds(points: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     """
     columns = np.ascontiguousarray(np.asarray(points).T)
     return columns.min(axis=1), columns.max(axis=1)
+
+
+def overlap(a: Float, b: Float) -> Float:
+    """Intersection over union (...) of boxes (..., 4) with boxes (..., 4): left, top, right, bottom.
+
+    The leading axes broadcast: one box against another, or many against one.
+    """
+    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=-1)
+    areas = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1)
+    return np.asarray(shared / np.maximum(areas - shared, 1e-9))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.face.reconstruction import DepthPatch, Reconstruction
-from facerelief.geometry.boxes import bounds
+from facerelief.geometry.boxes import bounds, overlap
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inference.crops import tracking_crop
 from facerelief.inference.runners import CoarseRunner, FineRunner, TrackingRunner, camera_from_landmarks
@@ -176,7 +176,7 @@ class Tracker:
         seen = self.coarse.look(picture, around).state
         vertices = self.model.shape(seen.identity, seen.expression)
         apart = (
-            _overlap(self._box(vertices, seen.camera), np.array(face.box)) < 0.5 * self.config.least_overlap
+            overlap(self._box(vertices, seen.camera), np.array(face.box)) < 0.5 * self.config.least_overlap
         )
         if apart or not _usable(seen.camera, picture):
             return None
@@ -198,9 +198,9 @@ class Tracker:
         if not faces:
             return None
         if self._last_box is not None:
-            near = [(_overlap(self._last_box, np.array(face.box)), -k) for k, face in enumerate(faces)]
-            overlap, best = max(near)
-            if overlap > 0.1:
+            near = [(overlap(self._last_box, np.array(face.box)), -k) for k, face in enumerate(faces)]
+            share, best = max(near)
+            if share > 0.1:
                 return faces[-best]
         return faces[0]
 
@@ -251,7 +251,7 @@ class Tracker:
         """Whether the detector sees a face where the state has one."""
         box = self._box(self._shape(state), state.camera)
         faces = detect_faces(picture, min_confidence=self.config.min_confidence, small_faces=False)
-        return any(_overlap(box, np.array(face.box)) >= self.config.least_overlap for face in faces)
+        return any(overlap(box, np.array(face.box)) >= self.config.least_overlap for face in faces)
 
     def _somebody_else(self, seen: FaceState) -> bool:
         """Whether a fresh look shows another person than the followed one."""
@@ -453,10 +453,3 @@ def _usable(camera: WeakPerspective, picture: Image) -> bool:
         and -0.5 * face_px < camera.translation_u < width + 0.5 * face_px
         and -0.5 * face_px < camera.translation_v < height + 0.5 * face_px
     )
-
-
-def _overlap(a: Float32, b: Float32) -> float:
-    """Intersection over union of two boxes (4,)."""
-    shared = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
-    areas = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()
-    return float(shared / max(areas - shared, 1e-9))
