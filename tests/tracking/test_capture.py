@@ -1,4 +1,4 @@
-"""A performance says about each frame what the frame said, in numbers and as an animated head."""
+"""A capture keeps the numbers of each frame, and animates one head with them."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def frames(toy_reconstruction) -> list[TrackedFrame]:
 
 
 @pytest.fixture(scope="module")
-def performance(frames) -> FaceCapture:
+def capture(frames) -> FaceCapture:
     collected = FaceCapture(fps=25.0, source="clip.mp4")
     for frame in frames:
         collected.add(frame)
     return collected
 
 
-def test_every_number_is_that_of_its_frame(performance, frames):
-    track = performance.track()
-    assert len(performance) == len(frames) == len(track.time)
-    assert performance.faces == track.faces.sum() == 7
+def test_every_number_is_that_of_its_frame(capture, frames):
+    track = capture.track()
+    assert len(capture) == len(frames) == len(track.time)
+    assert capture.faces == track.faces.sum() == 7
     np.testing.assert_array_equal(track.frame, [f.index for f in frames])
     np.testing.assert_array_equal(track.time, [f.time for f in frames])
     assert track.state.tolist() == [f.state for f in frames]
@@ -73,12 +73,12 @@ def test_every_number_is_that_of_its_frame(performance, frames):
     np.testing.assert_allclose([(g.start, g.end) for g in track.gaps], [(0.21, 0.28), (0.56, 0.56)])
 
 
-def test_the_best_frame_is_the_most_frontal_and_surest(performance, frames):
+def test_the_best_frame_is_the_most_frontal_and_surest(capture, frames):
     facing = [0 if f.face is None else f.face.camera.rotation[2, 2] ** 2 * f.face.confidence for f in frames]
-    assert performance.best is frames[int(np.argmax(facing))].face
+    assert capture.best is frames[int(np.argmax(facing))].face
 
 
-def test_a_face_half_out_of_the_picture_is_not_the_best(frames):
+def test_a_face_half_out_of_the_image_is_not_the_best(frames):
     whole = next(f for f in frames if f.face is not None)
     assert whole.face is not None
     left, top, right, bottom = whole.face.box
@@ -96,13 +96,13 @@ def test_only_numbers_are_kept(frames):
             collected.add(frame)
     kept = sum(row.nbytes for *_, row in collected._frames if row is not None)
     assert kept < 1200 * len(collected)
-    assert len(collected._persons) == 2
+    assert len(collected._identities) == 2
 
 
-def test_all_faces_have_one_model(performance, frames, toy_model):
+def test_all_faces_have_one_model(capture, frames, toy_model):
     face = replace(frames[0].face, model=replace(toy_model, name="other"))
     with pytest.raises(ValueError, match="same model"):
-        performance.add(replace(frames[0], face=face))
+        capture.add(replace(frames[0], face=face))
 
 
 # ---------------------------------------------------------------- the GLB
@@ -117,9 +117,9 @@ def values(gltf: GLTF2, accessor: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def saved(performance, tmp_path_factory):
+def saved(capture, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
-    performance.save(folder, texture_size=64)
+    capture.save(folder, texture_size=64)
     return folder
 
 
@@ -156,8 +156,8 @@ def cameras(frames) -> list[WeakPerspective]:
     return [f.face.camera for f in frames]
 
 
-def test_the_head_stands_where_the_picture_shows_it(glb, frames):
-    """Points of the scene, in mm from the picture's middle, times the scale are the picture's points."""
+def test_the_head_stands_where_the_image_shows_it(glb, frames):
+    """Points of the scene, in mm from the image's middle, times the scale are the image's points."""
     face = frames[6].face
     tip = face.landmarks68_mm[30]
     clip = glb.animations[0]
@@ -169,18 +169,18 @@ def test_the_head_stands_where_the_picture_shows_it(glb, frames):
     np.testing.assert_allclose((u, v), face.landmarks68_px[30], atol=1e-3)
 
 
-def test_the_shape_is_the_frozen_one_without_expression(glb, performance, toy_model):
+def test_the_shape_is_the_frozen_one_without_expression(glb, capture, toy_model):
     mesh = glb.meshes[0]
     assert mesh.extras["targetNames"] == list(ARKIT_NAMES)
     assert mesh.weights == [0.0] * 52
     positions = values(glb, mesh.primitives[0].attributes.POSITION)[: toy_model.n_vertices] * 1000
-    frozen = performance.track().identity[1]  # five of the seven frames have it
+    frozen = capture.track().identity[1]  # five of the seven frames have it
     np.testing.assert_allclose(positions, toy_model.shape(frozen), atol=1e-3)
     assert len(glb.images) == 1
 
 
-def test_times_that_glTF_cannot_tell_apart_are_one_key(frames, performance, tmp_path):  # noqa: N802
-    track = performance.track()
+def test_times_equal_in_glTF_are_one_key(frames, capture, tmp_path):  # noqa: N802
+    track = capture.track()
     squeezed = replace(track, time=3600 + 1e-5 * np.arange(len(track.time)))
     write_capture_glb(tmp_path / "a.glb", squeezed, frames[0].face, texture_size=64)
     glb = GLTF2().load(str(tmp_path / "a.glb"))

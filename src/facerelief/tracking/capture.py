@@ -1,5 +1,4 @@
-"""Collects a followed face, and writes what a video's frames say about it together: numbers and one animated
-head."""
+"""Face capture from a video: the parameters of all frames, and one animated head."""
 
 from __future__ import annotations
 
@@ -22,52 +21,58 @@ _LANDMARKS = 68
 
 
 class FaceCapture:
-    """The frames of one video, added one after the other; keeps about a kilobyte of each.
+    """Parameters of a followed face, collected frame by frame: about a kilobyte each.
 
-    Pictures are not kept, but for that of the best frame (`best`): where the face is largest, turned least
-    and surest, which gives the texture.
+    The only image kept is that of the best frame (`best`), in which the face is largest, most frontal and
+    most certain; it gives the texture.
 
     Args:
-        fps: the video's usual frames a second, for the files.
-        source: where it came from, for the files.
+        fps: Nominal frame rate of the video, Hz, for the files.
+        source: Name of the video, for the files.
     """
 
     def __init__(self, fps: float = 0.0, source: str = "") -> None:
         self.fps, self.source = fps, source
         self.best: Reconstruction | None = None
-        """The face of the best frame so far."""
+        """Face of the best frame so far."""
         self._merit = 0.0
         self._frames: list[tuple[int, float, str, int, Float32 | None]] = []
-        self._persons: list[tuple[Float32, Float32]] = []
-        self._person_of: dict[bytes, int] = {}
+        """Number, time, state, row of the identity (-1 without a face), and the numbers of `_row`."""
+        self._identities: list[tuple[Float32, Float32]] = []
+        """Identity (K,) and albedo (A,) of each different face."""
+        self._identity_rows: dict[bytes, int] = {}
         self._size = (0, 0)
 
     def __len__(self) -> int:
-        """Frames added so far."""
+        """Number of frames added so far."""
         return len(self._frames)
 
     @property
     def faces(self) -> int:
-        """How many of them show a face."""
+        """Number of frames that show a face."""
         return sum(frame[3] >= 0 for frame in self._frames)
 
     def add(self, frame: TrackedFrame) -> None:
-        """Take over a frame's numbers. Raises ValueError for a face of another model than those before."""
-        face, person, row = frame.face, -1, None
+        """Add a frame.
+
+        Raises:
+            ValueError: Its face has another model than those before.
+        """
+        face, identity, row = frame.face, -1, None
         if face is not None:
             if self.best is not None and self.best.model is not face.model:
                 raise ValueError("all faces of a capture have the same model")
-            person = self._person(face)
+            identity = self._identity_row(face)
             row = _row(face)
             merit = _merit(face)
             if self.best is None or merit > self._merit:
                 self.best, self._merit = face, merit
         self._size = (frame.image.shape[1], frame.image.shape[0])
-        # at once: an interrupt finds a frame whole or not at all
-        self._frames.append((frame.index, frame.time, frame.state, person, row))
+        # in one step: after an interrupt the frame is there whole or not at all
+        self._frames.append((frame.index, frame.time, frame.state, identity, row))
 
     def track(self) -> Track:
-        """All numbers so far; see `pipeline.track_file` for shapes and units."""
+        """All numbers so far; shapes and units as in `tracking.track_file`."""
         model = None if self.best is None else self.best.model
         names = () if model is None else model.expression_names
         person = np.array([f[3] for f in self._frames], np.int32)
@@ -93,8 +98,8 @@ class FaceCapture:
             confidence=confidence[:, 0],
             landmarks68_px=landmarks.reshape(-1, _LANDMARKS, 2),
             person=person,
-            identity=_stacked([p[0] for p in self._persons]),
-            albedo=_stacked([p[1] for p in self._persons]),
+            identity=_stacked([p[0] for p in self._identities]),
+            albedo=_stacked([p[1] for p in self._identities]),
             model="" if model is None else model.name,
             model_version="" if model is None else model.version,
             expression_kind="blendshape" if model is None else model.expression_kind,
@@ -104,9 +109,14 @@ class FaceCapture:
         )
 
     def save(self, folder: str | Path, *, texture_size: int = 1024) -> None:
-        """Write track.npz, track.csv and, where a face was seen, performance.glb into an existing folder.
+        """Write track.npz, track.csv and, where there was a face, performance.glb.
 
-        texture_size: side of the texture, px. Raises OutputError.
+        Args:
+            folder: An existing folder.
+            texture_size: Side of the texture, px.
+
+        Raises:
+            OutputError: A file cannot be written.
         """
         folder = Path(folder)
         track = self.track()
@@ -115,35 +125,43 @@ class FaceCapture:
         if self.best is not None:
             write_capture_glb(folder / ANIMATION, track, self.best, texture_size=texture_size)
 
-    def _person(self, face: Reconstruction) -> int:
+    def _identity_row(self, face: Reconstruction) -> int:
         """Row of a face's identity and albedo among the different ones so far."""
         key = face.identity.tobytes() + b"|" + face.albedo.tobytes()
-        if key not in self._person_of:
-            self._person_of[key] = len(self._persons)
-            self._persons.append((face.identity.astype(np.float32), face.albedo.astype(np.float32)))
-        return self._person_of[key]
+        if key not in self._identity_rows:
+            self._identity_rows[key] = len(self._identities)
+            self._identities.append((face.identity.astype(np.float32), face.albedo.astype(np.float32)))
+        return self._identity_rows[key]
 
 
 def write_capture_glb(
     path: str | Path, track: Track, best: Reconstruction, *, texture_size: int = 1024
 ) -> None:
-    """One head that does what the video's face does: a GLB with an animation of its weights and its place.
+    """Write a GLB of one head with an animation of its blendshape weights, rotation and translation.
 
-    The shape is that of the identity that most frames have (the latest of several), without expression; the
-    morph targets are the model's; the texture is taken from the face `best`. Keys stand at the times of the
-    frames that show a face; between them, also where the face was lost, players pass from one to the next.
+    The shape is the neutral of the identity that most frames have (the latest of several); the morph targets
+    are the model's; the texture comes from the face `best`. Keys stand at the times of the frames that show a
+    face; players interpolate between them, also where the face was lost.
 
     The head keeps its size in mm and stands where the frame shows it: x = (t_u - W/2) / s,
-    y = (H/2 - t_v) / s from the middle of the picture. z stays 0: weak perspective does not tell how far a
-    face is away, only that it seems larger, so coming nearer is not seen in the scene.
+    y = (H/2 - t_v) / s from the middle of the image. z stays 0, since weak perspective does not determine the
+    distance of a face.
 
-    Raises OutputError, and ValueError for a track without a face.
+    Args:
+        path: File to be written.
+        track: Parameters of all frames.
+        best: Face that gives the texture.
+        texture_size: Side of the texture, px.
+
+    Raises:
+        OutputError: The file cannot be written.
+        ValueError: The track has no face.
     """
     seen = np.flatnonzero(track.faces)
     if not len(seen):
         raise ValueError("the track shows no face")
     times = track.time[seen].astype(np.float32)
-    keyed = np.append(True, np.diff(times) > 0)  # glTF's times are coarser than ours
+    keyed = np.append(True, np.diff(times) > 0)  # glTF's float32 times are coarser than float64
     seen, times = seen[keyed], times[keyed]
     model = best.model
     counts = np.bincount(track.person[track.faces])
@@ -160,7 +178,7 @@ def write_capture_glb(
 
 
 def _places(camera: Float32, size: tuple[int, int]) -> Float32:
-    """(F, 3) mm from the picture's middle, of cameras (F, 6)."""
+    """(F, 3) mm from the middle of the image, of cameras (F, 6); size: width, height, px."""
     _, _, _, u, v, scale = camera.T
     places = np.column_stack([(u - size[0] / 2) / scale, (size[1] / 2 - v) / scale, np.zeros(len(camera))])
     return places.astype(np.float32)
@@ -171,7 +189,7 @@ def _stacked(rows: list[Float32]) -> Float32:
 
 
 def _row(face: Reconstruction) -> Float32:
-    """All numbers of a face that may change from frame to frame, in one row."""
+    """All numbers of a face that may change from frame to frame, in one row (R,)."""
     landmarks = np.full(2 * _LANDMARKS, np.nan)
     if "ibug68" in face.model.landmarks:
         landmarks = face.landmarks68_px.ravel()
@@ -187,8 +205,8 @@ def _row(face: Reconstruction) -> Float32:
 
 
 def _merit(face: Reconstruction) -> float:
-    """How well a frame shows the face: its size in px/mm, less for a turned or doubtful face, and for one
-    that leaves the picture."""
+    """Merit of a frame for the texture: the face's size in px/mm, less for a turned or uncertain face, and
+    for one that leaves the image."""
     height, width = face.image.shape[:2]
     left, top, right, bottom = face.box
     across, down = min(right, width) - max(left, 0.0), min(bottom, height) - max(top, 0.0)

@@ -1,4 +1,7 @@
-"""One frame of a followed face."""
+"""One frame of a followed face.
+
+Tested by tests/tracking/test_tracker.py and test_capture.py.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,12 @@ from numpy.typing import NDArray
 from facerelief.face.reconstruction import Reconstruction
 
 TrackState = Literal["none", "found", "tracked"]
-"""No face; a face that was just detected, where its own net looked at the frame afresh; one that was followed
-from the frame before."""
+"""No face; a face just detected, with an estimate by CoarseNet; a face followed from the frame before."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrackedFrame:
-    """What is known of one frame of a video."""
+    """One frame of a video with its followed face."""
 
     index: int
     """Number of the frame in its source, from 0; frames that could not be decoded have numbers too."""

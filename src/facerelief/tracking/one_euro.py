@@ -1,4 +1,4 @@
-"""A causal filter that takes jitter out of a track without a lag that would be seen."""
+"""A causal filter that removes jitter from a track without visible lag."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ class OneEuro:
     """The 1 Euro filter (Casiez, Roussel, Vogel, CHI 2012) for many numbers at once.
 
     A low-pass whose cutoff rises with speed: still faces stand still, quick ones are followed at once.
-    `min_cutoff` Hz: what passes at rest, lower for less jitter. `beta` Hz per unit/s: how fast the cutoff
-    rises, higher for less lag. `speed_cutoff` Hz: low-pass of the speed itself. The first two may differ by
-    number, (N,). `together`: numbers of one thing, whose highest cutoff counts for all of them.
+
+    Args:
+        min_cutoff: Cutoff at rest, Hz, one number or (N,); lower for less jitter.
+        beta: Rise of the cutoff, Hz per unit/s, one number or (N,); higher for less lag.
+        speed_cutoff: Cutoff of the low-pass of the speed itself, Hz.
+        together: Numbers of one quantity, whose highest cutoff counts for all of them.
+
+    Raises:
+        ValueError: A cutoff is not positive, or beta is negative.
     """
 
     def __init__(
@@ -35,11 +41,11 @@ class OneEuro:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was seen: the next values pass as they are."""
+        """Forget all values: the next ones pass as they are."""
         self._last: tuple[Float64, Float64, float] | None = None
 
     def __call__(self, values: ArrayLike, time: float) -> Float64:
-        """Filtered values (N,) of a moment, s; moments rise, or the values pass as they are."""
+        """Filtered values (N,) at a time in s; where time does not rise the values pass as they are."""
         new = np.asarray(values, np.float64)
         if self._last is None or not time > self._last[2]:
             self._last = (new.copy(), np.zeros_like(new), time)

@@ -1,26 +1,25 @@
-"""What a followed face looks like beside its video: one picture a frame, quick enough to be made while
-following."""
+"""Overlay of a followed face: photo, coarse and detailed surface of each frame side by side, made while
+tracking."""
 
 from __future__ import annotations
 
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.patch import DepthPatch
 from facerelief.rendering.lighting import directional_light, shade
 from facerelief.rendering.render import CLAY
 from facerelief.tracking.frame import TrackedFrame
-from facerelief.typed import Float32, Image
+from facerelief.typed import Float32, Float64, Image
 
 _SIDES = (320, 640)
 """Least and greatest length of a panel's longer side, px."""
 _RAKING, _FILL = (-0.7, 0.6, 0.4), (0.6, -0.1, 0.8)
 """Directions of the lights on the clay: a strong one from the side, so that wrinkles show, and a weak one."""
 _FACETS_MM = 1.0
-"""The coarse surface's shading is blurred so far: its triangles are the model's, not the face's."""
+"""Blur of the coarse surface's shading, mm: its facets are the model's, not the face's."""
 
 
 def overlay_size(width: int, height: int, *, detail: bool = True) -> tuple[int, int]:
@@ -30,12 +29,18 @@ def overlay_size(width: int, height: int, *, detail: bool = True) -> tuple[int, 
 
 
 def overlay_frame(frame: TrackedFrame, *, detail: bool = True) -> Image:
-    """Three pictures of a frame in a row: as it is; its coarse surface in clay; its detailed one.
+    """Three panels in a row: the frame, its coarse surface in clay, its detailed surface in clay.
 
-    The clay stands over the photo, at the frame's own pose, in a light from the side. Panels are the frame's
-    size, but for large and small frames: their longer side is brought to 640 or 320 px. A frame without a
-    face shows the photo everywhere, labelled "no face"; one without relief its coarse surface again, labelled
-    "no detail". With `detail` off there are two pictures. Returns (h, w, 3) uint8 of `overlay_size`.
+    The clay lies over the frame at its own pose, in a light from the side. Panels have the frame's size, but
+    the longer side is at most 640 and at least 320 px. A frame without a face is shown in every panel,
+    labelled "no face"; one without relief shows its coarse surface again, labelled "no detail".
+
+    Args:
+        frame: A frame with its followed face.
+        detail: Include the third panel.
+
+    Returns:
+        (h, w, 3) uint8 RGB of the size that `overlay_size` gives.
     """
     import cv2
 
@@ -70,13 +75,13 @@ def _panel_size(width: int, height: int) -> tuple[int, int]:
 def _lay_clay(
     panel: Image, patch: DepthPatch, scale: float, zoom: tuple[float, float], blur_mm: float
 ) -> None:
-    """Draw a depth patch as clay into a panel (h, w, 3), in place; panel px = zoom times the frame's px.
+    """Shade a depth patch as clay into a panel (h, w, 3), in place; panel px = zoom times the frame's px.
 
-    scale: the frame's, px/mm; blur_mm: of the shading.
+    scale: of the frame, px/mm; blur_mm: of the shading.
     """
     import cv2
 
-    step = max(int(1 / max(zoom)), 1)  # more samples than that would not be seen
+    step = max(int(1 / max(zoom)), 1)  # more samples would not be visible
     depth = patch.depth[::step, ::step]
     if depth.size == 0:
         return
@@ -85,7 +90,7 @@ def _lay_clay(
     shading: Float32 = shade(normals, _light())[:, :, 0] * there  # the light is white
     if blur_mm * scale > 0.5 * step:
         sigma = blur_mm * scale / step
-        shading = cv2.GaussianBlur(shading, (0, 0), sigma)
+        shading = np.asarray(cv2.GaussianBlur(shading, (0, 0), sigma), np.float32)
         shading /= np.maximum(cv2.GaussianBlur(there, (0, 0), sigma), 1e-3)
     # softer at the outline, but nothing beside it, where there is no normal
     share = there * np.asarray(cv2.blur(there, (3, 3), borderType=cv2.BORDER_CONSTANT))
@@ -101,7 +106,7 @@ def _lay_clay(
     if left >= right or top >= bottom:
         return
     matrix = np.array([[across, 0, u - left], [0, down, v - top]])
-    # brightness weighted by its share: what is beside the face does not bleed in
+    # brightness weighted by its share: pixels beside the face do not bleed in
     layers = np.dstack([np.clip(shading, 0, 1) * share, share])
     layers = np.asarray(cv2.warpAffine(layers, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR))
     window = panel[top:bottom, left:right]
@@ -110,7 +115,7 @@ def _lay_clay(
 
 
 @cache
-def _light() -> NDArray[np.float64]:
+def _light() -> Float64:
     return directional_light(_RAKING, 0.8, 0.2) + directional_light(_FILL, 0.25)
 
 

@@ -1,24 +1,24 @@
-"""What was tracked in a video, as numbers: `track.npz` and `track.csv`.
+"""Files of a track: `track.npz` and `track.csv`.
 
 Arrays of `track.npz`, F frames in the order of the video, units and frames of docs/conventions.md, float32
-unless said otherwise. Where a frame shows no face its numbers are NaN.
+unless stated. Where a frame shows no face its numbers are NaN.
 
-| name | shape | what |
+| name | shape | content |
 |---|---|---|
 | frame | (F,) int64 | number in the video, from 0; numbers of frames that cannot be decoded are left out |
 | time | (F,) float64 | seconds since the first frame, rising |
-| state | (F,) text | none, found (afresh), tracked (from the frame before) |
+| state | (F,) text | none, found (by the detector), tracked (from the frame before) |
 | camera | (F, 6) | pitch, yaw, roll in radians, t_u, t_v in px, s in px/mm |
 | rotation | (F, 3, 3) | the camera's rotation, from model to camera space |
 | expression | (F, E) | weights, named by expression_names (E,) text |
 | light | (F, 9, 3) | spherical harmonics by colour, normal in camera space |
 | box | (F, 4) | left, top, right, bottom of the face, px |
 | confidence | (F,) | 0 to 1 |
-| landmarks68_px | (F, 68, 2) | iBUG landmarks in the picture, px; NaN for a model without them |
+| landmarks68_px | (F, 68, 2) | iBUG landmarks in the image, px; NaN for a model without them |
 | person | (F,) int32 | row of identity and albedo; -1 without a face |
 | identity | (P, K) | standard deviations |
 | albedo | (P, A) | standard deviations |
-| meta | bytes | JSON: format and its version, model and its version, image_size, fps, source and the like |
+| meta | bytes | JSON: format and its version, model and its version, image_size, fps, source |
 
 A face that keeps its shape has P = 1. Nothing in the file is pickled.
 """
@@ -44,8 +44,7 @@ from facerelief.typed import Float32
 FORMAT = "facerelief-track"
 FORMAT_VERSION = 1
 MAX_BYTES = 4 << 30
-"""What a file holds is at most so large, unpacked; 40 hours of video."""
-
+"""Largest unpacked size of a file that is read, about 40 hours of video."""
 
 CAMERA_COLUMNS = ("pitch_rad", "yaw_rad", "roll_rad", "t_u_px", "t_v_px", "s_px_per_mm")
 _BOX_COLUMNS = ("left_px", "top_px", "right_px", "bottom_px")
@@ -63,7 +62,7 @@ class Gap:
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """A face's parameters over a video; the arrays are those of the module's table."""
+    """Parameters of a face over a video; the arrays are those of the table above."""
 
     frame: NDArray[np.int64]
     time: NDArray[np.float64]
@@ -92,7 +91,7 @@ class Track:
 
     @property
     def faces(self) -> NDArray[np.bool_]:
-        """(F,) which frames show a face."""
+        """(F,) True for frames that show a face."""
         return self.person >= 0
 
     @property
@@ -109,7 +108,11 @@ _META = ("model", "model_version", "expression_kind", "image_size", "fps", "sour
 
 
 def write_track(path: str | Path, track: Track) -> None:
-    """Write track.npz, whole or not at all. Raises OutputError."""
+    """Write track.npz, whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     arrays = {f.name: np.asarray(getattr(track, f.name)) for f in fields(Track) if f.name not in _META}
     meta = {"format": FORMAT, "format_version": FORMAT_VERSION}
     meta |= {name: getattr(track, name) for name in _META}
@@ -120,10 +123,13 @@ def write_track(path: str | Path, track: Track) -> None:
 
 
 def write_track_csv(path: str | Path, track: Track) -> None:
-    """Write track.csv: a line for each frame, without face empty cells. Raises OutputError.
+    """Write track.csv: one line per frame, with empty cells where there is no face.
 
     Columns: frame, time_s, state, the camera (radians, px, px/mm), confidence, the box in px, and the
     expression weights by name.
+
+    Raises:
+        OutputError: It cannot be written.
     """
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
@@ -138,7 +144,11 @@ def write_track_csv(path: str | Path, track: Track) -> None:
 
 
 def load_track(path: str | Path) -> Track:
-    """Read a track.npz; nothing is unpickled. Raises VideoError."""
+    """Read a track.npz; nothing is unpickled.
+
+    Raises:
+        VideoError: The file is missing or damaged, or is no track.
+    """
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -159,7 +169,7 @@ def load_track(path: str | Path) -> Track:
 
 
 def _array(data: bytes) -> NDArray[Any]:
-    """An array of NumPy's own format, without pickled objects and without more memory than its bytes."""
+    """Decode an array in NumPy's format: no pickled objects, no more memory than the bytes themselves."""
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     read_header = {
@@ -170,7 +180,7 @@ def _array(data: bytes) -> NDArray[Any]:
         raise ValueError(f"array format {version}")
     try:
         shape, fortran, dtype = read_header(file)
-    except Exception as error:  # it is read as Python's text: there is no end of ways to be wrong
+    except Exception as error:  # NumPy parses it as Python text: any exception may come
         raise ValueError("an array without a readable header") from error
     body = data[file.tell() :]
     if dtype.hasobject or np.prod([float(n) for n in shape]) * dtype.itemsize != len(body):

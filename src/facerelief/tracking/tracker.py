@@ -1,8 +1,8 @@
-"""A face followed through a video: Tracking CoarseNet from frame to frame, FineNet on each (Guo et al.).
+"""A face followed through a video: Tracking CoarseNet from frame to frame, FineNet on each (Guo et al. 2019).
 
-The face is looked for when there is none and when it was lost; then each frame's crop comes from the frame
-before. Identity is the mean of what CoarseNet says of the first good frames and stays from then on, with the
-albedo of that time. Light is found anew in each frame, by linear least squares.
+The detector runs on the first frame, after a loss and at every n-th frame; between, each frame's crop comes
+from the frame before. Identity is the mean of CoarseNet's estimates on the first good frames and then stays,
+with the albedo of the frame that found the face. Light is measured in each frame (`light_tracking`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.face.reconstruction import DepthPatch, Reconstruction
@@ -25,55 +24,54 @@ from facerelief.inference.crops import tracking_crop
 from facerelief.inference.runners import CoarseRunner, FineRunner, TrackingRunner, camera_from_landmarks
 from facerelief.inverse.detail import coarse_depth
 from facerelief.inverse.landmark_fit import FaceState
-from facerelief.inverse.photometric import Appearance, fit_appearance
+from facerelief.inverse.photometric import fit_appearance
 from facerelief.io.images import as_image
 from facerelief.morphable import FaceModel, load_model, open_model
-from facerelief.rendering.lighting import LUMA
-from facerelief.rendering.spherical_harmonics import sh_basis
 from facerelief.runtime.clock import StageClock
 from facerelief.runtime.threads import single_thread
 from facerelief.tracking.frame import TrackedFrame, TrackState
+from facerelief.tracking.light_tracking import LightTracker
 from facerelief.tracking.one_euro import OneEuro
-from facerelief.typed import Float32, Image
+from facerelief.typed import Float32, Float64, Image
 from facerelief.video import VideoFrame, VideoReader
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """How a face is followed."""
+    """Settings of a tracker."""
 
     detail: bool = True
     """FineNet's relief for every frame; without it `fine` is None."""
     depth: bool = True
     """Depth of the coarse surface for every frame; without it, and without detail, `coarse` is empty."""
     smooth: bool = True
-    """Take jitter out of pose and expression (`smoothing.OneEuro`)."""
+    """Take jitter out of pose and expression (`one_euro.OneEuro`)."""
     per_frame: bool = False
     """CoarseNet for every frame in place of Tracking CoarseNet: for comparison."""
     identity_frames: int = 10
-    """Identity is the mean over so many first good frames."""
+    """Number of first good frames over which identity is averaged."""
     check_every: int = 10
-    """The detector looks at every so manieth frame whether the face is still there."""
+    """At every n-th frame the detector confirms that the face is still there."""
     least_overlap: float = 0.4
-    """The detector's box and the face's must overlap so far (intersection over union)."""
+    """Least intersection over union of the detector's box and the face's."""
     outlier: float = 5.0
-    """A pose that changes by more standard deviations than this makes a frame suspicious."""
+    """A frame whose pose changes by more standard deviations than this is checked."""
     ncc_drop: float = 0.25
-    """So does skin whose likeness (correlation) to what it was falls by more."""
+    """So is one after skin whose correlation with its usual brightness fell by more than this."""
     min_confidence: float = 0.5
-    """Detections below this are no faces."""
+    """Detections below this are ignored."""
     other_person_mm: float = 1.4
-    """A face that is found, or looked at anew, whose neutral landmarks are further than this from the
-    followed one's on the average is somebody else's. Looks at one person differ by 0.5 mm in the median and
-    by up to 1.3, at two persons by 1.2 in the median: a swap is noticed less than half of the time."""
+    """Mean distance of neutral landmarks, mm, beyond which a detected face is another identity. Two estimates
+    of one subject differ by 0.5 mm in the median and by up to 1.3, of two subjects by 1.2 in the median: a
+    swap is noticed less than half of the time."""
     nets: str | None = None
-    """Folder with other networks than the shipped ones."""
+    """Folder with networks in place of the shipped ones."""
     threads: int | None = None
-    """Threads of the networks; None for `runtime.default_threads`."""
+    """Threads of the networks; None for `runtime.threads.default_threads`."""
     pose_cutoff: float = 2.0
-    """Hz of pose at rest that pass the filter."""
+    """Cutoff of the filter for a pose at rest, Hz."""
     expression_cutoff: float = 2.5
-    """Hz of expression at rest that pass the filter."""
+    """Cutoff of the filter for an expression at rest, Hz."""
 
     def __post_init__(self) -> None:
         if self.identity_frames < 1 or self.check_every < 1:
@@ -81,26 +79,27 @@ class TrackerConfig:
 
 
 @dataclass
-class _Person:
-    """What is known of the followed face beyond one frame."""
+class _Identity:
+    """Shape of the followed face without expression."""
 
-    identities: list[Float32] = field(default_factory=list[Float32])
+    estimates: list[Float32] = field(default_factory=list[Float32])
+    """(K,) each, of the first good frames."""
     neutral: Float32 | None = None
-    """(3 N,) mm, of the mean identity."""
-    appearance: Appearance | None = None
-    skin: Float32 | None = None
-    """(P, 3) albedo at the points where light is measured."""
-    likeness: float = 1.0
-    """Running correlation of the skin points' brightness with `reference`."""
-    reference: Float32 | None = None
-    """(P,) brightness of skin points when the face was found, NaN where not seen."""
+    """(3 N,) mm, of their mean."""
 
 
 class Tracker:
-    """Follows one face; give it a video's frames in order."""
+    """Follows one face through the frames of a video, given in order.
+
+    Args:
+        model: Face model, a file of one, or "open" for the embedded one.
+        config: Settings; the defaults unless given.
+
+    Raises:
+        ModelError: The file is no face model, or not the model that the networks were trained with.
+    """
 
     def __init__(self, model: FaceModel | str | Path = "open", config: TrackerConfig | None = None) -> None:
-        """Load and warm up. Raises ModelError for a file that is no face model, or not the nets' one."""
         if isinstance(model, FaceModel):
             self.model = model
         else:
@@ -116,7 +115,6 @@ class Tracker:
         marks = self.model.landmarks["ibug68"].of(self.model.identity)
         self._identity_basis = np.ascontiguousarray(marks.reshape(-1, self.model.n_identity))
         """(3 * 68, K) neutral landmarks' movement, mm."""
-        self._points = _skin_points(self.model)
         pose = np.full(6, c.pose_cutoff)
         cutoff = np.concatenate([pose, np.full(e, c.expression_cutoff)])
         # radians, px over the face's size and log scale per second; weights per second
@@ -126,75 +124,84 @@ class Tracker:
         self._face_px = 1.0
         self._helper = ThreadPoolExecutor(1, "facerelief")
         self._state: FaceState | None = None
-        self._person = _Person()
+        self._identity = _Identity()
+        self._light = LightTracker(self.model, c.ncc_drop)
         self._since_check = 0
         self.timings_ms: dict[str, float] = {}
         """Of the last step, by stage."""
         self._suspicious = False
         self._last_box: Float32 | None = None
-        self._angles: Float32 | None = None
+        self._angles: Float64 | None = None
         self._shapes: list[tuple[FaceState, Float32]] = []
         for net in (self.coarse, self.tracking, self.fine):
             if net is not None:
                 net.warm_up()
 
     def step(self, image: Image, time: float) -> tuple[TrackState, Reconstruction | None]:
-        """The next frame: (H, W, 3) uint8 RGB, at a moment, s. Returns how the face was had, and the face."""
+        """Process the next frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            time: Seconds, rising from frame to frame.
+
+        Returns:
+            State of the track and the face, None without one.
+        """
         with single_thread(scipy=False):
             return self._step(image, time)
 
     def _step(self, image: Image, time: float) -> tuple[TrackState, Reconstruction | None]:
         clock = StageClock()
         self.timings_ms = clock.ms
-        picture = as_image(image)
+        image = as_image(image)
         state: TrackState = "tracked"
-        found = self._follow(picture, clock) if self._state is not None else None
+        found = self._follow(image, clock) if self._state is not None else None
         if found is None:
             if self._state is not None:
                 self._lose()
             with clock("detect"):
-                found = self._find(picture)
+                found = self._find(image)
             state = "found"
         if found is None:
             return "none", None
         self._state = found
-        return state, self._result(picture, found, self._smoothed(found, time), clock)
+        return state, self._result(image, found, self._smoothed(found, time), clock)
 
     def reset(self) -> None:
-        """Forget the face: the next frame may show somebody else."""
+        """Forget the face: the next frame may show another subject."""
         self._lose()
-        self._person = _Person()
+        self._forget_identity()
         self._last_box = None
+
+    def _forget_identity(self) -> None:
+        self._identity = _Identity()
+        self._light = LightTracker(self.model, self.config.ncc_drop)
 
     # ------------------------------------------------------------ finding
 
-    def _find(self, picture: Image) -> FaceState | None:
-        face = self._detected(picture)
+    def _find(self, image: Image) -> FaceState | None:
+        face = self._detected(image)
         if face is None:
             return None
         around = camera_from_landmarks(self.model, face.landmarks)
-        seen = self.coarse.look(picture, around).state
+        seen = self.coarse.look(image, around).state
         vertices = self.model.shape(seen.identity, seen.expression)
-        apart = (
-            overlap(self._box(vertices, seen.camera), np.array(face.box)) < 0.5 * self.config.least_overlap
-        )
-        if apart or not _usable(seen.camera, picture):
+        near = overlap(self._box(vertices, seen.camera), np.array(face.box))
+        if near < 0.5 * self.config.least_overlap or not _usable(seen.camera, image):
             return None
-        if self._somebody_else(seen):
-            self._person = _Person()
-        state = self._learn(seen)
-        if self._person.appearance is None:
-            self._person.appearance, _ = fit_appearance(self.model, picture, state)
-            skin = self.model.skin(self._person.appearance.albedo)
-            self._person.skin = _at(skin, self.model.triangles[self._points])
-        self._person.reference = None
-        self._person.likeness = 1.0
+        if self._is_other_identity(seen):
+            self._forget_identity()
+        state = self._with_mean_identity(seen)
+        if self._light.appearance is None:
+            self._light.start(fit_appearance(self.model, image, state)[0])
+        self._light.forget_reference()
+        self._light.likeness = 1.0
         self._since_check, self._suspicious = 0, False
         return state
 
-    def _detected(self, picture: Image) -> DetectedFace | None:
-        """The face that was followed before if it may be the same, else the best one."""
-        faces = detect_faces(picture, min_confidence=self.config.min_confidence, small_faces=False)
+    def _detected(self, image: Image) -> DetectedFace | None:
+        """The detection at the place of the face followed before, else the best one."""
+        faces = detect_faces(image, min_confidence=self.config.min_confidence, small_faces=False)
         if not faces:
             return None
         if self._last_box is not None:
@@ -204,18 +211,17 @@ class Tracker:
                 return faces[-best]
         return faces[0]
 
-    def _learn(self, state: FaceState) -> FaceState:
-        """The state with the person's mean identity, after this frame's was heard."""
-        person = self._person
-        if len(person.identities) < self.config.identity_frames:
-            person.identities.append(state.identity)
-            identity = np.mean(person.identities, axis=0)
-            person.neutral = self.model.shape(identity).reshape(-1)
-        return replace(state, identity=np.mean(person.identities, axis=0).astype(np.float32))
+    def _with_mean_identity(self, state: FaceState) -> FaceState:
+        """The state with the mean identity of the first good frames; this one counts while they last."""
+        known = self._identity
+        if len(known.estimates) < self.config.identity_frames:
+            known.estimates.append(state.identity)
+            known.neutral = self.model.shape(np.mean(known.estimates, axis=0)).reshape(-1)
+        return replace(state, identity=np.mean(known.estimates, axis=0).astype(np.float32))
 
     # ------------------------------------------------------------ following
 
-    def _follow(self, picture: Image, clock: StageClock) -> FaceState | None:
+    def _follow(self, image: Image, clock: StageClock) -> FaceState | None:
         """The state in this frame, or None where the face was lost."""
         before, c = self._state, self.config
         assert before is not None
@@ -224,38 +230,39 @@ class Tracker:
             crop = tracking_crop(vertices, self.model.face_vertices, before.camera, self.tracking.size)
             whole = replace(crop, size=self.coarse.size)
             if c.per_frame:
-                state = replace(self.coarse(picture, whole).state, identity=before.identity)
+                state = replace(self.coarse(image, whole).state, identity=before.identity)
                 change = np.zeros(6)
             else:
-                estimate, delta = self.tracking(picture, before, vertices, crop)
+                estimate, delta = self.tracking(image, before, vertices, crop)
                 state, change = estimate.state, delta[-6:]
-        if not _usable(state.camera, picture):
+        if not _usable(state.camera, image):
             return None
-        if len(self._person.identities) < c.identity_frames:
+        if len(self._identity.estimates) < c.identity_frames:
             with clock("identity"):
-                state = replace(state, identity=self._learn(self.coarse(picture, whole).state).identity)
+                fresh = self._with_mean_identity(self.coarse(image, whole).state)
+                state = replace(state, identity=fresh.identity)
         self._since_check += 1
         suspicious = bool(np.abs(change).max() > c.outlier) or self._suspicious
         if suspicious or self._since_check >= c.check_every:
             with clock("check"):
-                if not self._still_there(picture, state):
+                if not self._still_there(image, state):
                     return None
                 if self._suspicious:
-                    if self._somebody_else(self.coarse(picture, whole).state):
+                    if self._is_other_identity(self.coarse(image, whole).state):
                         return None
-                    self._person.reference = None  # the light has changed, or something passed by
+                    self._light.forget_reference()  # the light has changed, or something passed by
             self._since_check, self._suspicious = 0, False
         return state
 
-    def _still_there(self, picture: Image, state: FaceState) -> bool:
+    def _still_there(self, image: Image, state: FaceState) -> bool:
         """Whether the detector sees a face where the state has one."""
         box = self._box(self._shape(state), state.camera)
-        faces = detect_faces(picture, min_confidence=self.config.min_confidence, small_faces=False)
+        faces = detect_faces(image, min_confidence=self.config.min_confidence, small_faces=False)
         return any(overlap(box, np.array(face.box)) >= self.config.least_overlap for face in faces)
 
-    def _somebody_else(self, seen: FaceState) -> bool:
-        """Whether a fresh look shows another person than the followed one."""
-        known = self._person.identities
+    def _is_other_identity(self, seen: FaceState) -> bool:
+        """Whether a fresh estimate differs too much from the followed face's identity."""
+        known = self._identity.estimates
         if not known:
             return False
         apart = self._identity_basis @ (seen.identity - np.mean(known, axis=0))
@@ -267,80 +274,29 @@ class Tracker:
         self._state, self._angles = None, None
         self._filter.reset()
 
-    # ------------------------------------------------------------ light and shape
+    # ------------------------------------------------------------ shape
 
     def _shape(self, state: FaceState) -> Float32:
-        """(N, 3) the shape of a state with the person's identity, model space, mm; the last ones are kept."""
-        for known, found in self._shapes:
+        """(N, 3) shape of a state with the mean identity, model space, mm; the last two are cached."""
+        for known, shape in self._shapes:
             if known is state:
-                return found
-        assert self._person.neutral is not None
-        found = (self._person.neutral + state.expression @ self._basis).reshape(-1, 3)
-        self._shapes = [(state, found), *self._shapes[:1]]
-        return found
+                return shape
+        assert self._identity.neutral is not None
+        posed = self._identity.neutral + state.expression @ self._basis
+        shape = np.asarray(posed, np.float32).reshape(-1, 3)
+        self._shapes = [(state, shape), *self._shapes[:1]]
+        return shape
 
     def _box(self, vertices: Float32, camera: WeakPerspective) -> Float32:
-        """(4,) left, top, right, bottom, px, of brows to chin: as the detector's."""
+        """(4,) left, top, right, bottom, px, from brows to chin as the detector's boxes."""
         uv = camera.project(self.model.landmarks["mediapipe478"].of(vertices))[:, :2]
         return np.concatenate(bounds(uv))
-
-    def _light(self, picture: Image, state: FaceState) -> Float32:
-        """(9, 3) the light that explains the skin points best, near the last one; and whether they look as
-        they did."""
-        person = self._person
-        assert person.appearance is not None
-        assert person.skin is not None
-        corners = self._shape(state)[self.model.triangles[self._points]]
-        turned = corners @ state.camera.rotation.T.astype(np.float32)
-        normal = np.cross(turned[:, 1] - turned[:, 0], turned[:, 2] - turned[:, 0])
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-        uv = state.camera.project(corners.mean(axis=1))[:, :2]
-        column, row = np.floor(uv).astype(int).T
-        height, width = picture.shape[:2]
-        seen = (normal[:, 2] > 0.35) & (column >= 0) & (row >= 0) & (column < width) & (row < height)
-        light = person.appearance.light
-        if np.count_nonzero(seen) < 40:
-            self._suspicious = True
-            return light
-        color = picture[row[seen], column[seen]] / np.float32(255)
-        self._compare(color @ LUMA, seen)
-        basis = sh_basis(normal[seen]).astype(np.float32)
-        shaded = basis.T[None] * person.skin[seen].T[:, None]  # (3, 9, P)
-        gram = shaded @ shaded.transpose(0, 2, 1)
-        hold = 0.02 / 9 * np.trace(gram, axis1=1, axis2=2)[:, None]
-        wanted = (shaded @ color.T[:, :, None])[:, :, 0] + hold * light.T
-        out = np.linalg.solve(gram + hold[:, :, None] * np.eye(9), wanted[:, :, None])[:, :, 0]
-        out = out.T.astype(np.float32)
-        person.appearance = Appearance(person.appearance.albedo, out)
-        return out
-
-    def _compare(self, brightness: Float32, seen: NDArray[np.bool_]) -> None:
-        """Make the next frame suspicious where skin no longer looks as it did."""
-        person = self._person
-        now = np.full(len(seen), np.nan, np.float32)
-        now[seen] = brightness
-        if person.reference is None:
-            person.reference, person.likeness = now, 1.0
-            return
-        both = seen & np.isfinite(person.reference)
-        if np.count_nonzero(both) < 40:
-            self._suspicious = True
-            return
-        a, b = now[both] - now[both].mean(), person.reference[both] - person.reference[both].mean()
-        ncc = float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-9))
-        if ncc < person.likeness - self.config.ncc_drop:
-            self._suspicious = True
-        else:
-            person.likeness += 0.1 * (ncc - person.likeness)
-            held = np.where(np.isfinite(person.reference), person.reference, now)
-            fresh = np.where(seen, now, held)
-            person.reference = held + np.float32(0.05) * (fresh - held)
 
     # ------------------------------------------------------------ results
 
     def _smoothed(self, state: FaceState, time: float) -> FaceState:
-        """The state without jitter. Where the middle of the face lies is filtered, not where the head's
-        origin does: errors of angles and translation cancel there."""
+        """The state without jitter. The filter sees the place of the face's middle, not of the head's origin:
+        errors of angles and translation cancel there."""
         if not self.config.smooth:
             return state
         pose = state.camera.vector
@@ -361,43 +317,47 @@ class Tracker:
         low, high = self.model.expression_bounds
         return FaceState(camera, state.identity, np.clip(values[6:], low, high).astype(np.float32))
 
-    def _result(
-        self, picture: Image, found: FaceState, state: FaceState, clock: StageClock
-    ) -> Reconstruction:
-        """The face of a frame: found there, and shown in a state without jitter."""
-        model, person = self.model, self._person
+    def _measured_light(self, image: Image, found: FaceState) -> Float32:
+        """(9, 3) light of the frame; a changed skin has the next frame checked."""
+        light, same = self._light.measure(image, self._shape(found), found.camera)
+        self._suspicious |= not same
+        return light
+
+    def _result(self, image: Image, found: FaceState, state: FaceState, clock: StageClock) -> Reconstruction:
+        """The face of a frame: light measured at the state found, everything else in the filtered state."""
+        model = self.model
         with clock("shape"):
             vertices = self._shape(state)
         coarse, fine = DepthPatch(np.zeros((0, 0), np.float32), 0, 0), None
         if self.fine is not None:
-            # the processor's other half draws while the net's threads wait for each other
-            drawn = self._helper.submit(coarse_depth, model, vertices, state.camera, picture.shape)
-            lit = self._helper.submit(self._light, picture, found)
+            # one thread rasterises while those of the network wait for each other
+            rendered = self._helper.submit(coarse_depth, model, vertices, state.camera, image.shape)
+            lit = self._helper.submit(self._measured_light, image, found)
             with clock("fine"):
-                relief = self.fine(picture, state, vertices)
+                relief = self.fine(image, state, vertices)
             with clock("depth"):
-                coarse = drawn.result()
+                coarse = rendered.result()
                 fine = relief.on(coarse)
             with clock("light"):
                 light = lit.result()
         else:
             if self.config.depth:
                 with clock("depth"):
-                    coarse = coarse_depth(model, vertices, state.camera, picture.shape)
+                    coarse = coarse_depth(model, vertices, state.camera, image.shape)
             with clock("light"):
-                light = self._light(picture, found)
-        assert person.appearance is not None
+                light = self._measured_light(image, found)
+        assert self._light.appearance is not None
         low, high = bounds(state.camera.project(vertices[self._face])[:, :2])
         return Reconstruction(
-            image=picture,
+            image=image,
             model=model,
             camera=state.camera,
             identity=state.identity,
             expression=state.expression,
-            albedo=person.appearance.albedo,
+            albedo=self._light.appearance.albedo,
             light=light,
             box=(*low.tolist(), *high.tolist()),
-            confidence=float(np.clip(person.likeness, 0, 1)),
+            confidence=float(np.clip(self._light.likeness, 0, 1)),
             method="net",
             coarse=coarse,
             fine=fine,
@@ -413,8 +373,17 @@ def track(
 ) -> Iterator[TrackedFrame]:
     """Follow the face of a video: `for frame in facerelief.track("clip.mp4"): ...`.
 
-    source: a file, the number of a camera, or frames in order. Every frame of the source comes back, with the
-    face or without. Raises VideoError for a source that cannot be read, ModelError as `Tracker` does.
+    Args:
+        source: A video file, the number of a camera, or frames in order.
+        model: Face model, a file of one, or "open" for the embedded one.
+        config: Settings; the defaults unless given.
+
+    Yields:
+        Every frame of the source, with the face or without.
+
+    Raises:
+        VideoError: The source cannot be read.
+        ModelError: As `Tracker`.
     """
     tracker = Tracker(model, config)
     if isinstance(source, str | os.PathLike | int):
@@ -430,23 +399,11 @@ def _tracked(tracker: Tracker, frames: Iterable[VideoFrame]) -> Iterator[Tracked
         yield TrackedFrame(frame.index, frame.time, frame.image, state, face, tracker.timings_ms)
 
 
-def _skin_points(model: FaceModel, count: int = 350) -> NDArray[np.intp]:
-    """(P,) triangles of plain skin, spread over the face, at which light is measured."""
-    plain = model.face_vertices & ~model.region("lips", "eyes", "brows", "eyeballs")
-    whole = np.flatnonzero(plain[model.triangles].all(axis=1))
-    return whole[:: max(1, len(whole) // count)]
-
-
-def _at(values: Float32, triangles: NDArray[np.integer]) -> Float32:
-    """(P, 3) mean of per-vertex values over the corners of triangles (P, 3)."""
-    return values[triangles].mean(axis=1).astype(np.float32)
-
-
-def _usable(camera: WeakPerspective, picture: Image) -> bool:
-    """Whether a camera can show a face in a picture at all."""
+def _usable(camera: WeakPerspective, image: Image) -> bool:
+    """Whether a camera can show a face in an image at all."""
     if not np.isfinite(camera.vector).all():
         return False
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     face_px = 150.0 * camera.scale
     return (
         12.0 < face_px < 3.0 * max(height, width)
