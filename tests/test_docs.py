@@ -93,7 +93,7 @@ def commands() -> list[tuple[str, str, tuple[str, ...]]]:
 @pytest.mark.parametrize(("page", "verb", "options"), sorted(set(commands())))
 def test_commands_and_options_exist(page: str, verb: str, options: tuple[str, ...]) -> None:
     environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
-    call = [sys.executable, "-c", "from facerelief.cli.app import main; main()", *verb.split(), "--help"]
+    call = [sys.executable, "-m", "facerelief", *verb.split(), "--help"]
     done = subprocess.run(call, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, f"{page}: facerelief {verb}: {done.stderr or done.stdout}"
     missing = [option for option in options if not re.search(rf"(?<![\w-]){option}(?![\w-])", done.stdout)]

@@ -1,6 +1,8 @@
 """`python -m facerelief`: the command line."""
 
+import sys
+
 from facerelief.cli.app import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

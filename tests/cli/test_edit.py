@@ -5,16 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import run_command
 
 import facerelief
-from facerelief.cli import app as cli
 from facerelief.examples import astronaut_path
 
 
 def run(*words, code=0):
-    result = CliRunner().invoke(cli.app, ["edit", *map(str, words)], env={"COLUMNS": "200", "NO_COLOR": "1"})
-    assert result.exit_code == code, result.stderr or result.output
+    result = run_command("edit", *words, code=code)
     if code == 1:
         assert result.stderr.startswith("error: ")
         assert result.stderr.count("\n") == 1

@@ -8,10 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import run_command
 
 import facerelief
-from facerelief.cli import app as cli
 from facerelief.examples import astronaut_path
 
 FIGURES = {
@@ -33,10 +32,7 @@ FIGURES = {
 
 def run(*args: object, code: int = 0):
     """Run the command in this process; its exit code must be `code`, and no traceback may be printed."""
-    result = CliRunner().invoke(cli.app, ["evaluate", "fit", *map(str, args)])
-    assert result.exit_code == code, (result.output, result.exception)
-    assert "Traceback" not in result.output
-    return result
+    return run_command("evaluate", "fit", *args, code=code)
 
 
 def strict(text: str) -> dict:

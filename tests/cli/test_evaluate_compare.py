@@ -12,9 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import run_command
 
-from facerelief.cli import app as cli
 from facerelief.cli.evaluate_compare import person_angles
 from facerelief.detection import detect_faces
 from facerelief.examples import astronaut_path
@@ -29,10 +28,7 @@ from facerelief.morphable import open_model
 
 
 def run(*args: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(cli.app, ["evaluate", "compare", *map(str, args)])
-    assert result.exit_code == code, (result.output, result.exception)
-    assert "Traceback" not in result.output
-    return result
+    return run_command("evaluate", "compare", *args, code=code)
 
 
 @pytest.fixture(scope="module")

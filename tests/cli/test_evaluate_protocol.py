@@ -7,20 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import run_command
 
 import facerelief
-from facerelief.cli import app as cli
 from facerelief.geometry import Mesh
 from facerelief.io.obj import write_obj
 
 
 def run(*args: object, code: int = 0):
     """Run the command in this process; its exit code must be `code`, and no traceback may be printed."""
-    result = CliRunner().invoke(cli.app, ["evaluate", "protocol", *map(str, args)])
-    assert result.exit_code == code, (result.output, result.exception)
-    assert "Traceback" not in result.output
-    return result
+    return run_command("evaluate", "protocol", *args, code=code)
 
 
 @pytest.fixture(scope="module")

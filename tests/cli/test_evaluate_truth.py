@@ -9,9 +9,8 @@ import cv2
 import ict_layout
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import run_command
 
-from facerelief.cli import app as cli
 from facerelief.lab.evaluation.truth import heads as head_truth
 from facerelief.lab.evaluation.truth.heads_draw import GROUPS, YAW_NAMES
 
@@ -20,10 +19,7 @@ QUICK = ("--persons", 2, "--workers", 1, "--methods", "landmarks,e2far")
 
 def run(*args: object, code: int = 0):
     """Run the command in this process; its exit code must be `code`, and no traceback may be printed."""
-    result = CliRunner().invoke(cli.app, ["evaluate", "truth", *map(str, args)])
-    assert result.exit_code == code, (result.output, result.exception)
-    assert "Traceback" not in result.output
-    return result
+    return run_command("evaluate", "truth", *args, code=code)
 
 
 def strict(text: str) -> dict:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 import toy_maker
-from typer.testing import CliRunner
+from command_line import run_command
 
-from facerelief.cli import app as cli
 from facerelief.cli.synthesize import configuration_fields
 from facerelief.errors import FacereliefError
 from facerelief.io.images import read_image
@@ -22,10 +21,7 @@ pytest.importorskip("webdataset")
 
 
 def run(*args: object, code: int = 0):
-    result = CliRunner().invoke(cli.app, [str(a) for a in args])
-    assert result.exit_code == code, (result.output, result.exception)
-    assert "Traceback" not in result.output
-    return result
+    return run_command(*args, code=code)
 
 
 @pytest.fixture(autouse=True)
@@ -158,9 +154,9 @@ def test_a_kind_that_is_not_there_is_told():
 
 def test_help_waits_for_no_room():
     code = (
-        "import sys\nfrom facerelief.cli.app import app\n"
-        "try: app(['synthesize', 'coarse', '--help'])\n"
-        "finally: print(*sys.modules)"
+        "import sys\nfrom facerelief.cli.app import main\n"
+        "main(['synthesize', 'coarse', '--help'])\n"
+        "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"numpy", "cv2", "scipy", "ray", "webdataset"} & set(done.stdout.splitlines()[-1].split())

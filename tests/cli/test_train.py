@@ -6,21 +6,20 @@ from __future__ import annotations
 import json
 
 import pytest
-from typer.testing import CliRunner
+from command_line import run_command
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 pytest.importorskip("tensorboard")
 
 import facerelief
-from facerelief.cli.app import app
 from facerelief.lab.datasets.manifest import RECIPE
 
 TINY = ["--size", "48", "--width", "0.125", "--batch", "4", "--workers", "0", "--precision", "32-true"]
 
 
 def run(*words: object):
-    return CliRunner().invoke(app, ["train", *map(str, words)])
+    return run_command("train", *words, code=None)
 
 
 def test_from_a_data_set_to_a_file(face_set_of, tmp_path):

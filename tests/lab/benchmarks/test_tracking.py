@@ -9,9 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import run_command
 
-from facerelief.cli import app as cli
 from facerelief.errors import FacereliefError, ModelError
 from facerelief.examples import astronaut_path
 from facerelief.inference.runners import net_file
@@ -46,10 +45,7 @@ FIGURES = {
 
 
 def run(*args: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(cli.app, ["bench", "track", *map(str, args)])
-    assert result.exit_code == code, (result.output, result.exception)
-    assert "Traceback" not in result.output
-    return result
+    return run_command("bench", "track", *args, code=code)
 
 
 @pytest.fixture(scope="module")

@@ -168,8 +168,9 @@ def time_tracker(
 
 
 _RECONSTRUCT = """
+import sys
 from facerelief.cli.app import main
-main()
+sys.exit(main())
 """
 _TRACK = """
 import sys

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import run_command
 
-from facerelief.cli import app as cli
 from facerelief.cli import evaluate_nets as cli_nets
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
@@ -606,10 +605,7 @@ class TestClips:
 
 
 def run(*args: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(cli.app, ["evaluate", "nets", *map(str, args)])
-    assert result.exit_code == code, (result.output, result.exception)
-    assert "Traceback" not in result.output
-    return result
+    return run_command("evaluate", "nets", *args, code=code)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,230 @@
+"""The terminal: lines, tables, progress and JSON, the same in all commands.
+
+Results go to stdout, everything else to stderr. File names are made harmless here: control characters are
+escaped, and characters that the stream cannot encode are replaced. Rich is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import re
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from facerelief.errors import FacereliefError, OutputError
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_PLAIN_WIDTH = 1000
+"""Columns where no terminal is: nothing is cut or wrapped."""
+_SECONDS = 10.0
+"""Between two lines of progress where no terminal is."""
+
+
+class UsageError(FacereliefError):
+    """A command line that asks for what cannot be: exit code 2."""
+
+
+# ---------------------------------------------------------------- lines
+
+
+def harmless(text: str) -> str:
+    """Text without control characters but tabs and line ends: they are shown as \\x1b is."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def say(text: str) -> None:
+    """Print a line of the result."""
+    _write(text, sys.stdout)
+
+
+def note(text: str) -> None:
+    """Print a line about the work, to stderr: progress, warnings, errors."""
+    _write(text, sys.stderr)
+
+
+def _write(text: str, stream: TextIO | None) -> None:
+    if stream is None:  # closed
+        return
+    coding = getattr(stream, "encoding", None) or "utf-8"
+    print(harmless(text).encode(coding, "replace").decode(coding), file=stream, flush=True)
+
+
+def need(module: str, purpose: str, extra: str) -> None:
+    """Raises FacereliefError that names the extra where an optional package is missing."""
+    if importlib.util.find_spec(module) is None:
+        raise FacereliefError(f"{purpose} needs {module}: pip install 'facerelief[{extra}]'")
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", left: Collection[str] = ()
+) -> None:
+    """Print a table.
+
+    Args:
+        head: names of the columns. The first column is aligned to the left, and those of `left`.
+        rows: texts, one for each column.
+        title: a line above it.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    def cell(text: str) -> Text:
+        return Text(harmless(text).encode("utf-8", "replace").decode())
+
+    made = Table(title=cell(title) if title else None)
+    for number, name in enumerate(head):
+        made.add_column(cell(name), justify="left" if number == 0 or name in left else "right")
+    for row in rows:
+        made.add_row(*map(cell, row))
+    looked_at = sys.stdout is not None and sys.stdout.isatty()
+    (Console() if looked_at else Console(width=_PLAIN_WIDTH)).print(made)
+
+
+def number(value: Any) -> str:
+    """A measured number in few digits; - where there is none."""
+    if value is None or math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "never"
+    return str(value) if isinstance(value, int) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def say_machine(machine: Mapping[str, Any]) -> None:
+    """Print the machine that timings are from; see `lab.benchmarks.timing.machine`."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    say(f"{machine['processor']}, {machine['cores']} cores, {machine['system']}")
+    say(f"Python {machine['python']}, {versions}")
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def report(document: Any, file: Path | None, show: Callable[[], None]) -> None:
+    """Show a result, and write it where `--json FILE` says; for "-" JSON is printed in place of it.
+
+    Raises OutputError.
+    """
+    if file is None or str(file) != "-":
+        show()
+    if file is None:
+        return
+    text = json.dumps(without_nan(document), indent=1, allow_nan=False, ensure_ascii=False)
+    if str(file) == "-":
+        say(text)
+        return
+    from facerelief.io.atomic import write_bytes
+
+    write_bytes(file, f"{text}\n".encode("utf-8", "replace"))  # file names need not be text
+
+
+def without_nan(value: Any) -> Any:
+    """A document in which numbers that could not be measured are null: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {name: without_nan(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(member) for member in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_free(out: Path, overwrite: bool) -> None:
+    """Raises OutputError where a file is there already or its folder cannot be written: before the work."""
+    from facerelief.io.atomic import write_bytes
+
+    if out.is_dir() or (out.exists() and not overwrite):
+        advice = "choose another name" if out.is_dir() else "choose another name or give --overwrite"
+        raise OutputError(f"{out}: already there; {advice}")
+    if not out.parent.is_dir():
+        raise OutputError(f"{out.parent}: no such folder; make it or choose another")
+    probe = out.with_name(f".tmp-{out.name}.probe")
+    try:
+        write_bytes(probe, b"facerelief")
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(probe), str(out))) from error
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- progress
+
+
+class Progress(Protocol):
+    """Called with how much is done, of how much (None where nobody knows), and what else is to be said."""
+
+    def __call__(self, done: int, total: int | None = None, text: str = "") -> None: ...
+
+
+@contextmanager
+def progress(unit: str, *, lines: bool = True) -> Iterator[Progress]:
+    """A bar on a terminal, else a line on stderr at most every ten seconds and at the end.
+
+    Args:
+        unit: the plural of what is counted.
+        lines: False: nothing at all where no terminal is.
+    """
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield _lines(unit) if lines else _nothing
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}", markup=False))
+    bar = Bar(
+        TextColumn(unit),
+        *columns,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
+        transient=True,
+    )
+    with ExitStack() as stack:
+        tasks: list[Any] = []
+
+        def show(done: int, total: int | None = None, text: str = "") -> None:
+            if not tasks:  # no bar before there is something to show
+                stack.enter_context(bar)
+                tasks.append(bar.add_task(unit, total=total, text=""))
+            bar.update(tasks[0], completed=done, total=total, text=harmless(text))
+
+        yield show
+
+
+def _nothing(done: int, total: int | None = None, text: str = "") -> None:
+    """Progress that nobody looks at."""
+
+
+def _lines(unit: str) -> Progress:
+    last = time.monotonic()
+
+    def show(done: int, total: int | None = None, text: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _SECONDS or done == total:
+            last = now
+            of = "" if total is None else f" of {total}"
+            note(f"{done}{of} {unit}{', ' if text else ''}{text}")
+
+    return show
+
+
+class Rate:
+    """Speed of work that is counted."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def __call__(self, done: int) -> float:
+        """Things a second since the first call, whose time is mostly that of loading."""
+        now = time.perf_counter()
+        began, count = self._first = self._first or (now, done)
+        return (done - count) / (now - began) if now > began else 0.0

