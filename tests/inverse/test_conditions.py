@@ -12,7 +12,7 @@ from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
 from facerelief.inverse.conditions import SIDE, Conditions, measure_conditions, places
 from facerelief.inverse.landmark_fit import FaceState
-from facerelief.inverse.photometric import Appearance
+from facerelief.inverse.photometric_term import Appearance
 from facerelief.lab.evaluation.photos.degradations import (
     DEGRADATIONS,
     GELS,

@@ -20,7 +20,7 @@ from facerelief.inverse.detail import (
     rounded,
 )
 from facerelief.inverse.landmark_fit import FaceState
-from facerelief.inverse.photometric import Appearance
+from facerelief.inverse.photometric_term import Appearance
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import directional_light, shade
 from facerelief.rendering.rasterizer import interpolate, rasterize

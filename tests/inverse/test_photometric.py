@@ -1,4 +1,4 @@
-"""Laws of the photometric fit: exact derivatives, light and shape found again, harm never done."""
+"""Laws of the photometric fit: the energy and its gradient, light and shape recovered, harm never done."""
 
 from __future__ import annotations
 
@@ -6,10 +6,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from photometric_toys import (
+    HEIGHT,
+    WIDTH,
+    Box,
+    level_of,
+    moved,
+    ramp_level,
+    step_lengths,
+    toy_appearance,
+    toy_state,
+)
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import face_normals
+from facerelief.inverse.image_level import image_level
 from facerelief.inverse.landmark_fit import (
     FaceState,
     LandmarkFit,
@@ -18,16 +30,8 @@ from facerelief.inverse.landmark_fit import (
     fit_landmarks,
 )
 from facerelief.inverse.light_prior import LightPrior
-from facerelief.inverse.photometric import (
-    Appearance,
-    ImageLevel,
-    PhotometricConfig,
-    PhotometricTerm,
-    _Solver,
-    fit_photometric,
-    image_level,
-    photometric_term,
-)
+from facerelief.inverse.photometric import PhotometricConfig, _Solver, fit_photometric
+from facerelief.inverse.photometric_term import Appearance, photometric_term
 from facerelief.lab.evaluation.truth.model_renders import (
     TruthConfig,
     rotation_error,
@@ -36,153 +40,11 @@ from facerelief.lab.evaluation.truth.model_renders import (
 )
 from facerelief.morphable import FaceModel, open_model
 from facerelief.rendering.lighting import ambient_light, directional_light
-from facerelief.rendering.rasterizer import rasterize
 from facerelief.rendering.render import shade_mesh
 from facerelief.rendering.spherical_harmonics import sh_basis
 
-Box = tuple[float, float, float, float]
-HEIGHT, WIDTH = 160, 120
 QUICK = PhotometricConfig(levels=(64,), steps=(4,), points=800)
 LOOSE = LightPrior(level=50, direction=50, colour=50, colour_direction=50)
-
-
-def toy_state(model: FaceModel, camera: WeakPerspective, seed: int = 0) -> FaceState:
-    """Coefficients in the middle of their range, so that small steps stay inside."""
-    rng = np.random.default_rng(seed)
-    expression = rng.uniform(0.2, 0.6, model.n_expression) * (rng.random(model.n_expression) < 0.3) + 0.1
-    return FaceState(
-        camera, rng.normal(0, 0.7, model.n_identity).astype(np.float32), expression.astype(np.float32)
-    )
-
-
-def toy_appearance(model: FaceModel, seed: int = 0) -> Appearance:
-    light = directional_light((-0.5, 0.4, 1.0), color=(0.6, 0.55, 0.5), ambient=(0.4, 0.42, 0.45))
-    albedo = np.random.default_rng(seed).normal(0, 0.6, model.n_albedo)
-    return Appearance(albedo.astype(np.float32), light.astype(np.float32))
-
-
-def level_of(color: np.ndarray, du: np.ndarray, dv: np.ndarray) -> ImageLevel:
-    height, width = color.shape[:2]
-    arrays = (np.ascontiguousarray(a, np.float32) for a in (color, du, dv))
-    return ImageLevel(*arrays, 0.0, 0.0, 1.0, (slice(1, height - 1), slice(1, width - 1)))
-
-
-def ramp_level() -> ImageLevel:
-    """Channels that rise by known amounts a pixel: bilinear sampling and differences of them are exact."""
-    slopes = np.array([[0.004, -0.002], [-0.003, 0.001], [0.002, 0.003]])
-    v, u = np.mgrid[:HEIGHT, :WIDTH] + 0.5
-    color = 0.3 + u[..., None] * slopes[:, 0] + v[..., None] * slopes[:, 1]
-    flat = np.ones((HEIGHT, WIDTH, 1))
-    return level_of(color, flat * slopes[:, 0], flat * slopes[:, 1])
-
-
-def wavy_level(seed: int = 0) -> ImageLevel:
-    """Smooth waves of 30 px and more, differenced as `image_level` does."""
-    rng = np.random.default_rng(seed)
-    v, u = np.mgrid[:HEIGHT, :WIDTH] + 0.5
-    color = np.full((HEIGHT, WIDTH, 3), 0.45)
-    for _ in range(6):
-        a, b = rng.uniform(-1, 1, 2) * 2 * np.pi / 40
-        color += 0.05 * np.sin(a * u + b * v + rng.uniform(0, 7))[..., None] * rng.uniform(0.5, 1, 3)
-    dv, du = np.gradient(color, axis=(0, 1))
-    return level_of(color, du, dv)
-
-
-def unknowns(model: FaceModel) -> int:
-    return 6 + model.n_identity + model.n_expression + model.n_albedo + 27
-
-
-def moved(
-    marks: LandmarkTerm, state: FaceState, appearance: Appearance, step: np.ndarray
-) -> tuple[FaceState, Appearance]:
-    size, a = 6 + marks.n_identity + marks.n_expression, len(appearance.albedo)
-    return marks.moved(state, step[:size]), Appearance(
-        (appearance.albedo + step[size : size + a]).astype(np.float32),
-        (appearance.light + step[size + a :].reshape(3, 9).T).astype(np.float32),
-    )
-
-
-def step_lengths(model: FaceModel) -> np.ndarray:
-    """Long where the residual is linear, for rounding's sake; short where it bends."""
-    out = np.full(unknowns(model), 0.05)
-    out[:4], out[4:6] = 2e-3, 0.3
-    return out
-
-
-def jacobian_error(model: FaceModel, level: ImageLevel, camera: WeakPerspective) -> np.ndarray:
-    """(unknowns,) rms difference of Jacobian and central differences, over the derivative's rms."""
-    term = PhotometricTerm(model)
-    marks = LandmarkTerm(model, "ibug68", LandmarkFitConfig())
-    state, appearance = toy_state(model, camera), toy_appearance(model)
-    sample = term.sample(state, level, 400)
-    residual, jacobian = term.linearise(state, appearance, level, sample)
-    np.testing.assert_array_equal(residual, term.residual(state, appearance, level, sample))
-    assert jacobian.shape == (len(sample.triangle), 3, unknowns(model))
-    lengths = step_lengths(model)
-    out = np.zeros(len(lengths))
-    for k, length in enumerate(lengths):
-        step = np.zeros(len(lengths))
-        step[k] = length
-        there, back = (
-            term.residual(*moved(marks, state, appearance, s), level, sample) for s in (step, -step)
-        )
-        slope = (there - back) / (2 * length)
-        size = max(float(np.sqrt((slope**2).mean())), 1e-4)
-        out[k] = np.sqrt(((jacobian[:, :, k] - slope) ** 2).mean()) / size
-    return out
-
-
-class TestDerivatives:
-    @pytest.mark.parametrize(
-        "pose", [(0.0, 0.0, 0.0), (0.2, 0.5, -0.3), (-0.3, -0.8, 0.4)], ids=["front", "right", "left"]
-    )
-    def test_jacobian_is_exact_on_a_ramp(self, toy_model, pose):
-        """Pose, identity, expression, albedo and light, through the picture and through the normals."""
-        error = jacobian_error(toy_model, ramp_level(), WeakPerspective(*pose, 60, 80, 0.6))
-        assert error.max() < 5e-3, f"unknown {error.argmax()}"
-
-    def test_jacobian_of_the_open_model(self):
-        model = open_model().truncated(identity=10, albedo=4)
-        error = jacobian_error(model, ramp_level(), WeakPerspective(0.1, 0.3, -0.2, 60, 80, 0.6))
-        assert error.max() < 1e-2, f"unknown {error.argmax()}"
-
-    def test_jacobian_is_close_on_a_smooth_picture(self, toy_model, toy_camera):
-        error = jacobian_error(toy_model, wavy_level(), toy_camera)
-        assert error.max() < 0.1
-        assert np.median(error) < 0.02
-
-    def test_zoomed_levels_count_translation_in_the_photos_pixels(self, toy_model, toy_camera):
-        term = PhotometricTerm(toy_model)
-        level = replace(ramp_level(), left=20.0, top=-10.0, zoom=0.5)
-        camera = toy_camera.from_crop(20.0, -10.0, 0.5)
-        state, appearance = toy_state(toy_model, camera), toy_appearance(toy_model)
-        sample = term.sample(state, level, 300)
-        _, jacobian = term.linearise(state, appearance, level, sample)
-        for k, (u, v) in ((4, (1.0, 0.0)), (5, (0.0, 1.0))):
-            there, back = (
-                replace(
-                    state,
-                    camera=replace(
-                        camera,
-                        translation_u=camera.translation_u + sign * u,
-                        translation_v=camera.translation_v + sign * v,
-                    ),
-                )
-                for sign in (1, -1)
-            )
-            slope = term.residual(there, appearance, level, sample) - term.residual(
-                back, appearance, level, sample
-            )
-            np.testing.assert_allclose(jacobian[:, :, k], slope / 2, atol=1e-5)
-
-    def test_appearance_alone_is_the_tail_of_the_jacobian(self, toy_model, toy_camera):
-        term, level = PhotometricTerm(toy_model), ramp_level()
-        state, appearance = toy_state(toy_model, toy_camera), toy_appearance(toy_model)
-        sample = term.sample(state, level, 200)
-        residual, whole = term.linearise(state, appearance, level, sample)
-        same, tail = term.linearise(state, appearance, level, sample, shape=False)
-        np.testing.assert_array_equal(residual, same)
-        np.testing.assert_array_equal(whole[:, :, term.size :], tail)
 
 
 def exact_landmarks(model: FaceModel, state: FaceState, name: str = "ibug68") -> np.ndarray:
@@ -275,134 +137,6 @@ class TestEnergy:
         spread = solver.marks.spread * solver.start.state.camera.scale * solver.marks.config.robust
         limit = weights[0] * spread**2
         np.testing.assert_allclose(costs[-1], limit, rtol=1e-2)
-
-
-class TestImageLevel:
-    @pytest.mark.parametrize("face_px", [20, 33, 64, 100, 300])
-    @pytest.mark.parametrize(
-        "box",
-        [(30, 40, 90, 100), (31.3, 20.7, 88.9, 100.2), (-20, 30, 50, 90), (70, 50, 150, 140)],
-        ids=["middle", "fraction", "left", "corner"],
-    )
-    def test_a_ramp_lands_where_it_was(self, box: Box, face_px: int):
-        """Level pixel centres, taken back to the photo, have the photo's colour there."""
-        v, u = np.mgrid[:120, :110]
-        image = np.stack([2 * u, 2 * v, 255 - u - v], axis=2).astype(np.uint8)
-        level = image_level(image, box, face_px)
-        rows, columns = level.inside
-        i, j = np.mgrid[rows, columns]
-        at_u, at_v = (j + 0.5) / level.zoom + level.left - 0.5, (i + 0.5) / level.zoom + level.top - 0.5
-        assert at_u.size > 100
-        # the blur feels the photo's border
-        margin = 3 * 0.45 / level.zoom + 1
-        clear = (at_u > margin) & (at_u < 109 - margin) & (at_v > margin) & (at_v < 119 - margin)
-        found = level.color[rows, columns] * 255
-        expected = np.stack([2 * at_u, 2 * at_v, 255 - at_u - at_v], axis=-1)
-        np.testing.assert_allclose(found[clear], expected[clear], atol=0.15)
-        slope = np.broadcast_to([2 / 255, 0, -1 / 255] / np.float64(level.zoom), found.shape)
-        np.testing.assert_allclose(level.du[rows, columns][clear], slope[clear], atol=2e-3)
-        slope = np.broadcast_to([0, 2 / 255, -1 / 255] / np.float64(level.zoom), found.shape)
-        np.testing.assert_allclose(level.dv[rows, columns][clear], slope[clear], atol=2e-3)
-
-    @pytest.mark.parametrize("zoom", [0.3, 0.5, 0.77, 1.0])
-    def test_a_spot_keeps_its_place(self, zoom):
-        v, u = np.mgrid[:200, :200] + 0.5
-        spot = np.exp(-((u - 101.3) ** 2 + (v - 96.6) ** 2) / (2 * 6.0**2))
-        image = np.repeat((255 * spot).astype(np.uint8)[:, :, None], 3, axis=2)
-        level = image_level(image, (50, 50, 150, 150), int(100 * zoom))
-        weight = level.color[:, :, 0]
-        i, j = np.mgrid[: weight.shape[0], : weight.shape[1]] + 0.5
-        centre = np.array([(weight * j).sum(), (weight * i).sum()]) / weight.sum()
-        back = centre / level.zoom + [level.left, level.top]
-        np.testing.assert_allclose(back, [101.3, 96.6], atol=0.05)
-
-    def test_size_and_camera(self):
-        image = np.zeros((300, 400, 3), np.uint8)
-        level = image_level(image, (100, 50, 300, 210), 64)
-        assert level.zoom == pytest.approx(0.32)
-        # the box and 0.35 of its longer side around it
-        assert level.color.shape == (int(np.ceil((160 + 140) * 0.32)), int(np.ceil((200 + 140) * 0.32)), 3)
-        camera = WeakPerspective(0.1, 0.2, 0.3, 200.0, 120.0, 1.5)
-        points = np.random.default_rng(0).normal(0, 50, (9, 3))
-        photo, here = camera.project(points), level.camera(camera).project(points)
-        np.testing.assert_allclose(here[:, :2], (photo[:, :2] - [level.left, level.top]) * level.zoom)
-
-    def test_small_faces_are_not_blown_up(self):
-        assert image_level(np.zeros((50, 50, 3), np.uint8), (10, 10, 40, 40), 256).zoom == 1.0
-
-    @pytest.mark.parametrize(
-        "box",
-        [(60, 0, 90, 30), (0, -30, 30, -1), (10, 10, 10, 30), (float("nan"), 0, 10, 10)],
-        ids=["right of it", "above it", "no width", "nan"],
-    )
-    def test_boxes_that_show_nothing_are_refused(self, box):
-        with pytest.raises(ValueError, match="does not meet the picture of 50 x 50 px"):
-            image_level(np.zeros((50, 50, 3), np.uint8), box, 64)
-
-
-@pytest.fixture(scope="module")
-def photo():
-    return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
-
-
-class TestSample:
-    @pytest.mark.parametrize("limit", [50, 500, 100_000])
-    def test_only_visible_face_at_most_so_many(self, toy_model, toy_camera, photo, limit):
-        term = PhotometricTerm(toy_model)
-        state = toy_state(toy_model, toy_camera)
-        level = image_level(photo, (10, 10, 110, 150), 100)
-        sample = term.sample(state, level, limit)
-        assert 0 < len(sample.triangle) <= limit
-        assert len(sample.barycentric) == len(sample.triangle)
-        np.testing.assert_allclose(sample.barycentric.sum(axis=1), 1, atol=1e-5)
-        corners = toy_model.triangles[sample.triangle]
-        assert toy_model.face_vertices[corners].all()
-        # each lies on a pixel centre and is what is drawn there
-        uvz = level.camera(state.camera).project(term.vertices(state))
-        points = (uvz[corners] * sample.barycentric[:, :, None]).sum(axis=1)
-        pixel = np.floor(points[:, :2]).astype(int)
-        np.testing.assert_allclose(points[:, :2] - pixel, 0.5, atol=1e-3)
-        drawn = rasterize(uvz, toy_model.triangles, *level.color.shape[:2])
-        np.testing.assert_array_equal(drawn.triangle[pixel[:, 1], pixel[:, 0]], sample.triangle)
-        assert len(np.unique(pixel, axis=0)) == len(pixel)
-
-    def test_a_limited_sample_is_spread_over_the_face(self, toy_model, toy_camera, photo):
-        term, level = PhotometricTerm(toy_model), image_level(photo, (10, 10, 110, 150), 140)
-        state = toy_state(toy_model, toy_camera)
-        whole, few = term.sample(state, level, 100_000), term.sample(state, level, 300)
-
-        def places(sample):
-            corners = toy_model.mean[toy_model.triangles[sample.triangle]]
-            return (corners * sample.barycentric[:, :, None]).sum(axis=1)[:, :2]
-
-        edges = [np.quantile(places(whole)[:, k], [0.25, 0.5, 0.75]) for k in (0, 1)]
-        cell = [sum(np.searchsorted(edges[k], places(few)[:, k]) * 4**k for k in (0, 1))]
-        counts = np.bincount(np.array(cell).ravel(), minlength=16)
-        assert counts.min() > 0.3 * 300 / 16
-
-    def test_same_every_time(self, toy_model, toy_camera, photo):
-        term, level = PhotometricTerm(toy_model), image_level(photo, (10, 10, 110, 150), 100)
-        state = toy_state(toy_model, toy_camera)
-        one, two = (term.sample(state, level, 200) for _ in range(2))
-        np.testing.assert_array_equal(one.triangle, two.triangle)
-        np.testing.assert_array_equal(one.barycentric, two.barycentric)
-
-    @pytest.mark.parametrize("shift", [(-70, 0), (70, 0), (0, -80), (0, 90), (60, 60)])
-    def test_nothing_beyond_the_photos_edge(self, toy_model, toy_camera, photo, shift):
-        """On every side alike: what lies outside the picture has no colour to compare with."""
-        u, v = shift
-        camera = replace(
-            toy_camera, translation_u=toy_camera.translation_u + u, translation_v=toy_camera.translation_v + v
-        )
-        state = toy_state(toy_model, camera)
-        term, level = PhotometricTerm(toy_model), image_level(photo, (10 + u, 10 + v, 110 + u, 150 + v), 120)
-        sample = term.sample(state, level, 100_000)
-        corners = camera.project(term.vertices(state))[toy_model.triangles[sample.triangle]]
-        points = (corners * sample.barycentric[:, :, None]).sum(axis=1)
-        assert len(points) > 20
-        assert (points[:, :2] > 1).all()
-        assert (points[:, 0] < WIDTH - 1).all()
-        assert (points[:, 1] < HEIGHT - 1).all()
 
 
 def drawn(model: FaceModel, state: FaceState, appearance: Appearance, size: tuple[int, int]) -> np.ndarray:
@@ -651,7 +385,7 @@ def test_same_input_same_fit(toy_model, toy_truth):
 
 
 def test_shading_agrees_with_the_renderer(toy_model, toy_truth):
-    """The term's colours at the truth are those of the drawing (smoothly shaded, rounded to 8 bits)."""
+    """The term's colours at the truth are those of the rendered image (smooth shading, 8 bits)."""
     state, truth, image, _, box = toy_truth
     term = photometric_term(toy_model)
     level = image_level(image, box, 1000)
@@ -659,11 +393,3 @@ def test_shading_agrees_with_the_renderer(toy_model, toy_truth):
     residual = term.residual(state, truth, level, sample)
     assert np.median(np.abs(residual)) < 0.005
     assert abs(float(residual.mean())) < 0.004
-
-
-def test_the_term_is_prepared_once_and_few_are_kept(toy_model):
-    assert photometric_term(toy_model) is photometric_term(toy_model)
-    kept = photometric_term(toy_model)
-    for _ in range(4):
-        photometric_term(toy_model.truncated(identity=2))
-    assert photometric_term(toy_model) is not kept

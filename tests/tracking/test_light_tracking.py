@@ -9,7 +9,7 @@ import pytest
 
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import vertex_normals
-from facerelief.inverse.photometric import Appearance
+from facerelief.inverse.photometric_term import Appearance
 from facerelief.rendering import ambient_light, directional_light, shade
 from facerelief.rendering.render import shade_mesh
 from facerelief.tracking.light_tracking import LightTracker

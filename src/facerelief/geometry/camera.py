@@ -99,12 +99,3 @@ class WeakPerspective:
             translation_v=(self.translation_v - top) * zoom,
             scale=self.scale * zoom,
         )
-
-    def from_crop(self, left: float, top: float, zoom: float) -> WeakPerspective:
-        """Inverse of `in_crop`: a pose found in the crop, in the full picture's pixels."""
-        return replace(
-            self,
-            translation_u=self.translation_u / zoom + left,
-            translation_v=self.translation_v / zoom + top,
-            scale=self.scale / zoom,
-        )

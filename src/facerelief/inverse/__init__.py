@@ -2,7 +2,8 @@
 
 from facerelief.inverse.fit import FitConfig, InverseFit, fit_face
 from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, fit_landmarks
-from facerelief.inverse.photometric import Appearance, PhotometricConfig, PhotometricFit, fit_photometric
+from facerelief.inverse.photometric import PhotometricConfig, PhotometricFit, fit_photometric
+from facerelief.inverse.photometric_term import Appearance
 
 __all__ = [
     "Appearance",

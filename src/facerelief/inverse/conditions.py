@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.geometry.normals import vertex_normals
+from facerelief.inverse.image_level import image_level
 from facerelief.inverse.landmark_fit import FaceState
-from facerelief.inverse.photometric import Appearance, image_level
+from facerelief.inverse.photometric_term import Appearance
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.rasterizer import interpolate, rasterize

@@ -19,7 +19,7 @@ from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.patch import ColorPatch, DepthPatch
 from facerelief.inverse.landmark_fit import FaceState
-from facerelief.inverse.photometric import Appearance
+from facerelief.inverse.photometric_term import Appearance
 from facerelief.inverse.relief import ReliefConfig, solve_relief
 from facerelief.morphable.front import front_triangles
 from facerelief.morphable.model import FaceModel

@@ -16,7 +16,8 @@ from facerelief.inverse.landmark_fit import (
     fit_landmarks,
     landmark_term,
 )
-from facerelief.inverse.photometric import Appearance, PhotometricConfig, PhotometricFit, fit_photometric
+from facerelief.inverse.photometric import PhotometricConfig, PhotometricFit, fit_photometric
+from facerelief.inverse.photometric_term import Appearance
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.morphable.model import FaceModel
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.inverse.photometric import Appearance
+from facerelief.inverse.photometric_term import Appearance
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.spherical_harmonics import sh_basis

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from facerelief.errors import ModelError
 from facerelief.geometry.adjacency import graph_laplacian, vertex_links
 from facerelief.geometry.normals import vertex_normals
+from facerelief.inverse.image_level import image_level
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.light_prior import N_LIGHT, LightPrior
-from facerelief.inverse.photometric import image_level
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
