@@ -100,7 +100,7 @@ def test_what_is_missing_is_named(saved, tmp_path, toy_model):
     write_png(copy / "photo.jpg", np.zeros((48, 49, 3), np.uint8))
     with pytest.raises(FaceFileError, match=r"is 49 x 48 px, expected 120 x 160 as face\.json says"):
         load_reconstruction(copy, toy_model)
-    (copy / "photo.jpg").write_bytes(b"no picture")
+    (copy / "photo.jpg").write_bytes(b"no image")
     with pytest.raises(FaceFileError, match=r"photo\.jpg.*reconstruct the photo again"):
         load_reconstruction(copy, toy_model)
     (copy / "photo.jpg").unlink()

@@ -21,7 +21,7 @@ LEFT, TOP = 10, 20
 
 
 def drawn_again(r):
-    return panels._seen_again(r, LEFT, TOP, SIDE, SIZE)
+    return panels._predicted(r, LEFT, TOP, SIDE, SIZE)
 
 
 def region(r):
@@ -47,9 +47,9 @@ def test_overlay_is_the_photo_outside_the_face(toy_reconstruction):
 def test_overlay_of_a_fit_that_is_right_is_the_photo(toy_reconstruction):
     """The toy's photo is a drawing of its model, so skin times light must give it back."""
     r = replace(toy_reconstruction, fine=None)
-    picture, share = drawn_again(r)
+    image, share = drawn_again(r)
     photo = panels._window(r.image, LEFT, TOP, SIDE, SIZE) / 255.0
-    assert np.median(np.abs(picture - photo)[share > 0.999]) < 0.02
+    assert np.median(np.abs(image - photo)[share > 0.999]) < 0.02
 
 
 def test_overlay_shows_relief_and_found_skin(toy_reconstruction):
@@ -57,22 +57,22 @@ def test_overlay_shows_relief_and_found_skin(toy_reconstruction):
     color = np.full((*r.fine.depth.shape, 3), np.nan, np.float32)
     color[np.isfinite(r.fine.depth)] = (0.2, 0.5, 0.3)
     found = replace(r, skin=ColorPatch(color, r.fine.left, r.fine.top))
-    picture, share = drawn_again(found)
+    image, share = drawn_again(found)
     normals = normals_from_depth(r.fine.depth, r.camera.scale)
     middle = np.array(r.fine.depth.shape) // 2
     expected = shade(normals[tuple(middle)], r.light) * [0.2, 0.5, 0.3]
     row, column = ((middle + [r.fine.top - TOP, r.fine.left - LEFT] + 0.5) * SIZE / SIDE).astype(int)
-    np.testing.assert_allclose(picture[row, column], expected, atol=0.06)
+    np.testing.assert_allclose(image[row, column], expected, atol=0.06)
     flat, _ = drawn_again(replace(found, fine=r.coarse))
-    assert np.abs(flat - picture)[share > 0.999].max() > 0.01
+    assert np.abs(flat - image)[share > 0.999].max() > 0.01
 
 
 def test_nothing_found_inside_the_square(toy_reconstruction):
     r = toy_reconstruction
     empty = replace(r.coarse, depth=np.full_like(r.coarse.depth, np.nan))
-    picture, share = drawn_again(replace(r, coarse=empty, fine=None))
+    image, share = drawn_again(replace(r, coarse=empty, fine=None))
     assert not share.any()
-    assert np.isfinite(picture).all()
+    assert np.isfinite(image).all()
 
 
 @pytest.mark.parametrize("scale", [0.25, 3.0])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facerelief.face.reconstruction import ColorPatch
-from facerelief.facefolder import texture as appearance_module
+from facerelief.facefolder import texture as texture_module
 from facerelief.facefolder.texture import appearance, model_skin, without_light
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.mesh import Mesh
@@ -45,7 +45,7 @@ def with_skin(r, color=None):
 
 def seen(r):
     """(S, S) where the photo shows the head well."""
-    mesh = appearance_module.textured(r.model, r.vertices)
+    mesh = texture_module.textured(r.model, r.vertices)
     return sample_texture(r.image, mesh, r.camera, SIZE, margin_mm=7)[1] > 0.8
 
 
@@ -63,7 +63,7 @@ def test_two_lights_give_one_texture(toy_reconstruction, detailed):
     there = seen(faces[0])
     assert there.mean() > 0.1
     photos = [
-        sample_texture(f.image, appearance_module.textured(f.model, f.vertices), f.camera, SIZE)[0]
+        sample_texture(f.image, texture_module.textured(f.model, f.vertices), f.camera, SIZE)[0]
         for f in faces
     ]
     apart = np.abs(one - two)[there]
@@ -89,7 +89,7 @@ def test_the_side_without_light_is_not_believed(toy_reconstruction):
     dark = face.image.max(axis=2, keepdims=True) < 25
     noisy = replace(face, image=np.where(dark, noise, face.image).astype(np.uint8))
     clean, texture = (appearance(f, SIZE)[1] for f in (face, noisy))
-    mesh = appearance_module.textured(face.model, face.vertices)
+    mesh = texture_module.textured(face.model, face.vertices)
     before, after = (sample_texture(f.image, mesh, f.camera, SIZE)[0] for f in (face, noisy))
     changed = np.abs(after - before).max(axis=2) > 0.05
     assert changed.mean() > 0.02
@@ -166,12 +166,12 @@ def test_unseen_eyes_are_white_and_not_glaring():
     weight[20:44, 20:44] = 1
     sampled[28:36, 28:36] = 0.05
     texture = np.full((64, 64, 3), 0.9, np.float32)
-    appearance_module._paint_eyes(texture, sampled, weight, eyes, white)
+    texture_module._paint_eyes(texture, sampled, weight, eyes, white)
     np.testing.assert_allclose(texture[30:34, 30:34], 0.05, atol=1e-6)
     np.testing.assert_allclose(texture[:10], 0.6, atol=1e-6)
     sampled[:] = 0.1  # dark glasses
-    appearance_module._paint_eyes(texture, sampled, weight, eyes, white)
+    texture_module._paint_eyes(texture, sampled, weight, eyes, white)
     assert (texture[:10] > 0.4).all()
-    appearance_module._paint_eyes(texture, sampled, 0 * weight, eyes, white)
+    texture_module._paint_eyes(texture, sampled, 0 * weight, eyes, white)
     np.testing.assert_allclose(texture, texture[0, 0, 0])
     assert 0.5 < texture[0, 0, 0] < 0.85

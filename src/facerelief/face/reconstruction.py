@@ -1,4 +1,7 @@
-"""The result type that travels from reconstruction to files, edits and evaluation."""
+"""The result type that travels from reconstruction to files, edits and evaluation.
+
+Tested by tests/pipeline/test_reconstructor.py and tests/face/test_reconstruction.py.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +22,24 @@ __all__ = ["ColorPatch", "DepthPatch", "FitResiduals", "Reconstruction"]
 
 @dataclass(frozen=True)
 class FitResiduals:
-    """How well the fitted model explains the photo: small is good, and what is good depends on the photo."""
+    """Residuals of a fit: small is good, and how small depends on the photo."""
 
     landmark_rms_px: float
-    """Root mean square distance of detected and fitted landmarks, outliers counting less, px."""
+    """Robust root mean square distance of detected and fitted landmarks, px."""
     landmark_rms_mm: float
     """The same on the face, mm."""
     photometric_rms_before: float
-    """Root mean square colour difference, outliers counting less, colours in [0, 1]: with the shape that the
-    landmarks alone give."""
+    """Robust root mean square colour difference, colours in [0, 1], with the shape fitted to landmarks."""
     photometric_rms_after: float
     """The same with the final shape."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """One face of one picture: everything that was found, in the units of docs/conventions.md."""
+    """One reconstructed face of one image, in the units of docs/conventions.md."""
 
     image: NDArray[np.uint8]
-    """(H, W, 3) the picture, upright, RGB."""
+    """(H, W, 3) upright, RGB."""
     model: FaceModel
     camera: WeakPerspective
     identity: Float32
@@ -49,7 +51,7 @@ class Reconstruction:
     light: Float32
     """(9, 3) spherical-harmonic coefficients per colour channel, normal in camera space."""
     box: tuple[float, float, float, float]
-    """Detected box in px: left, top, right, bottom."""
+    """Detected box, px: left, top, right, bottom."""
     confidence: float
     """0..1."""
     method: str
@@ -57,29 +59,29 @@ class Reconstruction:
     coarse: DepthPatch
     """Depth of the model's surface."""
     fine: DepthPatch | None = None
-    """Depth with relief, or None where the method gives none."""
+    """Depth with relief; None where the method gives none."""
     skin: ColorPatch | None = None
-    """Albedo of the seen face, sRGB-coded, light taken out, on the same pixels as `fine`; or None."""
+    """Albedo of the visible face, sRGB-coded, on the pixels of `fine`; or None."""
     warnings: tuple[str, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
     source: str = ""
-    """Where the picture came from (file name), empty for arrays."""
+    """File name of the image, empty for arrays."""
     source_sha256: str = ""
-    """Digest of that file in hexadecimal, empty for arrays: tells whose result a folder holds."""
+    """SHA-256 of that file in hexadecimal, empty for arrays; identifies the photo of a saved result."""
     residuals: FitResiduals | None = None
-    """What the fit left over; None where the method does not fit."""
+    """Residuals of the fit; None where the method does not fit."""
     expected_error_mm: float | None = None
-    """Root mean square distance, mm in camera space, by which the network takes its points to be off; None
-    where the method does not tell."""
+    """Root mean square error of the points, mm in camera space, as the network estimates it; None for other
+    methods."""
 
     @cached_property
     def vertices(self) -> Float32:
-        """(N, 3) the shape with expression, model space, mm; computed once, copy it to change it."""
+        """(N, 3) shape with expression, model space, mm; computed once, copy it to change it."""
         return self.model.shape(self.identity, self.expression)
 
     @cached_property
     def neutral(self) -> Float32:
-        """(N, 3) the same person without expression, model space, mm; computed once, copy it to change it."""
+        """(N, 3) shape without expression, model space, mm; computed once, copy it to change it."""
         return self.model.shape(self.identity)
 
     @property
@@ -89,12 +91,12 @@ class Reconstruction:
 
     @property
     def landmarks68_px(self) -> Float32:
-        """(68, 2) the same landmarks in the picture."""
+        """(68, 2) the same landmarks in the image, px."""
         return self.camera.project(self.landmarks68_mm)[:, :2].astype(np.float32)
 
     def with_skin(self) -> Reconstruction:
-        """The same with `skin`, found from the picture, where there is relief and none was found yet: a
-        followed face has none, for speed."""
+        """The same face with `skin`, computed from the image where there is relief and no skin yet: the
+        tracker leaves it out, for speed."""
         if self.fine is None or self.skin is not None:
             return self
         from facerelief.inverse.detail import photo_albedo
@@ -108,7 +110,7 @@ class Reconstruction:
         """Shorthand of `facerelief.save_reconstruction`.
 
         Args:
-            folder: Folder to be made.
+            folder: Folder to be written.
             overwrite: Replace an earlier result.
             texture_size: Side of the texture, px.
 
@@ -118,6 +120,6 @@ class Reconstruction:
         Raises:
             OutputError: The folder is taken or cannot be written.
         """
-        import facerelief  # the public face, when called: the type itself depends on no writer
+        import facerelief  # on call only: the type itself depends on no writer
 
         return facerelief.save_reconstruction(self, folder, overwrite=overwrite, texture_size=texture_size)

@@ -1,4 +1,4 @@
-"""face.json: what a reconstruction found, as numbers other programs read.
+"""face.json: the parameters of a reconstruction, for other programs.
 
 The keys, units and frames are described for machines in `facerelief/data/face.schema.json`. `SCHEMA_VERSION`
 grows when a key changes its meaning or goes; new keys alone do not change it, and readers ignore keys they do
@@ -32,7 +32,7 @@ class FaceFileError(FacereliefError):
 
 @dataclass(frozen=True, eq=False)
 class FaceParameters:
-    """The content of a face.json: everything about a face except its picture and surfaces."""
+    """The content of a face.json: everything about a face except its image and surfaces."""
 
     camera: WeakPerspective
     image_size: tuple[int, int]
@@ -58,7 +58,7 @@ class FaceParameters:
     landmarks68_px: Float32 | None = None
     """(68, 2) the same in the photo."""
     relief: bool = False
-    """Whether depth.npy and detail.ply hold wrinkles, or only the model's surface."""
+    """Whether depth.npy and detail.ply hold relief, or only the model's surface."""
     expression_kind: str = "blendshape"
     """"blendshape": weights, 0 to 1; "pca": standard deviations."""
     timings_ms: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -66,19 +66,19 @@ class FaceParameters:
     source: str = ""
     """File name of the photo, empty for arrays."""
     source_sha256: str = ""
-    """Digest of the photo's file in hexadecimal, empty for arrays."""
+    """SHA-256 of the photo's file in hexadecimal, empty for arrays."""
     fit: FitResiduals | None = None
-    """What the fit left over; None where the method does not fit."""
+    """Residuals of the fit; None where the method does not fit."""
     expected_error_mm: float | None = None
-    """How far points of the face are off, as the method takes it; None where it does not tell."""
+    """Root mean square error of the points, mm, as the method estimates it; None where it does not."""
     tool_version: str = __version__
 
 
 def encode_face_json(face: FaceParameters) -> str:
-    """JSON text of one face: stable key order, one landmark a line, rounded to what the numbers can carry.
+    """JSON text of one face: stable key order, one landmark per line, rounded to meaningful digits.
 
     Raises:
-        OutputError: a number is not finite; names its key.
+        OutputError: A number is not finite; the message names its key.
     """
     c = face.camera
     document = {
@@ -131,8 +131,8 @@ def decode_face_json(text: str, where: str = "face.json") -> FaceParameters:
     """Inverse of `encode_face_json`, up to the rounding. The angles, not the matrix, give the rotation.
 
     Raises:
-        FaceFileError: no JSON, another schema version, or a key is missing or of the wrong shape; begins with
-            `where`.
+        FaceFileError: No JSON, another schema version, or a key is missing or of the wrong shape; the message
+            begins with `where`.
     """
     try:
         document = json.loads(text)
@@ -158,12 +158,12 @@ def decode_face_json(text: str, where: str = "face.json") -> FaceParameters:
 
 
 def write_face_json(path: str | Path, face: FaceParameters) -> None:
-    """Write `encode_face_json(face)`. Raises OutputError."""
+    """Write `encode_face_json(face)`; raises OutputError."""
     write_bytes(path, encode_face_json(face).encode("utf-8"))
 
 
 def read_face_json(path: str | Path) -> FaceParameters:
-    """Read a face.json. Raises FaceFileError, a line that names the file."""
+    """Read a face.json; raises FaceFileError, one line that names the file."""
     path = Path(path)
     try:
         text = path.read_text("utf-8")
@@ -243,7 +243,7 @@ def _not_finite(value: Any, key: str = "") -> str:
 
 
 def _layout(value: Any, indent: str = "") -> str:
-    """JSON with objects over several lines, rows of numbers on one."""
+    """JSON with one line per key of an object and per row of numbers."""
     inner = indent + "  "
     if isinstance(value, dict) and value:
         rows = [f"{inner}{json.dumps(str(k))}: {_layout(v, inner)}" for k, v in value.items()]

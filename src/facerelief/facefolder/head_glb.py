@@ -1,4 +1,7 @@
-"""A head as one GLB: skin and eyes with their texture, the model's blendshapes, still or moving."""
+"""A head as one GLB: skin and eyes with their texture, the model's blendshapes, still or animated.
+
+Tested by tests/facefolder/test_save.py and tests/tracking/test_capture.py.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,29 @@ def write_head_glb(
 ) -> None:
     """Write one head.
 
-    neutral (N, 3) mm, without expression; colors (N, 3) sRGB of the vertices, shown where there is no texture
-    (S, S, 3) in the model's uv; weights (E,) of the blendshapes at opening, 0 unless given. Raises
-    OutputError.
+    Args:
+        path: File to be written.
+        model: Face model with the topology, uv and blendshapes.
+        neutral: (N, 3) shape without expression, model space, mm.
+        colors: (N, 3) sRGB in [0, 1], used where there is no texture.
+        texture: (S, S, 3) sRGB in [0, 1] in the model's uv, or None.
+        weights: (E,) initial weights of the blendshapes; 0 unless given.
+        animation: Keys of weights and pose.
+
+    Raises:
+        OutputError: The file cannot be written.
     """
     if texture is None:
-        mesh, picture = Mesh(neutral, model.triangles, colors), None
+        mesh, image = Mesh(neutral, model.triangles, colors), None
     else:
-        mesh, picture = textured(model, neutral), encode_jpeg(texture)
+        mesh, image = textured(model, neutral), encode_jpeg(texture)
     parts: list[Part] = []
     if "eyeballs" in model.regions:
         eyes = np.asarray(model.regions["eyeballs"][model.triangles].all(axis=1))
-        parts.append(Part(eyes, Material("eyes", picture, roughness=0.25)))
+        parts.append(Part(eyes, Material("eyes", image, roughness=0.25)))
     morphs = None
     if model.n_expression:
         shown = np.zeros(model.n_expression, np.float32) if weights is None else weights
         morphs = MorphTargets(model.expression_names, model.expression.transpose(2, 0, 1), shown)
-    skin = Material("skin", picture)
+    skin = Material("skin", image)
     write_glb(path, mesh, material=skin, parts=parts, morphs=morphs, animation=animation, name="face")

@@ -1,4 +1,4 @@
-"""Reads back what `save` left."""
+"""Reader of a saved face folder."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ def load_face(path: str | Path, model: FaceModel | None = None) -> FaceParameter
     """The parameters of a saved face.
 
     Args:
-        path: a face folder, or the face.json itself.
-        model: when given, checked to be the one the coefficients belong to. Then the saved shape is
+        path: A face folder, or the face.json itself.
+        model: When given, checked to be the one the coefficients belong to. Then the saved shape is
             `model.shape(face.identity, model.expression_weights(face.expression))`.
 
+    Returns:
+        The content of face.json.
+
     Raises:
-        FaceFileError: no readable face.json of this schema version, or one of another model.
+        FaceFileError: No readable face.json of this schema version, or one of another model.
     """
     path = Path(path)
     file = path / _MARKER if path.is_dir() else path
@@ -48,18 +51,21 @@ def load_face(path: str | Path, model: FaceModel | None = None) -> FaceParameter
 
 
 def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None = None) -> Reconstruction:
-    """A saved face as it was when it was saved: picture, parameters, depth, relief and skin.
+    """Read a saved face: image, parameters, depth, relief and skin.
 
-    Numbers come back to the digits face.json keeps, the picture as photo.jpg, a JPEG of high quality, shows
-    it. `skin` is found anew from these.
+    Numbers have the digits that face.json keeps; the image is photo.jpg, a JPEG of high quality. `skin` is
+    computed again from these.
 
     Args:
-        folder: a face folder, or the face.json in it.
-        model: the one the face was made with, or its file; the embedded one unless given.
+        folder: A face folder, or the face.json in it.
+        model: The model the face was made with, or its file; the embedded one unless given.
+
+    Returns:
+        The face as it was saved.
 
     Raises:
-        FaceFileError: a file is missing, damaged, or of another model, or does not fit the others.
-        ModelError: the model's file is none.
+        FaceFileError: A file is missing, damaged, or of another model, or does not fit the others.
+        ModelError: The file is no face model.
     """
     folder = Path(folder)
     folder = folder.parent if folder.name == _MARKER else folder
@@ -112,7 +118,7 @@ def _photo(file: Path, face: FaceParameters) -> NDArray[np.uint8]:
 
 
 def _depth(file: Path, image: NDArray[np.uint8]) -> DepthPatch:
-    """The finite part of a saved depth map."""
+    """The part of a saved depth map that holds finite values."""
     advice = "expected depth as facerelief saves it; reconstruct the photo again"
     try:
         whole = np.load(file, mmap_mode="r", allow_pickle=False)

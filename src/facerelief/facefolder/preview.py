@@ -1,4 +1,4 @@
-"""preview.png: one face at a glance."""
+"""preview.png: photo, overlay, coarse and detailed surface, two turned views."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from facerelief.rendering.lighting import directional_light, shade
 from facerelief.rendering.preview import preview_sheet
 from facerelief.rendering.rasterizer import interpolate, rasterize
 from facerelief.rendering.render import overlay, shade_mesh
-from facerelief.typed import Float32, Image
+from facerelief.typed import Float, Float32, Image
 
 _PAPER = (0.98, 0.98, 0.98)
 _RAKING = (-0.7, 0.6, 0.4)
-"""Direction of the light on the clay: from the side, so that wrinkles show."""
+"""Direction of the light on the clay: from the side, so that wrinkles are visible."""
 _SOFT = (0.15, 0.25, 1.0)
-"""Direction of the light in which the turned heads are shown."""
+"""Direction of the light on the turned heads."""
 
 
 def preview(
@@ -33,11 +33,18 @@ def preview(
 ) -> Image:
     """Six panels in a row: photo, overlay, shaded coarse and detailed surface, two turned views.
 
-    detail: the dense surface in model space; colors (N, 3): albedo of the model's vertices, sRGB, for the
-    turned views, which stand in a soft light from the front (clay in a studio when left out); height of the
-    panels in px. The overlay is the photo as the result explains it, skin times light, on the face's pixels.
-    The detailed surface stands before the coarse one, which fills its outline's pixel steps and steep gaps.
-    Returns (h, w, 3) uint8.
+    The overlay is the image that the result predicts, skin times light, on the pixels of the face. The
+    detailed surface is rendered over the coarse one, which fills pixel steps and steep gaps at its outline.
+
+    Args:
+        reconstruction: The face.
+        detail: Dense surface in model space, mm.
+        colors: (N, 3) albedo of the model's vertices, sRGB in [0, 1], for the turned views in a soft frontal
+            light; clay when left out.
+        height: Height of the panels, px.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
     """
     r = reconstruction
     model, vertices = r.model, r.vertices
@@ -48,7 +55,7 @@ def preview(
     left, top = (int(x) for x in np.round((low + high - side) / 2))
     camera = r.camera.in_crop(left, top, height / side)
     photo = _window(r.image, left, top, side, height)
-    rendering, share = _seen_again(r, left, top, side, height)
+    rendering, share = _predicted(r, left, top, side, height)
 
     def clay(mesh: Mesh, behind: ArrayLike = _PAPER) -> Image:
         light = directional_light(_RAKING, 1.0, 0.28)
@@ -77,9 +84,9 @@ def preview(
     )
 
 
-def _seen_again(r: Reconstruction, left: int, top: int, side: int, size: int) -> tuple[Float32, Float32]:
-    """The face drawn again from what was found, in the square (left, top, side) of the photo at size x size
-    px: picture (size, size, 3) in [0, 1] and the share (size, size) that it covers."""
+def _predicted(r: Reconstruction, left: int, top: int, side: int, size: int) -> tuple[Float, Float32]:
+    """The face predicted by the result, in the square (left, top, side) of the photo at size x size px: image
+    (size, size, 3) in [0, 1] and the share (size, size) that it covers."""
     patch = r.fine or r.coarse
     h, w = patch.depth.shape
     shading = shade(np.nan_to_num(normals_from_depth(patch.depth, r.camera.scale)), r.light)
@@ -87,8 +94,8 @@ def _seen_again(r: Reconstruction, left: int, top: int, side: int, size: int) ->
         skin = r.skin.color
     else:
         uvz = r.camera.in_crop(patch.left, patch.top, 1.0).project(r.vertices)
-        drawn = rasterize(uvz, r.model.triangles, h, w, cull_backfaces=True)
-        skin = interpolate(drawn, r.model.triangles, model_skin(r))
+        rendered = rasterize(uvz, r.model.triangles, h, w, cull_backfaces=True)
+        skin = interpolate(rendered, r.model.triangles, model_skin(r))
     there = np.isfinite(patch.depth) & np.isfinite(skin).all(axis=2)
     color = np.where(there[:, :, None], np.clip(shading * skin, 0, 1), 0).astype(np.float32)
     layers = np.dstack([color, there.astype(np.float32)])
@@ -98,7 +105,7 @@ def _seen_again(r: Reconstruction, left: int, top: int, side: int, size: int) ->
 
 
 def _face(model: FaceModel, vertices: Float32) -> Mesh:
-    """The face's skin and the eyes of the model's mesh, cut along the outline that depth maps end at.
+    """Skin of the face and eyes of the model's mesh, cut along the outline of the depth maps.
 
     vertices (N, 3) model space, mm.
     """
@@ -128,22 +135,23 @@ def _face(model: FaceModel, vertices: Float32) -> Mesh:
 
 
 def _resampled(values: Float32, patch: DepthPatch, left: int, top: int, side: int, size: int) -> Float32:
-    """Values (h, w[, C]) on a patch's pixels in the square (left, top, side) of the photo at size x size px;
+    """Values (h, w[, C]) of a patch's pixels in the square (left, top, side) of the photo at size x size px;
     0 beside the patch."""
     import cv2
 
     zoom = size / side
-    # soft enough to hide pixels that are shown enlarged, and not to alias where they are shown smaller
+    # blurred so far that enlarged pixels do not show and reduced ones do not alias
     soft = cv2.GaussianBlur(values, (0, 0), max(0.45 / zoom, 0.7), borderType=cv2.BORDER_CONSTANT)
     u, v = ((x + 0.5) * zoom - 0.5 for x in (patch.left - left, patch.top - top))
     matrix = np.array([[zoom, 0, u], [0, zoom, v]])
-    return np.asarray(cv2.warpAffine(soft, matrix, (size, size), flags=cv2.INTER_LINEAR))
+    return np.asarray(cv2.warpAffine(soft, matrix, (size, size), flags=cv2.INTER_LINEAR), np.float32)
 
 
 def _turned(
     camera: WeakPerspective, head: Float32, middle: Float32, yaw: float, size: int
 ) -> WeakPerspective:
-    """The same scale, upright, turned: `head` centred across a square of `size` px, `middle` up and down."""
+    """Upright camera of the same scale, turned by `yaw`: it centres `head` (N, 3) across a square, size px,
+    and `middle` (M, 3) vertically."""
     view = WeakPerspective(0.0, yaw, 0.0, 0.0, 0.0, camera.scale)
     u, v = view.project(head)[:, 0], view.project(middle)[:, 1]
     across, down = (size - float(x.min() + x.max()) for x in (u, v))
@@ -151,7 +159,7 @@ def _turned(
 
 
 def _window(image: Image, left: int, top: int, side: int, size: int) -> Image:
-    """The square (left, top, side) of the photo at size x size px, paper where it leaves the photo."""
+    """The square (left, top, side) of the photo at size x size px; off the photo the paper's colour."""
     import cv2
 
     height, width = image.shape[:2]
@@ -165,9 +173,3 @@ def _window(image: Image, left: int, top: int, side: int, size: int) -> Image:
         part = np.ascontiguousarray(image[y0:y1, x0:x1])
         window[v0:v1, u0:u1] = np.asarray(cv2.resize(part, (u1 - u0, v1 - v0), interpolation=method))
     return window
-
-
-####
-def _skin(r: Reconstruction) -> Float32:
-    """(N, 3) the skin colour the fit believes in, sRGB in [0, 1]."""
-    return np.clip(r.model.skin(r.albedo if len(r.albedo) else None), 0, 1)

@@ -1,4 +1,4 @@
-"""Fills one face's folder with every file of the output contract, all of them or none."""
+"""Writer of a face folder: every file of the output contract, or none."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ from facerelief.io.write_images import encode_jpeg, encode_normals, encode_png, 
 from facerelief.typed import Float32
 
 PHOTO = "photo.jpg"
-"""The upright picture, JPEG of quality 97 with colours at full resolution."""
+"""The upright image, JPEG of quality 97 without chroma subsampling."""
 MARKER = "face.json"
-"""The file that makes a folder recognisable as a saved face."""
+"""The file that identifies a folder as a saved face."""
 _MATERIAL = ObjMaterial("face.mtl", "texture.png")
 
 
 def save_reconstruction(
     reconstruction: Reconstruction, folder: str | Path, *, overwrite: bool = False, texture_size: int = 1024
 ) -> Path:
-    """Write everything about one face into a folder, whole or not at all.
+    """Write one face into a folder, whole or not at all.
 
     The files: face.json, coarse.obj, neutral.obj, face.mtl, face.glb, detail.ply, depth.npy,
     depth_coarse.npy, normals.png, texture.png, preview.png, photo.jpg. Where the method found no relief,
     detail.ply, depth.npy and normals.png hold the model's surface and face.json says `relief: false`. A model
-    without uv gives vertex colours and no texture.png or face.mtl. photo.jpg is the whole upright picture, in
-    whose pixels everything is given; with it `load_reconstruction` needs nothing but the folder.
+    without uv gives vertex colours and no texture.png or face.mtl. photo.jpg is the whole upright image, in
+    whose pixels all image coordinates are; with it `load_reconstruction` needs nothing but the folder.
 
     Args:
-        reconstruction: the face.
-        folder: to be made; its parents too, where they are missing.
-        overwrite: replace an earlier result; a folder without a face.json is never replaced.
-        texture_size: side of the texture, px.
+        reconstruction: The face.
+        folder: Folder to be written; missing parents are made.
+        overwrite: Replace an earlier result; a folder without a face.json is never replaced.
+        texture_size: Side of the texture, px.
 
     Returns:
         The folder.
 
     Raises:
-        OutputError: the folder is taken or cannot be written; nothing is left behind.
+        OutputError: The folder exists or cannot be written; nothing is left behind.
     """
     r = reconstruction
     folder = Path(folder)
     with atomic_folder(folder, overwrite=overwrite, marker=MARKER) as out:
         write_face_json(out / MARKER, face_parameters(r))
         colors, texture = appearance(r, texture_size)
-        # most of both is coding and drawing, which need no interpreter: two thirds of the time
+        # most of both is coding and rendering without the interpreter lock: two thirds of the time
         with ThreadPoolExecutor(1, "facerelief") as other:
             meshes = other.submit(_write_meshes, r, out, colors, texture)
             detail = _write_maps(r, out)
@@ -68,7 +68,7 @@ def save_reconstruction(
 
 
 def face_parameters(reconstruction: Reconstruction) -> FaceParameters:
-    """What face.json says about a reconstruction."""
+    """The content of face.json for a reconstruction."""
     r = reconstruction
     known = "ibug68" in r.model.landmarks
     return FaceParameters(
@@ -97,7 +97,7 @@ def face_parameters(reconstruction: Reconstruction) -> FaceParameters:
 
 
 def _write_meshes(r: Reconstruction, out: Path, colors: Float32, texture: Float32 | None) -> None:
-    """coarse.obj, neutral.obj with their material, texture.png, face.glb."""
+    """Write coarse.obj, neutral.obj with their material, texture.png, face.glb."""
     model = r.model
     for name, vertices in (("coarse", r.vertices), ("neutral", r.neutral)):
         if texture is None:
@@ -111,7 +111,7 @@ def _write_meshes(r: Reconstruction, out: Path, colors: Float32, texture: Float3
 
 
 def _write_maps(r: Reconstruction, out: Path) -> Mesh:
-    """depth.npy, depth_coarse.npy, normals.png; returns the dense surface with the photo's colours."""
+    """Write depth.npy, depth_coarse.npy, normals.png; return the dense surface with the photo's colours."""
     fine = r.fine or r.coarse
     height, width = r.image.shape[:2]
     whole = np.full((height, width), np.nan, np.float32)
@@ -130,7 +130,7 @@ def _write_maps(r: Reconstruction, out: Path) -> Mesh:
 
 
 def _quick_png(rgb: NDArray[np.uint16]) -> bytes:
-    """PNG bytes of a mostly empty (H, W, 3) map, in place: one fixed row filter, three times as fast."""
+    """PNG bytes of a mostly empty (H, W, 3) map, which is overwritten: a fixed row filter, for speed."""
     import cv2
 
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
@@ -144,7 +144,7 @@ def _quick_png(rgb: NDArray[np.uint16]) -> bytes:
 
 
 def _overlap(patch: DepthPatch, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where a patch lies in the photo, and the part of the patch that lies in it."""
+    """Rows and columns of the photo that a patch covers, and those of the patch inside the photo."""
     h, w = patch.depth.shape
     rows = np.clip([patch.top, patch.top + h], 0, height)
     columns = np.clip([patch.left, patch.left + w], 0, width)

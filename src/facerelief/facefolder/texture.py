@@ -1,4 +1,4 @@
-"""Colours of the whole head: the photo's without its light where it shows the head, completed elsewhere."""
+"""Albedo of the whole head: from the photo without its light where it shows the head, completed elsewhere."""
 
 from __future__ import annotations
 
@@ -16,35 +16,41 @@ from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize
 from facerelief.rendering.texture import complete_texture, sample_texture
-from facerelief.typed import Float32
+from facerelief.typed import Float, Float32
 
 _MARGIN_MM = 7.0
-"""Beside the head's outline in the photo, this much is not trusted to show the head."""
+"""Margin at the head's outline in which the photo may show the background."""
 _SEAM_MM = 8.0
-"""Width, inside the face's outline, over which its albedo takes over from the plainly divided photo."""
+"""Width, inside the face's outline, of the blend from photo divided by coarse shading to found albedo."""
 _SOFT_MM = 2.5
-"""The coarse head's shading is blurred so much: chin and ears of a fit lie a little off."""
+"""Blur of the coarse head's shading: chin and ears of a fit are a little off."""
 _FLOOR = 0.35
-"""Beside the face no shading counts as less than this share of the face's: the light of a photo is found on
-the face, and what it does to ears, neck and scalp is an extrapolation."""
+"""Least shading beside the face, as a share of the face's: light is estimated on the face, and on ears, neck
+and scalp it is an extrapolation."""
 _DIM = (0.2, 0.6)
-"""Shares of the face's usual shading at which the photo is not believed at all, and fully."""
+"""Shares of the face's median shading at which a texel has no weight, and full weight."""
 _WHITE = (0.93, 1.07)
-"""Albedo, in the darkest channel, from which on a texel is doubted, and where it is not believed at all."""
+"""Albedo, in the darkest channel, at which a texel has full weight, and no weight."""
 _GRID = 384
-"""The coarse head's shading is smooth: it is drawn at most so many px wide and high."""
+"""Largest side of the grid on which the coarse head's smooth shading is rendered, px."""
 
 
 def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | None]:
-    """Colours (N, 3) of the vertices and, where the model has uv, the texture (S, S, 3); sRGB in [0, 1].
+    """Albedo of the head, without light: viewers bring a light of their own.
 
-    Both are albedo: viewers bring a light of their own.
+    Args:
+        r: The face.
+        size: Side S of the texture, px.
+
+    Returns:
+        Colours (N, 3) of the vertices, and the texture (S, S, 3) or None for a model without uv; sRGB in
+        [0, 1].
     """
     skin = model_skin(r)
     if not has_uv(r.model):
         return skin, None
     mesh = textured(r.model, r.vertices)
-    # ears stick out and the neck is dressed; both are fitted loosely: the photo shows other things there
+    # ears and neck are fitted loosely, and the photo may show hair or clothes there
     loose = r.model.region("ears") | (r.model.region("neck") & ~r.model.face_vertices)
     eyes = r.model.eyeballs[mesh.triangles].all(axis=1)
     photo = without_light(r)
@@ -68,12 +74,11 @@ def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | 
 
 
 def without_light(r: Reconstruction) -> ColorPatch:
-    """The part of the photo around the head, its light divided out; sRGB without NaN, 0 and more.
+    """The part of the photo around the head divided by its shading; sRGB, not negative, without NaN.
 
-    Inside the face it is the albedo that the method found (`r.skin`), elsewhere and where there is none the
-    photo divided by the shading of the model's head, which is coarse; the one passes into the other over a
-    few mm. Colours above 1 are no skin's or hair's (a wall behind a fit a little off, gloss); they end at
-    1.2. A light of zeros is none: then the photo counts as albedo.
+    Inside the face it is the albedo that the method found (`r.skin`), elsewhere and without one the photo
+    divided by the shading of the coarse head; the two blend over some mm. Colours above 1 (gloss, or the
+    background where a fit is off) are clipped at 1.2. With a light of zeros the photo counts as albedo.
     """
     uv = r.camera.project(r.vertices)[:, :2]
     height, width = r.image.shape[:2]
@@ -92,8 +97,7 @@ def without_light(r: Reconstruction) -> ColorPatch:
 
 
 def _vertex_shading(r: Reconstruction) -> tuple[Float32, Float32]:
-    """Shading (N, 3) of the coarse head by the photo's light, and (3,) the usual one of what faces the
-    camera."""
+    """Shading (N, 3) of the coarse head by the photo's light, and its median (3,) on the face's front."""
     normals = vertex_normals(r.camera.to_camera(r.vertices), r.model.triangles)
     shading: Float32 = shade(normals, r.light)
     front = r.model.face_vertices & (normals[:, 2] > 0.5)
@@ -101,9 +105,9 @@ def _vertex_shading(r: Reconstruction) -> tuple[Float32, Float32]:
     return shading, np.maximum(usual, DetailConfig.darkest).astype(np.float32)
 
 
-def _lit(r: Reconstruction, mesh: Mesh, size: int) -> Float32:
-    """(S, S) by texel, 0 where hardly any light falls, 1 where enough does: a photo divided by nearly nothing
-    shows noise and what the light's model leaves out."""
+def _lit(r: Reconstruction, mesh: Mesh, size: int) -> Float:
+    """(S, S) weight of each texel: 0 where hardly any light falls, since a photo divided by little shading
+    shows noise and errors of the light model, rising to 1."""
     import cv2
 
     if not np.any(r.light):
@@ -113,50 +117,51 @@ def _lit(r: Reconstruction, mesh: Mesh, size: int) -> Float32:
     share = np.clip(((shading / usual).min(axis=1) - dim) / (bright - dim), 0, 1)
     assert mesh.uv is not None
     assert mesh.uv_triangles is not None
-    # smooth: a fourth of the texture's resolution will do
+    # smooth: a quarter of the texture's resolution is enough
     small = max(size // 4, 1)
     flat = np.column_stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1], np.zeros(len(mesh.uv))]) * [small, small, 1]
-    drawn = rasterize(flat, mesh.uv_triangles, small, small)
-    dark = np.where(drawn.mask, interpolate(drawn, mesh.triangles, 1 - share), 0).astype(np.float32)
+    rendered = rasterize(flat, mesh.uv_triangles, small, small)
+    dark = np.where(rendered.mask, interpolate(rendered, mesh.triangles, 1 - share), 0).astype(np.float32)
     return 1 - np.asarray(cv2.resize(dark, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
-def _possible(albedo: Float32) -> Float32:
-    """(S, S) 1, falling to 0 where a colour is whiter than white."""
+def _possible(albedo: Float32) -> Float:
+    """(S, S) 1, falling to 0 where an albedo is above white."""
     white, impossible = _WHITE
     darkest = np.minimum(np.minimum(albedo[:, :, 0], albedo[:, :, 1]), albedo[:, :, 2])
     return np.clip((impossible - darkest) / (impossible - white), 0, 1)
 
 
 def _head_shading(r: Reconstruction, left: int, top: int, height: int, width: int) -> tuple[Float32, Float32]:
-    """Shading (h, w, 3) by the photo's light of the coarse head on a window of the photo, spread a little
-    beyond the head, and the share (h, w) of eyeballs."""
+    """Shading (h, w, 3) of the coarse head on a window of the photo, extended beyond the head, and the share
+    (h, w) of eyeballs."""
     import cv2
 
     zoom = min(_GRID / max(height, width), 1.0)
     grid = max(round(width * zoom), 1), max(round(height * zoom), 1)
     uvz = (r.camera.project(r.vertices) - [left, top, 0.0]) * [grid[0] / width, grid[1] / height, 1.0]
-    drawn = rasterize(uvz, r.model.triangles, grid[1], grid[0], cull_backfaces=True)
+    rendered = rasterize(uvz, r.model.triangles, grid[1], grid[0], cull_backfaces=True)
     shading, usual = _vertex_shading(r)
     shading = np.maximum(shading, np.maximum(DetailConfig.darkest, _FLOOR * usual)).astype(np.float32)
     sigma = max(_SOFT_MM * r.camera.scale * zoom, 0.5)
     little = np.float32(1e-3)
-    spread: Float32 = cv2.GaussianBlur(
-        interpolate(drawn, r.model.triangles, shading) + little * usual, (0, 0), sigma
-    )
-    spread /= np.asarray(cv2.GaussianBlur(drawn.mask.astype(np.float32) + little, (0, 0), sigma))[:, :, None]
+    seen = interpolate(rendered, r.model.triangles, shading) + little * usual
+    spread = np.asarray(cv2.GaussianBlur(seen, (0, 0), sigma), np.float32)
+    spread /= np.asarray(cv2.GaussianBlur(rendered.mask.astype(np.float32) + little, (0, 0), sigma))[
+        :, :, None
+    ]
     ball = r.model.eyeballs[r.model.triangles].all(axis=1)
-    eyes = np.append(ball, False)[drawn.triangle].astype(np.float32)
+    eyes = np.append(ball, False)[rendered.triangle].astype(np.float32)
 
     def whole(x: Float32) -> Float32:
-        return np.asarray(cv2.resize(x, (width, height), interpolation=cv2.INTER_LINEAR))
+        return np.asarray(cv2.resize(x, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
     return whole(spread), whole(eyes)
 
 
 def _lay_over(color: Float32, left: int, top: int, skin: ColorPatch, eyes: Float32, seam_px: float) -> None:
-    """Put the face's albedo over the window `color` (h, w, 3) at (left, top) of the photo, in place, but not
-    over the eyes (h, w); growing from nothing at its outline to all of it `seam_px` further in."""
+    """Blend the face's albedo over the window `color` (h, w, 3) at (left, top) of the photo, in place, except
+    on the eyes (h, w): its share is 0 at its outline and 1 from `seam_px` inside."""
     import cv2
 
     x0, y0 = max(left, skin.left), max(top, skin.top)
@@ -167,7 +172,7 @@ def _lay_over(color: Float32, left: int, top: int, skin: ColorPatch, eyes: Float
     own = skin.color[y0 - skin.top : y1 - skin.top, x0 - skin.left : x1 - skin.left]
     window = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
     there = np.asarray(np.isfinite(own).all(axis=2))
-    # the openings of mouth and nostrils are no outline
+    # filled, since the openings of mouth and nostrils are no outline
     outlines, _ = cv2.findContours(np.asarray(there, np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros((there.shape[0] + 2, there.shape[1] + 2), np.uint8)
     cv2.drawContours(filled, outlines, -1, (1,), thickness=cv2.FILLED, offset=(1, 1))
@@ -179,11 +184,11 @@ def _lay_over(color: Float32, left: int, top: int, skin: ColorPatch, eyes: Float
 
 
 def _paint_eyes(texture: Float32, sampled: Float32, weight: Float32, eyes: Mesh, colors: Float32) -> None:
-    """Put the eyeballs into a texture (S, S, 3): the photo where it shows them, elsewhere the model's colours
-    (N, 3), as bright as the white that the photo shows.
+    """Blend the eyeballs into a texture (S, S, 3), in place: the photo where it shows them, elsewhere the
+    model's colours (N, 3), scaled to the brightness of the white in the photo.
 
-    weight (S, S) of the sampled texels. A smooth fill, as the skin gets it, would carry the contrast of white
-    and iris all around the ball.
+    weight: (S, S) of the sampled texels. The smooth fill that the skin gets would spread the contrast of
+    white and iris around the ball.
     """
     import cv2
 
@@ -203,22 +208,22 @@ def _paint_eyes(texture: Float32, sampled: Float32, weight: Float32, eyes: Mesh,
     edge = np.asarray(cv2.distanceTransform(np.pad(inside, 1, constant_values=1), cv2.DIST_L2, 5))[1:-1, 1:-1]
     alpha = np.clip(np.minimum(weight / 0.5, edge * (256.0 / size)), 0, 1) * island
     white = (alpha > 0.9) & (own.min(axis=2) > 0.7 * float(colors[eyes.triangles].max()))
-    tone = 0.75  # of eyes that are not seen: viewers do not draw the shade of lids and lashes
+    tone = 0.75  # of eyes that are not seen: viewers do not render the shadow of lids and lashes
     if np.count_nonzero(white) >= 20:
-        # lashes shade the white, and dark glasses hide it: never below two thirds of the model's
+        # lashes shade the white and dark glasses hide it: never below two thirds of the model's
         tone = float(np.clip(np.percentile(sampled[white] / own[white], 70), 0.65, 1.2))
     fill = np.clip(own * np.float32(tone), 0, 1)
     texture[island] = (fill + (sampled - fill) * alpha[:, :, None])[island]
 
 
 def _part(mesh: Mesh, kept: NDArray[np.bool_] | np.bool_) -> Mesh:
-    """Some of a textured mesh's triangles."""
+    """A textured mesh with some of its triangles, kept (T,)."""
     assert mesh.uv_triangles is not None
     return replace(mesh, triangles=mesh.triangles[kept], uv_triangles=mesh.uv_triangles[kept])
 
 
 def model_skin(r: Reconstruction) -> Float32:
-    """(N, 3) the skin colour the fit believes in, sRGB in [0, 1]."""
+    """(N, 3) skin colour of the fitted albedo, sRGB in [0, 1]."""
     return np.clip(r.model.skin(r.albedo if len(r.albedo) else None), 0, 1)
 
 
