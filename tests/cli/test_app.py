@@ -192,8 +192,8 @@ def bad_pictures(folder: Path, portrait: np.ndarray) -> dict[str, tuple[Path, st
 
     content = {
         "empty": (b"", ".jpg", "the file is empty"),
-        "truncated": (good[: len(good) // 2], ".jpg", "breaks off"),
-        "text": (b"Dear reader,\n", ".jpg", "not a picture"),
+        "truncated": (good[: len(good) // 2], ".jpg", "truncated"),
+        "text": (b"Dear reader,\n", ".jpg", "not an image"),
         "tiny": (png(1, 1), ".png", "1 x 1"),
         "vast": (png(20_000, 20_000), ".png", "20000 x 20000"),
         "wall": (cv2.imencode(".png", np.full((80, 80), 128))[1].tobytes(), ".png", "no face found"),

@@ -1,9 +1,10 @@
-"""Every kind of picture file comes out upright, 8-bit RGB; what is no picture is refused in one line that
-names it.
+"""Every kind of image file comes out upright, 8-bit sRGB; what is no image is refused in one line that names
+it.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import struct
@@ -14,21 +15,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
+from PIL import ImageCms
 
 from facerelief.errors import ImageError
 from facerelief.examples import astronaut_path
-from facerelief.io.images import as_image, read_image
-
-PIL = pytest.importorskip("PIL.Image")
+from facerelief.io.images import as_image, exif_orientation, is_image, read_image
 
 WIDTH, HEIGHT = 96, 72
+
+HEIC = zlib.decompress(
+    base64.b64decode(
+        b"eNpjYGCQSSupLMhIzUxmAILczDRDEDs3MzGNgYHxRG5qSSIDBChmpOQUQdkMBZnJJQxowCQzJx9siIsDAxMDI4jF+AZCA8EroBgQ"
+        b"MF2Di6gAsUVmZl4amAeSFQVyUsHKgGoyypINGZAEGUFKXCsywcr5CjJLchmgKhnZMwuKCoDsZ5kFyflAugyo15mRGSQ0AaxI7gPD"
+        b"n78/fjAw8DMnAHVIODDyMP7/D1LADFLBDEJyu5gcEoGSWk6MjGgyCxQaWae9erJs5w6ODAMFoBAziGBQTAIqZ3NhPFh8oBNoiXBy"
+        b"fk5RXnJOBVCUl4GtASgkkllckAr1rgMUayTnJBZA2aCgMIDS4ED4////B2hgCBRkVmSCBJk5ODiAFGdmUX4J0D0MkpkFubBIYWRg"
+        b"ZGtkYmZtaQNypDKLUtOgEnzJKcXJ4GgABZBYbkoiKL6eaTCu53twMY1h0tfvi/L/79E/UVO53JzjuTT7Jc26H2n8//5znJ+65ryk"
+        b"6aQzJQf3Ht8sGXBl77maBfXfn8S/aX2h9HdjmHiHQHxN0zqGO9vftMrfl79v8nNR8N7Hj8JbJq1yXmL/VjauQzFWKOrZvhzVBMs5"
+        b"l/U4L0itOnfbp9DhRIcEe4NX5N2VIYue/7o399KX9/+sLk+RVJfXr+fpc876eIFHiXcLl8fN5NK1/2PWJzWdfve2U39a77KN/TM9"
+        b"PadZfxaS1px+O/Wil6TvX/Wl1y9l2b/+WjdP0T08Y+177mP/Vf1mcDHoG+xcdPRudd+BB0CfskFSiq8vgxaQx8HAyCgEikxQhEEC"
+        b"CABwCc4U"
+    )
+)
+"""48 x 64 px as an iPhone stores it, turned by its container and by EXIF 6: quarters of blue, red; yellow,
+green."""
 
 
 @pytest.fixture(scope="module")
 def picture():
     """A colourful picture without symmetry."""
-    photo = PIL.open(astronaut_path()).convert("RGB")
+    photo = PIL.Image.open(astronaut_path()).convert("RGB")
     return photo.crop((60, 20, 60 + 4 * WIDTH, 20 + 4 * HEIGHT)).resize((WIDTH, HEIGHT))
 
 
@@ -111,7 +128,7 @@ def test_the_shipped_portrait_reads():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_every_orientation_gives_the_same_picture(write, picture, pixels, kind):
-    transpose = PIL.Transpose
+    transpose = PIL.Image.Transpose
     undo = [
         None,
         transpose.FLIP_LEFT_RIGHT,
@@ -124,7 +141,7 @@ def test_every_orientation_gives_the_same_picture(write, picture, pixels, kind):
     ]
     for orientation, step in enumerate(undo, 1):
         stored = picture if step is None else picture.transpose(step)
-        exif = PIL.Exif()
+        exif = PIL.Image.Exif()
         exif[274] = orientation
         settings = {"tiffinfo": {274: orientation}} if kind == "TIFF" else {"exif": exif}
         if kind in ("JPEG", "WEBP", "AVIF"):
@@ -137,9 +154,91 @@ def test_every_orientation_gives_the_same_picture(write, picture, pixels, kind):
 
 
 def test_a_nonsensical_orientation_is_passed_over(write, picture, pixels):
-    exif = PIL.Exif()
+    exif = PIL.Image.Exif()
     exif[274] = 99
     np.testing.assert_array_equal(read_image(write(picture, "PNG", exif=exif)), pixels)
+
+
+def exif_block(order: str, entries: list[tuple[int, int, int, int]], count: int | None = None) -> bytes:
+    """EXIF with a directory of (tag, type, count, value or position)."""
+    mark = b"II*\x00" if order == "<" else b"MM\x00*"
+    body = b"".join(struct.pack(order + ("HHIHxx" if entry[1] == 3 else "HHII"), *entry) for entry in entries)
+    return mark + struct.pack(order + "IH", 8, len(entries) if count is None else count) + body
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_orientation_is_found_whatever_else_is_broken(write, picture, pixels, order):
+    turn = (274, 3, 1, 6)
+    beyond = (0x9C9B, 1, 5000, 1 << 30)
+    strange = (0x1234, 99, 7, 7)
+    for exif in (
+        exif_block(order, [beyond, turn]),
+        exif_block(order, [strange, turn, beyond]),
+        exif_block(order, [beyond, turn], count=9),
+    ):
+        assert exif_orientation(exif) == 6
+        block = b"Exif\x00\x00" + exif
+        whole = encoded(picture.transpose(PIL.Image.Transpose.ROTATE_90), "JPEG", quality=95)
+        whole = whole[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + whole[2:]
+        assert off(read_image(write(whole)), pixels) < 6
+    for exif in (b"", b"MM", exif_block(order, [turn])[:-8], exif_block(order, [(274, 3, 1, 9)]), bytes(99)):
+        assert exif_orientation(exif) == 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tags_that_share_their_bytes_are_refused_in_tiff_and_harmless_elsewhere(write, picture, order):
+    bomb = exif_block(order, [(tag, 1, 50_000, 8) for tag in range(1000, 5000)]) + bytes(2000)
+    refuse(write(bomb), "claim more bytes")
+    nested = exif_block(order, [(34665, 4, 1, 26)]) + bytes(4)
+    refuse(write(nested[:26] + bomb[8:]), "claim more bytes")
+    assert read_image(write(picture, "PNG", exif=bomb)).shape == (HEIGHT, WIDTH, 3)
+
+
+def profile(*primaries: tuple[float, float, float]) -> bytes:
+    """ICC profile of a screen with these red, green and blue primaries (XYZ under D50) and sRGB's curve."""
+    fixed = struct.Struct(">i")
+
+    def number(value: float) -> bytes:
+        return fixed.pack(round(value * 65536))
+
+    curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0)
+    curve += b"".join(map(number, (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)))
+    points = {b"wtpt": (0.9642, 1.0, 0.8249)} | dict(zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries))
+    tags = {name: b"XYZ " + bytes(4) + b"".join(map(number, p)) for name, p in points.items()}
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    start = 128 + 4 + 12 * len(tags)
+    table, content = struct.pack(">I", len(tags)), b""
+    for name, body in tags.items():
+        table += name + struct.pack(">II", start + len(content), len(body))
+        content += body
+    head = struct.pack(">I4sI4s4s4s", start + len(content), b"lcms", 0x04200000, b"mntr", b"RGB ", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + b"".join(map(number, points[b"wtpt"]))
+    return head.ljust(128, b"\0") + table + content
+
+
+RED, GREEN, BLUE = (0.4360, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7139)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_colour_profiles_are_applied(write, picture, pixels, kind):
+    """Under a profile that calls blue what is red, red and blue change places."""
+    settings = {"lossless": True} if kind == "WEBP" else {}
+    file = write(picture, kind, icc_profile=profile(BLUE, GREEN, RED), **settings)
+    assert off(read_image(file), pixels[..., ::-1]) < 1
+    clear = picture.copy()
+    clear.putalpha(255)
+    file = write(clear, kind, icc_profile=profile(BLUE, GREEN, RED), **settings)
+    assert off(read_image(file), pixels[..., ::-1]) < 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_srgb_and_unusable_profiles_change_nothing(write, picture, pixels, kind):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for icc in (srgb, profile(RED, GREEN, BLUE), b"no profile" * 20, srgb[:200]):
+        np.testing.assert_array_equal(read_image(write(picture, kind, icc_profile=icc)), pixels)
+    grey = picture.convert("L")
+    image = read_image(write(grey, kind, icc_profile=srgb))
+    np.testing.assert_array_equal(image, np.repeat(np.array(grey)[..., None], 3, axis=2))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +265,7 @@ def test_cmyk_has_the_colours_that_were_meant(write, picture, kind):
     cmyk = picture.convert("CMYK")
     settings = {"quality": 95} if kind == "JPEG" else {}
     file = write(cmyk, kind, **settings)
-    assert off(read_image(file), np.array(PIL.open(file).convert("RGB"))) < 2
+    assert off(read_image(file), np.array(PIL.Image.open(file).convert("RGB"))) < 2
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
@@ -175,7 +274,7 @@ def test_transparency_is_laid_on_white(write, picture, pixels, kind):
     alpha[: HEIGHT // 2] = 255
     alpha[HEIGHT // 2 : -10] = 128
     clear = picture.copy()
-    clear.putalpha(PIL.fromarray(alpha))
+    clear.putalpha(PIL.Image.fromarray(alpha))
     settings = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     share = alpha[..., None] / 255
     assert off(read_image(write(clear, kind, **settings)), pixels * share + 255 * (1 - share)) < 0.6
@@ -191,7 +290,7 @@ def test_a_transparent_palette_colour_is_white(write, picture):
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bits_are_scaled_to_eight(write, pixels, kind):
     deep = pixels[..., 1].astype(np.uint16) * 257
-    image = read_image(write(PIL.fromarray(deep), kind))
+    image = read_image(write(PIL.Image.fromarray(deep), kind))
     np.testing.assert_array_equal(image, np.repeat(pixels[..., 1:2], 3, axis=2))
 
 
@@ -200,7 +299,17 @@ def test_the_first_frame_of_an_animation_counts(write, picture, kind):
     later = [picture.rotate(90, fillcolor=(255, 0, 0)), picture.rotate(180)]
     settings = {"lossless": True} if kind == "WEBP" else {}
     file = write(picture, kind, save_all=True, append_images=later, **settings)
-    assert off(read_image(file), np.array(PIL.open(file).convert("RGB"))) < 0.1
+    assert off(read_image(file), np.array(PIL.Image.open(file).convert("RGB"))) < 0.1
+
+
+def test_the_content_tells_an_image_not_the_name(tmp_path, write, picture):
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "JPEG2000", "PPM"):
+        assert is_image(write(picture, kind)), kind
+    assert is_image(write(HEIC))
+    for content in (b"", b"P1 am I", b"BMW is a car maker, and more than eighteen letters", b"%PDF-1.4"):
+        assert not is_image(write(content)), content
+    assert not is_image(tmp_path / "absent.jpg")
+    assert not is_image(tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -219,11 +328,21 @@ def test_an_empty_file_is_refused(write):
     "content", [b"dear diary, no picture here\n" * 9, b"\xff\xd8", b"\x00" * 500, b"%PDF-1.4 ..."]
 )
 def test_what_is_no_picture_is_refused(write, content):
-    refuse(write(content), "not a picture")
+    refuse(write(content), "not an image")
 
 
-def test_a_phone_s_heic_is_refused_by_name(write):
-    refuse(write(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + b"\x00" * 400), "HEIC")
+def test_a_phone_s_heic_is_read_upright(write):
+    image = read_image(write(HEIC))
+    assert image.shape == (64, 48, 3)
+    expected = [(40, 60, 200), (220, 40, 40), (230, 220, 60), (40, 180, 60)]
+    for (row, column), colour in zip([(16, 12), (16, 36), (48, 12), (48, 36)], expected):
+        np.testing.assert_allclose(image[row, column], colour, atol=20)
+    refuse(write(HEIC[:-200]), "damaged")
+    refuse(write(HEIC[:300]), "damaged")
+
+
+def test_a_video_is_refused_by_name(write):
+    refuse(write(b"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00mp42isom" + b"\x00" * 400), "a video")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
@@ -261,9 +380,23 @@ def test_no_truncated_file_passes(write, picture, kind, settings):
     for part in (0.05, 0.3, 0.5, 0.8, 0.95):
         with pytest.raises(ImageError, match=r"truncated|damaged"):
             read_image(write(whole[: int(len(whole) * part)]))
-    for cut in (1, 2, 5, 30):
+    for cut in (3, 5, 30) if kind == "JPEG" else (1, 2, 5, 30):
         with pytest.raises(ImageError, match=r"truncated|damaged"):
             read_image(write(whole[:-cut]))
+
+
+@pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"restart_marker_blocks": 3}])
+def test_a_jpeg_without_its_end_marker_alone_is_read(write, picture, settings):
+    whole = encoded(picture, "JPEG", **settings)
+    expected = read_image(write(whole))
+    for cut in (1, 2):
+        np.testing.assert_array_equal(read_image(write(whole[:-cut])), expected)
+
+
+def test_a_jpeg_that_breaks_off_at_a_restart_marker_does_not_pass(write, picture):
+    whole = encoded(picture, "JPEG", restart_marker_blocks=3)
+    for marker in (b"\xff\xd3", b"\xff\xd7"):
+        refuse(write(whole[: whole.rindex(marker)]), "truncated")
 
 
 def test_a_truncated_jpeg_with_a_thumbnail_does_not_pass(write, picture):
@@ -272,8 +405,8 @@ def test_a_truncated_jpeg_with_a_thumbnail_does_not_pass(write, picture):
     whole = encoded(picture, "JPEG")
     whole = whole[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + whole[2:]
     assert read_image(write(whole)).shape == (HEIGHT, WIDTH, 3)
-    refuse(write(whole[:-400]), "no end marker")
-    refuse(write(whole[:-400] + bytes(400)), "no end marker")
+    refuse(write(whole[:-400]), "truncated")
+    refuse(write(whole[:-400] + bytes(400)), "truncated")
 
 
 def test_a_png_with_wrong_bits_is_refused(write, picture):
@@ -301,7 +434,7 @@ def test_damage_is_an_image_error_or_a_picture(write, picture, kind):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
 def test_a_one_pixel_picture_is_too_small(write, kind):
-    refuse(write(PIL.new("RGB", (1, 1)), kind), "at least 32 px")
+    refuse(write(PIL.Image.new("RGB", (1, 1)), kind), "at least 32 px")
 
 
 def giant_png(side: int) -> bytes:
@@ -328,7 +461,7 @@ def giant_jpeg(side: int, small: bytes) -> bytes:
 def test_giants_are_refused_from_their_header_alone(write, picture, monkeypatch):
     from facerelief.io import images
 
-    monkeypatch.setattr(images, "_decode", lambda data: pytest.fail("decoded"))
+    monkeypatch.setattr(images, "_decoded", lambda *_: pytest.fail("decoded"))
     refuse(write(giant_png(20_000)), "20000 x 20000 px, expected at most 100 million pixels")
     refuse(write(giant_jpeg(20_000, encoded(picture, "JPEG"))), "20000 x 20000 px")
     bitmap = bytearray(encoded(picture, "BMP"))

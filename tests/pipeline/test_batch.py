@@ -80,8 +80,14 @@ def test_find_pictures(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "out/x/face0/face.json").touch()
-    assert [p.name for p in find_pictures(tmp_path)] == ["a.png", "b.JPG"]
-    assert [p.name for p in find_pictures(tmp_path, recursive=True)] == ["a.png", "b.JPG", "e.webp"]
+    (tmp_path / "portrait").write_bytes(b"\xff\xd8\xff\xe0")  # a JPEG by its content
+    assert [p.name for p in find_pictures(tmp_path)] == ["a.png", "b.JPG", "portrait"]
+    assert [p.name for p in find_pictures(tmp_path, recursive=True)] == [
+        "a.png",
+        "b.JPG",
+        "portrait",
+        "e.webp",
+    ]
     with pytest.raises(OSError, match="nothing"):
         find_pictures(tmp_path / "nothing")
 

@@ -29,13 +29,14 @@ from facerelief.facefolder.face_json import FaceFileError, read_face_json
 from facerelief.facefolder.save import MARKER
 from facerelief.io.atomic import TEMPORARY_PREFIX, atomic_folder, output_error, write_bytes
 from facerelief.io.digest import file_digest
+from facerelief.io.images import is_image
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.runtime.threads import thread_limit
 from facerelief.runtime.workers import worker_settings
 
 PICTURE_SUFFIXES = (
-    ".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm",
-    ".tif", ".tiff", ".webp",
+    ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
+    ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
 """How the names of picture files end, in lower case."""
 REPORT = "failed.json"
@@ -101,7 +102,7 @@ class Outcome:
 
 
 def find_pictures(folder: str | Path, *, recursive: bool = False) -> list[Path]:
-    """Files of a folder whose names end like a picture's, sorted; hidden files and saved faces are left out.
+    """Image files of a folder by name or content, sorted; hidden files and saved faces are left out.
 
     recursive: subfolders too. Raises OSError where the folder cannot be listed.
     """
@@ -114,8 +115,8 @@ def find_pictures(folder: str | Path, *, recursive: bool = False) -> list[Path]:
         folders[:] = [] if MARKER in files or not recursive else [f for f in folders if not f.startswith(".")]
         if MARKER in files:
             continue
-        names = (name for name in files if name.lower().endswith(PICTURE_SUFFIXES) and name[0] != ".")
-        found += [Path(here, name) for name in names]
+        shown = (Path(here, name) for name in files if name[0] != ".")
+        found += [file for file in shown if file.name.lower().endswith(PICTURE_SUFFIXES) or is_image(file)]
     return sorted(found)
 
 
