@@ -24,11 +24,13 @@ import torch
 from facerelief.geometry.alignment import procrustes
 from facerelief.io.atomic import write_bytes
 from facerelief.lab.evaluation.metrics.face_errors import expression_groups
-from facerelief.lab.networks.data import CoarseItem, Shards
+from facerelief.lab.networks.data import CoarseItem
 from facerelief.lab.networks.e2far import E2farConfig, E2farLoss, ShapeError
 from facerelief.lab.networks.layer import MorphableLayer
+from facerelief.lab.networks.order import Shards
+from facerelief.lab.networks.run_folder import METRICS, load_net
 from facerelief.lab.networks.tasks import TaskConfig, make_task
-from facerelief.lab.networks.trainer import METRICS, RunConfig, TrainConfig, load_net, train
+from facerelief.lab.networks.trainer import RunConfig, TrainConfig, train
 from facerelief.morphable import FaceModel, open_model
 
 CELLS = {

@@ -11,7 +11,7 @@ import pytest
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Others may be at work on the machine."""
-    import torch
+    torch = pytest.importorskip("torch")
 
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Laws of the spoiling of pictures."""
+"""Laws of augmentation."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ ALWAYS = AugmentConfig(**dict.fromkeys(SHARES, 1.0))
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     return np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_pictures_keep_their_form_and_the_generator_decides_alone(picture, seed):
-    before = picture.copy()
-    other = picture[::-1].copy()
-    one, two = (augment(picture, np.random.default_rng(seed), ALWAYS, lambda: other) for _ in range(2))
-    assert one.shape == picture.shape
+def test_images_keep_their_form_and_the_generator_decides_alone(image, seed):
+    before = image.copy()
+    other = image[::-1].copy()
+    one, two = (augment(image, np.random.default_rng(seed), ALWAYS, lambda: other) for _ in range(2))
+    assert one.shape == image.shape
     assert one.dtype == np.uint8
     np.testing.assert_array_equal(one, two)
-    np.testing.assert_array_equal(picture, before)
-    assert (one != picture).any()
+    np.testing.assert_array_equal(image, before)
+    assert (one != image).any()
 
 
 @pytest.mark.parametrize("name", SHARES)
-def test_every_kind_changes_pictures_and_none_changes_nothing(picture, name):
+def test_every_kind_changes_images_and_none_changes_nothing(image, name):
     alone = AugmentConfig(**(dict.fromkeys(SHARES, 0.0) | {name: 1.0}))
-    assert (augment(picture, np.random.default_rng(3), alone) != picture).any()
+    assert (augment(image, np.random.default_rng(3), alone) != image).any()
     np.testing.assert_array_equal(
-        augment(picture, np.random.default_rng(3), AugmentConfig().strength(0.0)), picture
+        augment(image, np.random.default_rng(3), AugmentConfig().strength(0.0)), image
     )
 
 
-def test_grey_pictures_have_no_colour(picture):
+def test_grey_images_have_no_colour(image):
     grey = AugmentConfig(**(dict.fromkeys(SHARES, 0.0) | {"grey": 1.0}))
-    spoilt = augment(picture, np.random.default_rng(0), grey)
-    assert int(np.ptp(spoilt, axis=2).max()) == 0
+    changed = augment(image, np.random.default_rng(0), grey)
+    assert int(np.ptp(changed, axis=2).max()) == 0
 
 
-def test_occluders_cover_a_part(picture):
+def test_occluders_cover_a_part(image):
     for seed in range(10):
-        changed = (occlude(picture, np.random.default_rng(seed)) != picture).any(axis=2).mean()
+        changed = (occlude(image, np.random.default_rng(seed)) != image).any(axis=2).mean()
         assert 0 < changed < 0.75
 
 

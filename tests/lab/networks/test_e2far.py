@@ -19,7 +19,7 @@ from facerelief.lab.networks.e2far import (
     ShapeError,
     e2far_loss,
 )
-from facerelief.lab.networks.guo import Spread, parameters_of
+from facerelief.lab.networks.guo import Moments, parameters_of
 from facerelief.lab.networks.measures import E2farMeasures
 from facerelief.lab.networks.tasks import E2farTask, TaskConfig
 from facerelief.morphable import FaceModel, open_model
@@ -185,7 +185,7 @@ def test_a_held_trunk_stays_and_the_rest_learns(model):
 def test_a_net_starts_from_one_of_another_size():
     torch.manual_seed(0)
     first, second = E2far(SMALL), E2far(replace(SMALL, size=80))
-    first.expression_scale.set(Spread((0.2,) * 52, (0.1,) * 52))
+    first.expression_scale.set(Moments((0.2,) * 52, (0.1,) * 52))
     second.start_from(first)
     for name, value in first.state_dict().items():
         assert torch.equal(second.state_dict()[name], value), name

@@ -1,5 +1,5 @@
 # ruff: noqa: E402 - torch is asked for before what needs it
-"""Laws of exported nets: they say what torch says, need nothing beside them, and tell what they are."""
+"""Laws of exported nets: their outputs are torch's, and they are complete and self-describing."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from facerelief.errors import FacereliefError
 from facerelief.lab.networks import export
 from facerelief.lab.networks.export import SCHEMA, TOLERANCE, export_net, random_inputs, signature
 from facerelief.lab.networks.guo import CoarseNetConfig, FineNetConfig
+from facerelief.lab.networks.run_folder import load_net
 from facerelief.lab.networks.tasks import TaskConfig
-from facerelief.lab.networks.trainer import RunConfig, TrainConfig, load_net, train
+from facerelief.lab.networks.trainer import RunConfig, TrainConfig, train
 from facerelief.runtime.network import Network
 
 RUN = RunConfig(workers=0, accelerator="cpu", devices=1, validate_samples=4)
@@ -29,16 +30,16 @@ RUN = RunConfig(workers=0, accelerator="cpu", devices=1, validate_samples=4)
 
 @pytest.fixture(scope="module", params=["coarse", "tracking", "fine"])
 def exported(request, face_set, fine_set, toy_model, tmp_path_factory):
-    """Run, ONNX file and what the export told, of each kind."""
+    """Run, ONNX file and metadata, of each kind; the file's folder is new."""
     folder = tmp_path_factory.mktemp(request.param)
     task = TaskConfig(request.param, CoarseNetConfig(64, 0.125), FineNetConfig(64, 8, 2))
     data = fine_set if request.param == "fine" else face_set
     train(TrainConfig(task, (str(data),), steps=3, batch=4), folder / "run", RUN, model=toy_model)
-    about = export_net(folder / "run", folder / "net.onnx", toy_model)
-    return folder / "run", folder / "net.onnx", about
+    about = export_net(folder / "run", folder / "nets" / "net.onnx", toy_model)
+    return folder / "run", folder / "nets" / "net.onnx", about
 
 
-def test_the_file_says_what_torch_says(exported, toy_model):
+def test_the_file_computes_what_torch_computes(exported, toy_model):
     run, file, about = exported
     assert about["worst"] <= TOLERANCE
     module, inputs, outputs, _ = signature(load_net(run, toy_model)[0], toy_model, about["calibration"])
@@ -46,41 +47,41 @@ def test_the_file_says_what_torch_says(exported, toy_model):
     with torch.no_grad():
         true = module(*map(torch.from_numpy, given.values()))
     true = true if isinstance(true, tuple) else (true,)
-    for part, value, said in zip(outputs, true, Network(file, threads=1)(*given.values()), strict=True):
-        assert said.shape == part.shape == tuple(value.shape)
+    for part, value, found in zip(outputs, true, Network(file, threads=1)(*given.values()), strict=True):
+        assert found.shape == part.shape == tuple(value.shape)
         limit = TOLERANCE * np.maximum(part.unit, np.abs(value.numpy()))
-        assert (np.abs(said - value.numpy()) <= limit).all(), part.name
+        assert (np.abs(found - value.numpy()) <= limit).all(), part.name
 
 
-def test_onnx_runtime_says_the_same(exported):
+def test_onnx_runtime_computes_the_same(exported):
     runtime = pytest.importorskip("onnxruntime")
     _, file, _ = exported
     session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    parts = [export.Part(x.name, tuple(x.shape), "") for x in session.get_inputs()]
+    parts = [export.Port(x.name, tuple(x.shape), "") for x in session.get_inputs()]
     given = random_inputs(parts, 2)
     ours = Network(file, threads=1)(*given.values())
     for a, b in zip(session.run(None, given), ours, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
 
 
-def test_the_file_tells_nothing_of_the_machine(exported):
+def test_the_file_holds_no_path_of_the_machine(exported):
     _, file, _ = exported
     data = file.read_bytes()
     assert b"stack_trace" not in data
     assert str(Path(export.__file__).parent).encode() not in data
 
 
-def test_the_file_tells_what_it_is(exported, toy_model):
+def test_the_file_describes_itself(exported, toy_model):
     _, file, about = exported
     proto = onnx.load(str(file))
-    told = {entry.key: entry.value for entry in proto.metadata_props}
-    assert told["schema"] == SCHEMA
-    assert json.loads(told["model"]) == {"name": toy_model.name, "version": str(toy_model.version)}
-    assert len(json.loads(told["trained"])["data_sha256"]) == 64
-    assert json.loads(told["metrics"])["samples"] == 4
-    assert told["crop"]
-    assert {x.name for x in proto.graph.input} == set(json.loads(told["inputs"]))
-    assert {x.name for x in proto.graph.output} == set(json.loads(told["outputs"]))
+    found = {entry.key: entry.value for entry in proto.metadata_props}
+    assert found["schema"] == SCHEMA
+    assert json.loads(found["model"]) == {"name": toy_model.name, "version": str(toy_model.version)}
+    assert len(json.loads(found["trained"])["data_sha256"]) == 64
+    assert json.loads(found["metrics"])["samples"] == 4
+    assert found["crop"]
+    assert {x.name for x in proto.graph.input} == set(json.loads(found["inputs"]))
+    assert {x.name for x in proto.graph.output} == set(json.loads(found["outputs"]))
     assert about["bytes"] == file.stat().st_size
 
 
@@ -95,7 +96,7 @@ def test_weights_are_half_as_large_and_shapes_static(exported):
         assert min(dims) > 0
 
 
-def test_a_file_that_says_something_else_is_refused(exported, toy_model, tmp_path, monkeypatch):
+def test_a_file_with_other_outputs_is_refused(exported, toy_model, tmp_path, monkeypatch):
     run, _, _ = exported
     monkeypatch.setattr(export, "TOLERANCE", 0.0)
     with pytest.raises(FacereliefError, match="do not use it"):

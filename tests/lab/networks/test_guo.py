@@ -15,7 +15,7 @@ from facerelief.lab.networks.guo import (
     CoarseNetConfig,
     FineNet,
     FineNetConfig,
-    Spread,
+    Moments,
     TrackingNet,
     contrasts,
     parameters_of,
@@ -36,8 +36,8 @@ def coarse() -> CoarseNet:
 
 
 def test_an_untrained_coarse_net_is_near_the_mean(coarse):
-    expression = Spread((0.2,) * 52, (0.1,) * 52)
-    pose = Spread((0, 0.1, 0, 32, 30, -0.5), (0.1, 0.5, 0.1, 3, 3, 0.1))
+    expression = Moments((0.2,) * 52, (0.1,) * 52)
+    pose = Moments((0, 0.1, 0, 32, 30, -0.5), (0.1, 0.5, 0.1, 3, 3, 0.1))
     coarse.expression_scale.set(expression)
     coarse.pose_scale.set(pose)
     out = coarse(torch.rand(2, 3, 64, 64))
@@ -48,10 +48,10 @@ def test_an_untrained_coarse_net_is_near_the_mean(coarse):
 
 
 def test_scales_come_back_and_refuse_nonsense(coarse):
-    coarse.pose_scale.set(Spread((1.0,) * 6, (2.0,) * 6))
+    coarse.pose_scale.set(Moments((1.0,) * 6, (2.0,) * 6))
     z = torch.randn(3, 6)
     assert torch.allclose(coarse.pose_scale.inverse(coarse.pose_scale(z)), z, atol=1e-6)
-    for bad in (Spread((0.0,) * 5, (1.0,) * 5), Spread((0.0,) * 6, (0.0,) * 6)):
+    for bad in (Moments((0.0,) * 5, (1.0,) * 5), Moments((0.0,) * 6, (0.0,) * 6)):
         with pytest.raises(ValueError, match="expected 6"):
             coarse.pose_scale.set(bad)
 
@@ -64,7 +64,7 @@ def test_confidence_does_not_change_the_features(coarse):
 
 def test_an_untrained_tracking_net_returns_the_previous_state():
     net = TrackingNet(SMALL).eval()
-    net.scale.set(Spread((0.0,) * 58, (0.3,) * 58))
+    net.scale.set(Moments((0.0,) * 58, (0.3,) * 58))
     expression, pose = torch.rand(2, 52), torch.randn(2, 6)
     out = net(torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64), expression, pose)
     assert torch.equal(out.expression, expression)
@@ -75,7 +75,7 @@ def test_an_untrained_tracking_net_returns_the_previous_state():
 def test_a_tracking_net_starts_from_a_coarse_one(coarse):
     """It then goes the same share of the way from any previous state to what the CoarseNet says."""
     net = TrackingNet(SMALL).eval()
-    net.scale.set(Spread((0.0,) * 58, (0.3,) * 58))
+    net.scale.set(Moments((0.0,) * 58, (0.3,) * 58))
     net.start_from(coarse)
     image, pncc = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
     seen = coarse(image)

@@ -20,21 +20,19 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 pytest.importorskip("tensorboard")
 
-from facerelief.errors import FacereliefError, OutputError
-from facerelief.lab.networks.data import _spots
+from facerelief.errors import FacereliefError
 from facerelief.lab.networks.guo import CoarseNetConfig, FineNetConfig
 from facerelief.lab.networks.losses import CoarseLoss
+from facerelief.lab.networks.order import _locations
+from facerelief.lab.networks.run_folder import CHECKPOINT, METRICS, load_net
 from facerelief.lab.networks.tasks import TaskConfig
 from facerelief.lab.networks.trainer import (
-    CHECKPOINT,
-    METRICS,
     RunConfig,
     Stopped,
     TrainConfig,
-    average,
+    averaged,
     describe,
     learning_rate,
-    load_net,
     train,
 )
 
@@ -135,7 +133,7 @@ def test_a_signal_leaves_a_checkpoint_of_the_step_it_came_in(coarse, toy_model, 
 
 
 def test_coarse_learns(coarse, toy_model, tmp_path):
-    """The same pictures again and again, unspoilt: what is asked is learned."""
+    """The same images again and again, without augmentation."""
     task = replace(
         coarse.task, augment=0.0, flip=False, crop=replace(coarse.task.crop, shift=0, zoom=0, roll=0)
     )
@@ -156,7 +154,7 @@ def test_coarse_learns(coarse, toy_model, tmp_path):
 
 
 def test_fine_learns(fine_set, toy_model, tmp_path):
-    # the toy's light is from one side: flipped, the same picture would mean the opposite relief
+    # the toy's light is from one side: flipped, the same image would mean the opposite relief
     task = TaskConfig("fine", fine=FineNetConfig(64, 8, 2), augment=0.0, flip=False)
     config = TrainConfig(task, (str(fine_set),), steps=120, batch=8, lr=5e-3, ema=0.9)
     about = train(config, tmp_path / "run", RUN, model=toy_model)
@@ -180,53 +178,25 @@ def test_a_tracking_net_starts_from_a_run(coarse, toy_model, tmp_path):
         train(other, tmp_path / "other", RUN, model=toy_model)
 
 
-def test_folders_of_other_runs_are_left_alone(coarse, toy_model, tmp_path):
-    config = replace(coarse, steps=1)
-    train(config, tmp_path / "run", RUN, model=toy_model)
-    before = (tmp_path / "run" / CHECKPOINT).read_bytes()
-    with pytest.raises(OutputError, match="give --resume"):
-        train(config, tmp_path / "run", RUN, model=toy_model)
-    other = replace(config, lr=0.1, task=replace(config.task, coarse=CoarseNetConfig(48, 0.25)))
-    with pytest.raises(FacereliefError, match=r"begun with other lr, task\.coarse\.width"):
-        train(other, tmp_path / "run", RUN, resume=True, model=toy_model)
-    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
-
-
-def test_bad_checkpoints_and_losses_end_in_one_line(coarse, toy_model, tmp_path):
-    with pytest.raises(FacereliefError, match="cannot be read as a checkpoint") as told:
-        load_net(tmp_path, toy_model)
-    assert "\n" not in str(told.value)
-    (tmp_path / CHECKPOINT).write_bytes(b"no checkpoint")
-    with pytest.raises(FacereliefError, match="cannot be read as a checkpoint"):
-        load_net(tmp_path, toy_model)
-    torch.save({"format": 0}, tmp_path / CHECKPOINT)
-    with pytest.raises(FacereliefError, match="train again"):
-        load_net(tmp_path, toy_model)
-    with pytest.raises(FacereliefError, match="lower --lr"):
-        train(replace(coarse, lr=1e30, warmup=0.0), tmp_path / "run", RUN, model=toy_model)
-    train(replace(coarse, steps=1), tmp_path / "good", RUN, model=toy_model)
-    with pytest.raises(FacereliefError, match="trained with face model"):
-        load_net(tmp_path / "good", replace(toy_model, name="another"))
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_damaged_data_end_in_one_line(coarse, face_set, toy_model, tmp_path, workers):
     data = tmp_path / "set"
     shutil.copytree(face_set, data)
     for shard in data.glob("*.tar"):
         content = bytearray(shard.read_bytes())
-        spots = _spots(0, shard)
-        content[spots[3].picture : spots[3].picture + spots[3].picture_size] = bytes(spots[3].picture_size)
+        at = _locations(0, shard)[3]
+        content[at.image : at.image + at.image_size] = bytes(at.image_size)
         shard.write_bytes(content)
-    with pytest.raises(FacereliefError, match="is damaged") as told:
+    with pytest.raises(FacereliefError, match="is damaged") as caught:
         train(
             replace(coarse, data=(str(data),)),
             tmp_path / "run",
             replace(RUN, workers=workers),
             model=toy_model,
         )
-    assert "\n" not in str(told.value)
-    assert str(told.value).startswith(str(data))
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(data))
+    assert not multiprocessing.active_children()
 
 
 def test_the_rate_rises_and_falls():
@@ -239,19 +209,25 @@ def test_the_rate_rises_and_falls():
 
 
 def test_averaged_weights_follow():
-    net, mean = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-    for step in range(200):
-        average(mean, net, 0.9, step)
-    torch.testing.assert_close(mean.weight, net.weight)
+    net, other = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    mean = averaged(other, 0.9)
+    torch.nn.init.normal_(net.weight)
+    net.running_mean += 1
+    net.num_batches_tracked += 3
+    mean.update_parameters(net)
+    torch.testing.assert_close(mean.module.weight, 0.1 * other.weight + 0.9 * net.weight)
+    for _ in range(200):
+        mean.update_parameters(net)
+    torch.testing.assert_close(mean.module.state_dict(), net.state_dict())
 
 
-def test_measures_are_told_beside_the_baseline():
+def test_measures_stand_beside_the_baseline():
     assert describe({"step": 5, "nme": 2.0, "baseline_nme": 8.0, "band_r": 0.5}) == (
         "nme 2.00 (8.00), band_r 0.50"
     )
 
 
-def test_settings_without_sense_are_refused():
+def test_impossible_settings_are_refused():
     for bad in ({"steps": 0}, {"batch": 0}, {"lr": 0.0}, {"ema": 1.0}):
         with pytest.raises(ValueError, match="expected"):
             TrainConfig(**bad)

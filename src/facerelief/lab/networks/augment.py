@@ -1,4 +1,4 @@
-"""What cameras, codecs and things before faces do to pictures, for training. No geometry changes here."""
+"""Augmentation: effects of cameras, codecs and occluders on images. None of it moves the face."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from facerelief.typed import Image
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How often pictures are spoilt, and how much: shares of the pictures, and largest amounts."""
+    """Shares of the images that are changed in each way, and largest amounts."""
 
     color: float = 0.8
-    """Gain, gamma and balance of the channels are changed."""
+    """Other gain, gamma and balance of the channels."""
     saturation: float = 0.3
-    """Colours are made weaker or stronger."""
+    """Weaker or stronger colours."""
     grey: float = 0.05
-    """Colours are taken away."""
+    """No colours."""
     occluder: float = 0.3
-    """One or two polygons lie before the picture."""
+    """One or two polygons before the face."""
     blur: float = 0.15
-    """Out of focus, by a Gaussian of at most `blur_px`."""
+    """Defocus: a Gaussian of at most `blur_px`."""
     blur_px: float = 2.0
     motion: float = 0.1
-    """Smeared along a line of at most `motion_px`."""
+    """Motion blur along a line of at most `motion_px`."""
     motion_px: float = 9.0
     coarse: float = 0.12
-    """Made smaller and larger again, to at least a third."""
+    """Lower resolution, at least a third."""
     noise: float = 0.3
     """Sensor noise of at most `noise_level` of 255."""
     noise_level: float = 10.0
     jpeg: float = 0.3
-    """Coded as JPEG of quality 25 to 90."""
+    """JPEG of quality 25 to 90."""
 
     def strength(self, share: float) -> AugmentConfig:
-        """The same with every share multiplied."""
+        """The same configuration with every share multiplied."""
         names = ("color", "saturation", "grey", "occluder", "blur", "motion", "coarse", "noise", "jpeg")
         return replace(self, **{name: min(1.0, share * getattr(self, name)) for name in names})
 
 
 FINE_AUGMENT = AugmentConfig(occluder=0.0, blur=0.05, blur_px=0.7, motion=0.0, coarse=0.0, noise_level=5.0)
-"""For FineNet: what would hide wrinkles whose relief is asked for is left out."""
+"""For FineNet, without the changes that hide wrinkles."""
 
 
 def augment(
@@ -54,37 +54,43 @@ def augment(
     config: AugmentConfig,
     other: Callable[[], Image] | None = None,
 ) -> Image:
-    """A spoilt copy of a picture (S, S, 3) RGB. other: gives another picture, whose parts are used as things
-    in front of the face; without it those are of plain colour or noise."""
+    """An augmented copy of an image.
+
+    Args:
+        image: (S, S, 3) RGB.
+        rng: decides the changes.
+        config: their shares and amounts.
+        other: returns another image, for occluders; without it these have plain colours or noise.
+    """
     import cv2
 
-    c, draw = config, rng.random
+    c, random = config, rng.random
     out: Any = image
-    if draw() < c.occluder:
+    if random() < c.occluder:
         for _ in range(int(rng.integers(1, 3))):
             out = occlude(out, rng, other)
-    if draw() < c.color:
+    if random() < c.color:
         out = cv2.LUT(np.ascontiguousarray(out), _curves(rng))
-    grey = draw() < c.grey
-    if grey or draw() < c.saturation:
+    grey = random() < c.grey
+    if grey or random() < c.saturation:
         share = 0.0 if grey else float(rng.uniform(0.4, 1.5))
         plain = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         out = cv2.addWeighted(out, share, plain, 1 - share, 0)
-    if draw() < c.coarse:
+    if random() < c.coarse:
         size = out.shape[0]
         small = int(size * rng.uniform(1 / 3, 0.8))
         out = np.asarray(
             cv2.resize(cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA), (size, size))
         )
-    if draw() < c.blur:
+    if random() < c.blur:
         out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.3, c.blur_px)))
-    if draw() < c.motion:
+    if random() < c.motion:
         out = np.asarray(cv2.filter2D(out, -1, _line(rng, c.motion_px), borderType=cv2.BORDER_REFLECT_101))
-    if draw() < c.noise:
+    if random() < c.noise:
         level = float(rng.uniform(1.0, c.noise_level))
         grain = rng.standard_normal(out.shape, np.float32) * np.float32(level)
         out = np.clip(out + grain + np.float32(0.5), 0, 255).astype(np.uint8)
-    if draw() < c.jpeg:
+    if random() < c.jpeg:
         quality = int(rng.integers(25, 91))
         done, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])
         if done:
@@ -93,7 +99,7 @@ def augment(
 
 
 def _curves(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """(1, 256, 3) what becomes of each value of each channel."""
+    """Lookup table (1, 256, 3) of a random tone curve for each channel."""
     gain = np.exp(rng.normal(0, 0.18)) * np.exp(rng.normal(0, 0.05, 3))
     gamma, lift = np.exp(rng.normal(0, 0.2)), rng.normal(0, 0.04)
     value = (np.arange(256) / 255.0)[:, None] ** gamma
@@ -102,7 +108,7 @@ def _curves(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _line(rng: np.random.Generator, longest: float) -> NDArray[Any]:
-    """Kernel of a smear in a random direction."""
+    """Kernel of motion blur in a random direction."""
     import cv2
 
     length, angle = rng.uniform(2.0, longest), rng.uniform(0, np.pi)
@@ -118,9 +124,9 @@ def _line(rng: np.random.Generator, longest: float) -> NDArray[Any]:
 
 
 def occlude(image: Image, rng: np.random.Generator, other: Callable[[], Image] | None = None) -> Image:
-    """The picture (S, S, 3) behind a polygon of plain colour, noise, or part of another picture.
+    """The image (S, S, 3) behind a polygon of plain colour, noise, or part of another image.
 
-    Polygons stand in for hands, cups and hair, which nobody has modelled here.
+    Polygons stand in for hands, cups and hair.
     """
     import cv2
 
@@ -136,7 +142,7 @@ def occlude(image: Image, rng: np.random.Generator, other: Callable[[], Image] |
             cover = cv2.resize(blotches, (size, size), interpolation=cv2.INTER_LINEAR)
     count = int(rng.integers(4, 9))
     angles = np.sort(rng.uniform(0, 2 * np.pi, count))
-    if rng.random() < 0.4:  # a bar across
+    if rng.random() < 0.4:  # a strip across
         angles = np.array([-0.1, 0.1, np.pi - 0.1, np.pi + 0.1]) + rng.uniform(0, 2 * np.pi)
     radius = size * rng.uniform(0.08, 0.28) * rng.uniform(0.7, 1.3, len(angles))
     centre = rng.uniform(0.1, 0.9, 2) * size

@@ -1,15 +1,14 @@
-"""UH-E2FAR (Dou, Shah, Kakadiaris, CVPR 2017): one network from a picture to a shape, nothing rendered.
+"""UH-E2FAR (Dou, Shah & Kakadiaris, CVPR 2017): one network from an image to a shape, without rendering.
 
-A VGG-16 trunk; the neutral face (identity) from its last features, since identity belongs to a class; the
-expression from its last and its last but one together (fusion-CNN), since it lives in lower features. Pose,
-light and skin are not predicted. The layers are those of a public re-implementation (ShownX/mxnet-E2FAR);
-after hidden layers, where that has nothing, we put ReLU, with a switch back.
+A VGG-16 trunk; the neutral face (identity) from its last features, which tell classes apart; the expression
+from its last two levels of features together (fusion-CNN), since it needs lower features. Pose, light and
+skin are not predicted. The layers are those of a public re-implementation (ShownX/mxnet-E2FAR), which has no
+activation after hidden layers; ours are ReLU, with a switch.
 
-Ours: widths, batch norms, and a head that averages features over the picture, so that it fits small machines
-and learns without VGG-Face's weights. With `width=1, norm=False, head="fc"` and those weights
-(`networks.vgg_face`) it is the paper's.
+Our additions: widths, batch norms, and a head on pooled features, for small machines and for training without
+VGG-Face's weights. `width=1, norm=False, head="fc"` and those weights (`networks.vgg_face`) are the paper's.
 
-Frames and units: pictures are RGB in [0, 1], (B, 3, S, S); identity in standard deviations of the face model,
+Frames and units: images are RGB in [0, 1], (B, 3, S, S); identity in standard deviations of the face model,
 expression in its weights.
 """
 
@@ -24,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerelief.lab.networks.guo import Head, Scaled
-from facerelief.lab.networks.losses import Score
+from facerelief.lab.networks.guo import FullPrecisionLinear, Standardizer
+from facerelief.lab.networks.losses import LossTerms
 from facerelief.morphable.model import FaceModel
 
 VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -33,29 +32,29 @@ VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)
 _FULL = (4096, 1024)
 """Hidden sizes of the paper's heads."""
 _COMPACT = 512
-"""Hidden size of a head that averages over the picture."""
+"""Hidden size of a head on pooled features."""
 
 
 @dataclass(frozen=True)
 class E2farConfig:
-    """What a UH-E2FAR network is like."""
+    """Architecture of a UH-E2FAR network."""
 
     size: int = 180
     """Side of the crop, px. Size over 16, rounded down, must be odd: else conv6 and pool5 do not match."""
     width: float = 1.0
     """Channels of every layer over those of VGG-16."""
     head: Literal["fc", "pool"] = "fc"
-    """fc: hidden layers of 4096 and 1024 on all of the last features, as the paper's. pool: one of 512 on
-    their means and maxima over the picture, a twentieth of the numbers."""
+    """fc: hidden layers of 4096 and 1024 on all of the last features, as in the paper. pool: one of 512 on
+    their means and maxima over the image, with a twentieth of the weights."""
     norm: bool = False
-    """Batch norms in the trunk: it then learns from nothing, but cannot take VGG-Face's weights."""
+    """Batch norms in the trunk: needed to learn without VGG-Face's weights, which do not fit it then."""
     fusion: bool = True
-    """The expression sees pool4 too (fusion-CNN), or pool5 alone."""
+    """Expression from pool4 and pool5 (fusion-CNN), or from pool5 alone."""
     branches: bool = True
-    """Neutral and expressive part have heads of their own, or share one: the plain regressor that the paper
-    compares with."""
+    """A head each for identity and expression, or one for both: the plain regressor that the paper compares
+    with."""
     linear: bool = False
-    """Leave out the activations of hidden layers behind the trunk, as the re-implementation does."""
+    """No activations of hidden layers behind the trunk, as in the re-implementation."""
     dropout: float = 0.5
     """Of the first hidden layer of head "fc"."""
     identity: int = 100
@@ -75,7 +74,7 @@ class E2farConfig:
 
 
 class E2farOutput(NamedTuple):
-    """What the network says of a crop."""
+    """Output of a UH-E2FAR network."""
 
     identity: Tensor
     """(B, K) standard deviations: the neutral face."""
@@ -85,23 +84,23 @@ class E2farOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class E2farLoss:
-    """How it is scored: mean squared distances of vertices, mm^2."""
+    """Loss: mean squared distances of vertices, mm^2."""
 
     multi_task: bool = True
-    """Score neutral shape and expression's offset apart; else the expressive shape alone."""
+    """Neutral shape and the expression's offset apart; else the expressive shape alone."""
     neutral: float = 1.0
     """Weight of the neutral shape's error."""
     expressive: float = 5.0
     """Weight of the expression's."""
     squared: bool = True
-    """Mean squares, as the paper; else their roots in each picture, mm."""
+    """Mean squares, as in the paper; else their roots in each image, mm."""
     size: float = 0.1
-    """Share of the squared error by a wrong size of the head that counts. No picture tells that size, and it
-    is near half of the variance of identities; 1 is the paper's."""
+    """Weight of the squared error by a wrong size of the head. An image does not show that size, and it is
+    near half of the variance of identities; 1 is the paper's."""
 
 
 class E2farTarget(NamedTuple):
-    """What is true of a crop."""
+    """True parameters of a crop."""
 
     identity: Tensor
     """(B, K)"""
@@ -114,7 +113,7 @@ def _channels(count: int, width: float) -> int:
 
 
 class Trunk(nn.Module):
-    """VGG-16 up to its fifth pooling; poolings round down. Gives (pool4, pool5)."""
+    """VGG-16 (Simonyan & Zisserman, ICLR 2015) up to its fifth pooling; poolings round down."""
 
     def __init__(self, width: float = 1.0, norm: bool = False) -> None:
         super().__init__()
@@ -133,6 +132,7 @@ class Trunk(nn.Module):
         self.features = into
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features pool4 and pool5, (B, C, s, s), of an image (B, 3, S, S)."""
         before = x
         for group in self.groups:
             before, x = x, group(x)
@@ -155,7 +155,7 @@ def _convolution(
 
 
 class _Regressor(nn.Module):
-    """Features (B, C, s, s) -> (B, n)."""
+    """Parameters (B, n) from features (B, C, s, s)."""
 
     def __init__(self, config: E2farConfig, channels: int, side: int, out: int) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class _Regressor(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
         self.hidden = nn.Sequential(*hidden)
-        self.last = Head(last, out)
+        self.last = FullPrecisionLinear(last, out)
         nn.init.normal_(self.last.weight, std=0.01)
         nn.init.zeros_(self.last.bias)
 
@@ -185,7 +185,7 @@ class _Regressor(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Fusion-CNN: pool4 and pool5 -> features of pool5's size."""
+    """Fusion-CNN: features of pool4 and pool5 together."""
 
     def __init__(self, config: E2farConfig, channels: int) -> None:
         super().__init__()
@@ -198,12 +198,13 @@ class Fusion(nn.Module):
         return x if self.linear else functional.relu(x)
 
     def forward(self, pool4: Tensor, pool5: Tensor) -> Tensor:
+        """Features (B, C, s, s) of the size of pool5."""
         both = torch.cat([self._act(self.conv6(pool4)), self._act(self.conv7(pool5))], dim=1)
         return self._act(self.conv8(both))
 
 
 class E2far(nn.Module):
-    """A picture -> identity and expression."""
+    """Identity and expression from one image."""
 
     offset: Tensor
     gain: Tensor
@@ -222,24 +223,25 @@ class E2far(nn.Module):
         else:
             self.neutral = None
             self.expressive = _Regressor(c, channels, side, c.identity + c.expression)
-        self.expression_scale = Scaled(c.expression)
+        self.expression_scale = Standardizer(c.expression)
         self.held = False
-        """The trunk stays as it is: the first of the paper's two phases."""
+        """Whether the trunk is kept fixed: the first of the paper's two phases."""
 
     def train(self, mode: bool = True) -> E2far:
+        """Training mode; a trunk that is held stays in evaluation mode."""
         super().train(mode)
         if self.held:
             self.trunk.eval()
         return self
 
     def hold(self, held: bool) -> None:
-        """Keep the trunk as it is, or let it learn."""
+        """Fix the trunk, or let it learn."""
         if held != self.held:
             self.held = held
             self.train(self.training)
 
     def forward(self, image: Tensor) -> E2farOutput:
-        """image: (B, 3, S, S) RGB in [0, 1]."""
+        """Estimate the shape of the face in an image (B, 3, S, S), RGB in [0, 1]."""
         x = (255 * image - self.offset[:, None, None]) * self.gain[:, None, None]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.held):
             pool4, pool5 = self.trunk(x)
@@ -253,8 +255,8 @@ class E2far(nn.Module):
 
     @torch.no_grad()
     def start_from(self, other: E2far) -> None:
-        """Take a trained network's numbers: its trunk, and what else has the same shape; crops may be of
-        another size with head "pool". Raises ValueError where the trunk is another."""
+        """Copy the weights of a trained network: its trunk, and all others of the same shapes. With head
+        "pool" its crops may be of another size. Raises ValueError for another trunk."""
         own, given = self.state_dict(), other.state_dict()
         for name, value in own.items():
             if name in given and given[name].shape == value.shape:
@@ -266,16 +268,16 @@ class E2far(nn.Module):
 
 
 class ShapeError(nn.Module):
-    """Mean squared distance of vertices between two faces, mm^2, without the vertices.
+    """Mean squared distance of vertices between two faces, mm^2, from their coefficients.
 
-    With U (3 N, M) the bases of identity and expression over the face region, the mean over its N vertices of
-    |U d|^2 is d^T G d with G = U^T U / N.
+    With U (3 N, M) the bases of identity and expression over the face region and d the difference of the
+    coefficients, the mean over its N vertices of |U d|^2 is d^T G d with the Gram matrix G = U^T U / N.
     """
 
     gram: Tensor
 
     def __init__(self, model: FaceModel, size: float = 1.0) -> None:
-        """size: share of what another size of the mean face explains that counts."""
+        """Compute G. size: weight of the part that another size of the mean face explains."""
         super().__init__()
         face = model.face_vertices
         basis = torch.from_numpy(model.identity[face]), torch.from_numpy(model.expression[face])
@@ -287,17 +289,17 @@ class ShapeError(nn.Module):
         self.n_identity = model.n_identity
 
     def neutral(self, apart: Tensor) -> Tensor:
-        """(B,) mm^2 of differences in identity (B, K)."""
+        """(B,) mm^2 of the neutral shape, of differences in identity (B, K)."""
         k = self.n_identity
         return _form(apart, self.gram[:k, :k])
 
     def offset(self, apart: Tensor) -> Tensor:
-        """(B,) mm^2 of differences in expression (B, E)."""
+        """(B,) mm^2 of the expression's offset, of differences in expression (B, E)."""
         k = self.n_identity
         return _form(apart, self.gram[k:, k:])
 
     def expressive(self, identity: Tensor, expression: Tensor) -> Tensor:
-        """(B,) mm^2 of the posed shape: of differences in both."""
+        """(B,) mm^2 of the expressive shape, of differences in both."""
         return _form(torch.cat([identity, expression], dim=1), self.gram)
 
 
@@ -306,9 +308,9 @@ def _form(d: Tensor, gram: Tensor) -> Tensor:
     return ((d @ gram) * d).sum(dim=1).clamp_min(0.0)
 
 
-def e2far_loss(out: E2farOutput, truth: E2farTarget, error: ShapeError, config: E2farLoss) -> Score:
-    """Multi-task loss: neutral weight x error of the neutral shape + expressive weight x error of the
-    expression's offset; or the expressive shape's error alone."""
+def e2far_loss(out: E2farOutput, truth: E2farTarget, error: ShapeError, config: E2farLoss) -> LossTerms:
+    """Multi-task loss (Dou et al.): w_n |neutral shape|^2 + w_e |expression's offset|^2, each a mean over
+    vertices and samples; or the expressive shape's error alone."""
     identity, expression = out.identity - truth.identity, out.expression - truth.expression
 
     def size(squares: Tensor) -> Tensor:
@@ -322,4 +324,4 @@ def e2far_loss(out: E2farOutput, truth: E2farTarget, error: ShapeError, config: 
         neutral, offset = size(error.neutral(identity.detach())), size(error.offset(expression.detach()))
         loss = size(whole)
     parts = {"neutral": neutral, "offset": offset, "expressive_mm": whole.sqrt().mean()}
-    return Score(loss, {name: value.detach() for name, value in parts.items()})
+    return LossTerms(loss, {name: value.detach() for name, value in parts.items()})

@@ -1,6 +1,6 @@
 """Trained nets as ONNX files that need no torch: one file each, batch 1, half-precision weights.
 
-All constants are inside: pictures go in as RGB in [0, 1], coefficients and the camera of the crop come out.
+All constants are inside: inputs are images in RGB in [0, 1], outputs coefficients and the camera of the crop.
 """
 
 # pyright: reportPrivateImportUsage=false
@@ -26,33 +26,33 @@ from torch import Tensor, nn
 from facerelief._version import __version__
 from facerelief.errors import FacereliefError
 from facerelief.inference.crops import COARSE_MARGIN, CONTRAST_SIZES, FINE_MARGIN
-from facerelief.io.atomic import write_bytes
+from facerelief.io.atomic import output_error, write_bytes
 from facerelief.lab.networks.e2far import E2far
 from facerelief.lab.networks.guo import Backbone, CoarseNet, FineNet, TrackingNet
-from facerelief.lab.networks.trainer import load_net
+from facerelief.lab.networks.run_folder import load_net
 from facerelief.morphable import open_model
 from facerelief.morphable.model import FaceModel
 
 SCHEMA = "facerelief net 1"
 TOLERANCE = 0.01
-"""Largest difference of an exported net from torch's, in units of `Part.unit`: half-precision weights."""
+"""Largest difference of an exported net from torch's, in units of `Port.unit`: half-precision weights."""
 _LEAST_HALF = 256
 """Arrays of more numbers are kept in half precision."""
 
 
 @dataclass(frozen=True)
-class Part:
+class Port:
     """An input or output of an exported net."""
 
     name: str
     shape: tuple[int, ...]
     what: str
     unit: float = 1.0
-    """A difference of one in this output that would be seen."""
+    """A difference of this output that would be seen."""
 
 
 class _Coarse(nn.Module):
-    """image -> identity, expression, camera, log_variance."""
+    """CoarseNet with a camera instead of a pose, bounded expressions and a calibrated variance."""
 
     def __init__(self, net: CoarseNet, bounds: tuple[float, float], calibration: float) -> None:
         super().__init__()
@@ -60,12 +60,12 @@ class _Coarse(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         out = self.net(image)
-        unsure = out.log_variance + self.calibration
-        return out.identity, out.expression.clamp(*self.bounds), _camera(out.pose), unsure
+        log_variance = out.log_variance + self.calibration
+        return out.identity, out.expression.clamp(*self.bounds), _camera(out.pose), log_variance
 
 
 class _Tracking(nn.Module):
-    """image, pncc, previous_expression, previous_camera -> expression, camera, delta, log_variance."""
+    """Tracking CoarseNet with cameras instead of poses, bounded expressions and a calibrated variance."""
 
     def __init__(self, net: TrackingNet, bounds: tuple[float, float], calibration: float) -> None:
         super().__init__()
@@ -74,12 +74,12 @@ class _Tracking(nn.Module):
     def forward(self, image: Tensor, pncc: Tensor, expression: Tensor, camera: Tensor) -> tuple[Tensor, ...]:
         pose = torch.cat([camera[:, :5], camera[:, 5:].log()], dim=1)
         out = self.net(image, pncc, expression, pose)
-        unsure = out.log_variance + self.calibration
-        return out.expression.clamp(*self.bounds), _camera(out.pose), out.delta, unsure
+        log_variance = out.log_variance + self.calibration
+        return out.expression.clamp(*self.bounds), _camera(out.pose), out.delta, log_variance
 
 
 class _E2far(nn.Module):
-    """image -> identity, expression."""
+    """UH-E2FAR with bounded expressions."""
 
     def __init__(self, net: E2far, bounds: tuple[float, float]) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class _E2far(nn.Module):
 
 
 class _Fine(nn.Module):
-    """image, depth, mask, face_width, contrast, cues -> displacement in mm."""
+    """FineNet with displacements in mm."""
 
     def __init__(self, net: FineNet) -> None:
         super().__init__()
@@ -115,17 +115,25 @@ def _camera(pose: Tensor) -> Tensor:
 
 def signature(
     net: nn.Module, model: FaceModel, calibration: float = 0.0
-) -> tuple[nn.Module, list[Part], list[Part], str]:
-    """The module that is exported, its inputs, its outputs, and where its crop lies. calibration: added to
-    the logarithm of the variance."""
+) -> tuple[nn.Module, list[Port], list[Port], str]:
+    """Interface of an exported net.
+
+    Args:
+        net: the trained net.
+        model: its face model.
+        calibration: added to the logarithm of the variance.
+
+    Returns:
+        The module that is exported, its inputs, its outputs, and a sentence on its crop.
+    """
     camera = "pitch, yaw, roll in radians, translation_u, translation_v in px of the crop, scale in px/mm"
-    unsure = Part("log_variance", (1,), "log mm^2, expected squared error of the projected points")
+    log_variance = Port("log_variance", (1,), "log mm^2, expected squared error of the projected points")
     if isinstance(net, CoarseNet | TrackingNet | E2far):
         c = net.config
-        image = Part("image", (1, 3, c.size, c.size), "RGB in [0, 1]")
-        expression = Part("expression", (1, c.expression), "weights of the model", 0.5)
-        found = [expression, Part("camera", (1, 6), camera, 1.0), unsure]
-        identity = Part("identity", (1, c.identity), "standard deviations of the model", 1.0)
+        image = Port("image", (1, 3, c.size, c.size), "RGB in [0, 1]")
+        expression = Port("expression", (1, c.expression), "weights of the model", 0.5)
+        found = [expression, Port("camera", (1, 6), camera, 1.0), log_variance]
+        identity = Port("identity", (1, c.identity), "standard deviations of the model", 1.0)
         crop = (
             f"upright square about the middle of the box of the model's face region, side "
             f"{COARSE_MARGIN} x the box's longer side"
@@ -136,34 +144,36 @@ def signature(
             return _Coarse(net, model.expression_bounds, calibration), [image], [identity, *found], crop
         previous = [
             image,
-            Part("pncc", image.shape, "the previous state in this crop, in [0, 1] (rendering.pncc)"),
-            Part("previous_expression", expression.shape, "weights of the model"),
-            Part("previous_camera", (1, 6), camera),
+            Port("pncc", image.shape, "the previous state in this crop, in [0, 1] (inference.pncc)"),
+            Port("previous_expression", expression.shape, "weights of the model"),
+            Port("previous_camera", (1, 6), camera),
         ]
         crop = (
-            f"as for coarse, of the previous state's projected face: side {COARSE_MARGIN} x (rendering.pncc)"
+            f"as for coarse, of the previous state's projected face: side {COARSE_MARGIN} x (inference.pncc)"
         )
-        delta = Part(
+        delta = Port(
             "delta", (1, c.expression + 6), "change in standard deviations of the training data", 1.0
         )
         return (
             _Tracking(net, model.expression_bounds, calibration),
             previous,
-            [*found[:2], delta, unsure],
+            [*found[:2], delta, log_variance],
             crop,
         )
     assert isinstance(net, FineNet)
     size = net.config.size
     inputs = [
-        Part("image", (1, 3, size, size), "RGB in [0, 1]"),
-        Part("depth", (1, size, size), "mm along camera z of the coarse surface, 0 off the mask"),
-        Part("mask", (1, size, size), "1 on the face, else 0"),
-        Part("face_width", (1,), "mm, the longer side of the face's box in the crop over the camera's scale"),
-        Part("contrast", (1, len(CONTRAST_SIZES), size, size), "of the image (geometry.crop.contrasts)"),
-        Part("cues", (1, 3, size, size), "of image, depth and mask (rendering.cues)"),
+        Port("image", (1, 3, size, size), "RGB in [0, 1]"),
+        Port("depth", (1, size, size), "mm along camera z of the coarse surface, 0 off the mask"),
+        Port("mask", (1, size, size), "1 on the face, else 0"),
+        Port("face_width", (1,), "mm, the longer side of the face's box in the crop over the camera's scale"),
+        Port("contrast", (1, len(CONTRAST_SIZES), size, size), "of the image (inference.crops.contrasts)"),
+        Port("cues", (1, 3, size, size), "of image, depth and mask (inference.shading_cues)"),
     ]
-    crop = f"square about the projected face, side {FINE_MARGIN} x its longer side (geometry.crop.fine_crop)"
-    outputs = [Part("displacement", (1, size, size), "mm along camera z, toward the viewer", 1.0)]
+    crop = (
+        f"square about the projected face, side {FINE_MARGIN} x its longer side (inference.crops.fine_crop)"
+    )
+    outputs = [Port("displacement", (1, size, size), "mm along camera z, toward the viewer", 1.0)]
     return _Fine(net), inputs, outputs, crop
 
 
@@ -175,9 +185,20 @@ def export_net(
 ) -> dict[str, Any]:
     """Write the net of a run as ONNX, checked against torch with OpenVINO on random inputs.
 
-    How sure the net says it is, is corrected by what the last held-out samples showed. Returns the metadata
-    that the file carries, and "worst": the largest difference. Raises FacereliefError
-    where the run has no net or the written one says something else; OutputError where it cannot be written.
+    The net's variance is calibrated on the last measured samples.
+
+    Args:
+        run: folder of the run.
+        out: file to write; its folder is made.
+        model: the face model; the open model by default.
+        progress: called with the name of each stage.
+
+    Returns:
+        The metadata of the file; "worst", the largest difference; "bytes", its size.
+
+    Raises:
+        FacereliefError: the run has no net, or the file's outputs differ from the net's.
+        OutputError: the file cannot be written.
     """
     import onnx
 
@@ -202,7 +223,7 @@ def export_net(
         "model": {"name": model.name, "version": str(model.version)},
         "crop": crop,
         "margin": FINE_MARGIN if isinstance(net, FineNet) else COARSE_MARGIN,
-        "normalisation": "inside; pictures are RGB in [0, 1]",
+        "normalisation": "inside; images are RGB in [0, 1]",
         "inputs": {part.name: part.what for part in inputs},
         "outputs": {part.name: part.what for part in outputs},
         "trained": {
@@ -219,6 +240,10 @@ def export_net(
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
     onnx.checker.check_model(proto)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(out, error) from error
     write_bytes(out, proto.SerializeToString())
     progress("checking")
     worst = difference(out, module.eval(), inputs, outputs)
@@ -230,12 +255,12 @@ def export_net(
 
 
 def _part(net: nn.Module) -> str:
-    """Which part of a task's configuration is the net's."""
+    """Name of the net's field in `TaskConfig`."""
     return "fine" if isinstance(net, FineNet) else "e2far" if isinstance(net, E2far) else "coarse"
 
 
-def random_inputs(inputs: list[Part], seed: int) -> dict[str, NDArray[Any]]:
-    """Inputs in the range of real ones."""
+def random_inputs(inputs: list[Port], seed: int) -> dict[str, NDArray[Any]]:
+    """Random inputs in the range of real ones, float32, by name."""
     rng = np.random.default_rng(seed)
     found: dict[str, NDArray[Any]] = {}
     for part in inputs:
@@ -253,10 +278,10 @@ def random_inputs(inputs: list[Part], seed: int) -> dict[str, NDArray[Any]]:
 
 
 def difference(
-    file: Path, module: nn.Module, inputs: list[Part], outputs: list[Part], rounds: int = 3
+    file: Path, module: nn.Module, inputs: list[Port], outputs: list[Port], rounds: int = 3
 ) -> float:
-    """Largest difference of the file's outputs from the module's, over the outputs' units and, where outputs
-    are larger than these, over their size."""
+    """Largest difference of the file's outputs from the module's, relative to the larger of the output's unit
+    and its size."""
     from facerelief.runtime.network import Network
 
     network = Network(file, threads=1)
@@ -266,14 +291,14 @@ def difference(
         with torch.no_grad():
             true = module(*(torch.from_numpy(given[part.name]) for part in inputs))
         true = true if isinstance(true, tuple) else (true,)
-        for part, value, said in zip(outputs, true, network(*given.values())):
+        for part, value, found in zip(outputs, true, network(*given.values())):
             value = value.numpy()
-            apart = np.abs(said.reshape(value.shape) - value)
+            apart = np.abs(found.reshape(value.shape) - value)
             worst = max(worst, float((apart / np.maximum(part.unit, np.abs(value))).max()))
     return worst
 
 
-def _traced(module: nn.Module, inputs: list[Part], outputs: list[Part]) -> Any:
+def _traced(module: nn.Module, inputs: list[Port], outputs: list[Port]) -> Any:
     given = tuple(torch.from_numpy(x) for x in random_inputs(inputs, 0).values())
     try:
         with warnings.catch_warnings():
@@ -297,7 +322,7 @@ def _traced(module: nn.Module, inputs: list[Part], outputs: list[Part]) -> Any:
 
 
 def _fold_norms(part: nn.Module) -> None:
-    """Put batch norms into the convolutions before them."""
+    """Fold batch norms into the convolutions before them."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     if isinstance(part, nn.Sequential):
@@ -317,7 +342,7 @@ def _fold_norms(part: nn.Module) -> None:
 
 
 def _strip(proto: Any) -> None:
-    """Take out what the exporter notes of the program that was traced: names of files on this machine."""
+    """Remove the exporter's notes on the traced program: they name files of this machine."""
     graph = proto.graph
     for part in (proto, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         del part.metadata_props[:]
@@ -326,7 +351,7 @@ def _strip(proto: Any) -> None:
 
 
 def _halve(proto: Any) -> None:
-    """Keep large weights in half precision; they are widened where they are used."""
+    """Store large weights in half precision, each with a cast to float32."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph = proto.graph

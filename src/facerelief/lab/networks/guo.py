@@ -1,14 +1,16 @@
 """CoarseNet, Tracking CoarseNet and FineNet (Guo et al., TPAMI 2019).
 
-From the paper: ResNet-18 on a crop of 224 px that gives the coefficients and the pose of a linear model; the
-same with six channels for video, which sees where the face was by a PNCC picture and gives the change; a
-U-Net on a crop of 256 px that gives the relief of the coarse surface. Ours: 52 expression weights, identity
-of our model, parameters in units of their standard deviations in the data, a confidence, widths that can be
-changed, and a U-Net that works at half resolution inside.
+As in the paper: ResNet-18 on a crop of 224 px, for the coefficients and the pose of a linear model; the same
+with six channels for video, whose input shows the previous face as a PNCC image and whose output is the
+change; a U-Net on a crop of 256 px, for the relief of the coarse surface. Our additions: 52 expression
+weights, the identity of our model, parameters in units of their standard deviations in the data, a
+confidence, variable widths, and half the resolution inside the U-Net.
 
-Frames and units: pictures are RGB in [0, 1], (B, 3, S, S); poses are (pitch, yaw, roll, t_u, t_v, log s) in
-radians, px of the crop and log px/mm (`geometry.camera`). Euler angles are free of jumps for |yaw| < 90
-degrees, which is all that the crops show; a rotation matrix or quaternion would add nothing there.
+Frames and units: images are RGB in [0, 1], (B, 3, S, S); poses are (pitch, yaw, roll, t_u, t_v, log s) in
+radians, px of the crop and log px/mm (`geometry.camera`). Euler angles have no jump for |yaw| < 90 degrees,
+and the crops show no other faces.
+
+The names of modules inside the networks are the keys of checkpoints.
 """
 
 # pyright: reportPrivateImportUsage=false
@@ -26,22 +28,20 @@ from torch.nn import functional
 from facerelief.inference.crops import CONTRAST_SIZES
 
 POSE = 6
-"""Numbers of a pose."""
+"""Size of a pose vector."""
 _GREY, _CONTRAST = 0.45, 0.25
-"""Mean and standard deviation of photos' pixels, about."""
+"""Approximate mean and standard deviation of photos' pixels."""
 _FIRST_GAIN = 0.6
-"""Share of the way to what the picture alone says that a Tracking CoarseNet begins with."""
-_CONTRASTS = CONTRAST_SIZES
-"""px of the surroundings that FineNet compares pixels with."""
+"""First gain of a Tracking CoarseNet that starts from a CoarseNet."""
 _CUES = 3
-"""Channels of `rendering.cues.shading_cues`."""
+"""Channels of `inference.shading_cues.shading_cues`."""
 _DETAIL = 4
 """Channels of FineNet at full resolution, before the last layer."""
 
 
 @dataclass(frozen=True)
 class CoarseNetConfig:
-    """What a CoarseNet is like; a Tracking CoarseNet too."""
+    """Architecture of a CoarseNet or Tracking CoarseNet."""
 
     size: int = 224
     """Side of the crop, px."""
@@ -59,25 +59,25 @@ class CoarseNetConfig:
 
 @dataclass(frozen=True)
 class FineNetConfig:
-    """What a FineNet is like."""
+    """Architecture of a FineNet."""
 
     size: int = 256
     """Side of the crop, px; a multiple of 16 and of 2 ** levels."""
     width: int = 32
-    """Channels of the first level, which works at half resolution; doubled from level to level."""
+    """Channels of the first level, at half resolution; doubled from level to level."""
     levels: int = 4
     """Resolutions: 4 are 128, 64, 32 and 16 px."""
     widest: int = 256
-    """No level has more channels."""
+    """Largest number of channels."""
 
     def __post_init__(self) -> None:
-        unit = max(2**self.levels, *_CONTRASTS)
+        unit = max(2**self.levels, *CONTRAST_SIZES)
         if self.width < 1 or self.levels < 1 or self.size < 2 or self.size % unit:
             raise ValueError(f"{self}: expected a size that is a multiple of {unit}")
 
 
 class CoarseOutput(NamedTuple):
-    """What a CoarseNet says of a crop."""
+    """Output of a CoarseNet."""
 
     identity: Tensor
     """(B, K) standard deviations of the model."""
@@ -86,32 +86,32 @@ class CoarseOutput(NamedTuple):
     pose: Tensor
     """(B, 6) in the crop; see the module."""
     log_variance: Tensor
-    """(B,) log mm^2: how wrong the net thinks it is."""
+    """(B,) log mm^2, expected squared error of the projected points."""
 
 
 class TrackingOutput(NamedTuple):
-    """What a Tracking CoarseNet says of a crop."""
+    """Output of a Tracking CoarseNet."""
 
     expression: Tensor
-    """(B, E) weights now."""
+    """(B, E) weights in this frame."""
     pose: Tensor
-    """(B, 6) in the crop, now."""
+    """(B, 6) in the crop, in this frame."""
     delta: Tensor
-    """(B, E + 6) the changes in their standard deviations."""
+    """(B, E + 6) changes since the previous frame, in their standard deviations."""
     log_variance: Tensor
     """(B,) log mm^2."""
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean and standard deviation of numbers over a data set."""
+class Moments:
+    """Mean and standard deviation of parameters over a data set."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
-class Scaled(nn.Module):
-    """z -> mean + std z, with constants that are saved with the net."""
+class Standardizer(nn.Module):
+    """From standardized parameters z to mean + std z; the constants are saved with the net."""
 
     mean: Tensor
     std: Tensor
@@ -121,18 +121,20 @@ class Scaled(nn.Module):
         self.register_buffer("mean", torch.zeros(count))
         self.register_buffer("std", torch.ones(count))
 
-    def set(self, spread: Spread) -> None:
-        """Raises ValueError for other counts, or no positive deviations."""
-        mean, std = torch.tensor(spread.mean), torch.tensor(spread.std)
+    def set(self, moments: Moments) -> None:
+        """Take the constants. Raises ValueError for other counts, or deviations that are not positive."""
+        mean, std = torch.tensor(moments.mean), torch.tensor(moments.std)
         if mean.shape != self.mean.shape or std.shape != self.std.shape or not bool((std > 0).all()):
             raise ValueError(f"expected {len(self.mean)} means and positive deviations, got {len(mean)}")
         self.mean.copy_(mean)
         self.std.copy_(std)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Parameters (B, n) from standardized ones."""
         return self.mean + self.std * z
 
     def inverse(self, x: Tensor) -> Tensor:
+        """Standardized parameters (B, n)."""
         return (x - self.mean) / self.std
 
 
@@ -143,7 +145,7 @@ def _convolution(into: int, out: int, side: int = 3, stride: int = 1) -> nn.Conv
 
 
 class _Block(nn.Module):
-    """Basic block of a ResNet."""
+    """Basic block of a ResNet (He et al., CVPR 2016)."""
 
     def __init__(self, into: int, out: int, stride: int) -> None:
         super().__init__()
@@ -160,7 +162,7 @@ class _Block(nn.Module):
 
 
 class Backbone(nn.Module):
-    """ResNet-18 (He et al., 2016) up to the pooled features: (B, C, S, S) -> (B, features)."""
+    """ResNet-18 (He et al., CVPR 2016) up to the pooled features."""
 
     def __init__(self, channels: int, width: float) -> None:
         super().__init__()
@@ -175,49 +177,52 @@ class Backbone(nn.Module):
         self.stages = nn.Sequential(*blocks)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (B, n) of an image (B, C, S, S)."""
         x = functional.relu(self.norm(self.stem(x)), inplace=True)
         x = functional.max_pool2d(x, 3, 2, 1)
         return self.stages(x).mean(dim=(2, 3))
 
 
-class Head(nn.Linear):
-    """A linear layer that works in full precision whatever the rest does: px of the crop need it."""
+class FullPrecisionLinear(nn.Linear):
+    """A linear layer in float32, also under autocast: half precision is too coarse for px of the crop."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """(B, out) from (B, in)."""
         if torch.is_autocast_enabled(input.device.type):
             with torch.autocast(input.device.type, enabled=False):
                 return super().forward(input.float())
         return super().forward(input)
 
 
-class _Unsure(Head):
-    """(B,) log mm^2, how wrong the net thinks it is. Features are not changed by it: they serve the face."""
+class UncertaintyHead(FullPrecisionLinear):
+    """Expected squared error of the projected points. Its gradient does not reach the features."""
 
     def __init__(self, features: int, error: float) -> None:
-        """error: mm, that it begins with."""
+        """A head that predicts `error`, mm, for every input."""
         super().__init__(features, 1)
         nn.init.zeros_(self.weight)
         nn.init.constant_(self.bias, 2 * math.log(error))
 
     def forward(self, input: Tensor) -> Tensor:
+        """(B,) log mm^2 from features (B, n)."""
         return super().forward(input.detach()).squeeze(1)
 
 
 class CoarseNet(nn.Module):
-    """One picture -> identity, expression, pose (Guo et al.: ResNet-18 and one linear layer)."""
+    """Identity, expression and pose from one image (Guo et al.: ResNet-18 and one linear layer)."""
 
     def __init__(self, config: CoarseNetConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or CoarseNetConfig()
         self.backbone = Backbone(3, c.width)
-        self.head = Head(self.backbone.features, c.identity + c.expression + POSE)
+        self.head = FullPrecisionLinear(self.backbone.features, c.identity + c.expression + POSE)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
-        self.unsure = _Unsure(self.backbone.features, 10.0)
-        self.expression_scale, self.pose_scale = Scaled(c.expression), Scaled(POSE)
+        self.unsure = UncertaintyHead(self.backbone.features, 10.0)
+        self.expression_scale, self.pose_scale = Standardizer(c.expression), Standardizer(POSE)
 
     def forward(self, image: Tensor) -> CoarseOutput:
-        """image: (B, 3, S, S) RGB in [0, 1]."""
+        """Estimate the state of the face in an image (B, 3, S, S), RGB in [0, 1]."""
         c = self.config
         features = self.backbone((image - _GREY) / _CONTRAST)
         identity, expression, pose = self.head(features).split([c.identity, c.expression, POSE], dim=1)
@@ -227,8 +232,11 @@ class CoarseNet(nn.Module):
 
     @torch.no_grad()
     def start_from(self, other: CoarseNet) -> None:
-        """Take a trained CoarseNet's numbers, from crops of another size too: small crops learn quickly,
-        large ones see more. Raises ValueError for another width or face model."""
+        """Copy the weights of a trained CoarseNet; its crops may be of another size.
+
+        Raises:
+            ValueError: another width or face model.
+        """
         _take(self, other)
         zoom = self.config.size / other.config.size
         for part in (self.pose_scale.mean, self.pose_scale.std):
@@ -237,31 +245,38 @@ class CoarseNet(nn.Module):
 
 
 class TrackingNet(nn.Module):
-    """A picture, and where the face was -> what has changed.
+    """Change of expression and pose since the previous frame.
 
-    The change is a correction of the previous state, plus a share of the way from it to what the picture
-    alone says (ours): the share is learned for each number, as the gain of a filter. An untrained net returns
-    the previous state: its last layer and its gains are zero.
+    The change is a correction of the previous state (Guo et al.), plus a share of the difference between the
+    previous state and an estimate from this image alone (ours). The share is learned for each parameter, like
+    the gain of a Kalman filter. An untrained net returns the previous state: its last layer and its gains are
+    zero.
     """
 
     def __init__(self, config: CoarseNetConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or CoarseNetConfig()
         self.backbone = Backbone(6, c.width)
-        self.head = Head(self.backbone.features, c.expression + POSE)
+        self.head = FullPrecisionLinear(self.backbone.features, c.expression + POSE)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.alone = Head(self.backbone.features, c.expression + POSE)
+        self.alone = FullPrecisionLinear(self.backbone.features, c.expression + POSE)
         nn.init.normal_(self.alone.weight, std=0.01)
         nn.init.zeros_(self.alone.bias)
         self.gain = nn.Parameter(torch.zeros(c.expression + POSE))
-        self.unsure = _Unsure(self.backbone.features, 3.0)
-        self.scale = Scaled(c.expression + POSE)
-        self.expression_scale, self.pose_scale = Scaled(c.expression), Scaled(POSE)
+        self.unsure = UncertaintyHead(self.backbone.features, 3.0)
+        self.scale = Standardizer(c.expression + POSE)
+        self.expression_scale, self.pose_scale = Standardizer(c.expression), Standardizer(POSE)
 
     def forward(self, image: Tensor, pncc: Tensor, expression: Tensor, pose: Tensor) -> TrackingOutput:
-        """image: (B, 3, S, S) RGB in [0, 1]; pncc: (B, 3, S, S) in [0, 1], the previous state in the same
-        crop (`rendering.pncc`), whose expression (B, E) and pose (B, 6) those are."""
+        """Estimate this frame's state.
+
+        Args:
+            image: (B, 3, S, S) RGB in [0, 1].
+            pncc: (B, 3, S, S) in [0, 1], the previous state in the same crop (`inference.pncc`).
+            expression: (B, E) of the previous state.
+            pose: (B, 6) of the previous state, in the same crop.
+        """
         e = self.config.expression
         both = torch.cat([(image - _GREY) / _CONTRAST, (pncc - _GREY) / _CONTRAST], dim=1)
         features = self.backbone(both)
@@ -274,9 +289,14 @@ class TrackingNet(nn.Module):
 
     @torch.no_grad()
     def start_from(self, other: CoarseNet | TrackingNet) -> None:
-        """Take a trained net's numbers. Of a CoarseNet: its features, which see nothing of the PNCC yet, and
-        what it says of the picture alone, of which `_FIRST_GAIN` of the way is gone. Crops may be of another
-        size. Raises ValueError for another width or face model."""
+        """Copy the weights of a trained net; its crops may be of another size.
+
+        A CoarseNet gives its features, with zero weights for the PNCC, and its head as the estimate from this
+        image alone, with gain `_FIRST_GAIN`.
+
+        Raises:
+            ValueError: another width or face model.
+        """
         zoom = self.config.size / other.config.size
         if isinstance(other, TrackingNet):
             _take(self, other)
@@ -316,15 +336,20 @@ class _Pair(nn.Sequential):
 
 
 def contrasts(image: Tensor) -> Tensor:
-    """(B, 2, S, S): how much brighter a pixel is than its surroundings of some sizes, in tenths
-    (`geometry.crop.contrasts` is the same without torch).
+    """Brightness of pixels against their surroundings; `inference.crops.contrasts` in torch.
 
-    Wrinkles change brightness by a few per cent, light and skin by tens: a net that sees both at once takes
-    long to find the first. image (B, 3, S, S) RGB in [0, 1]; S a multiple of the sizes.
+    Wrinkles change brightness by a few per cent, light and skin by tens: from the image alone a net learns
+    the first slowly.
+
+    Args:
+        image: (B, 3, S, S) RGB in [0, 1]; S a multiple of `CONTRAST_SIZES`.
+
+    Returns:
+        (B, 2, S, S).
     """
     light = (image.mean(dim=1, keepdim=True) + 0.05).log()
     out: list[Tensor] = []
-    for size in _CONTRASTS:
+    for size in CONTRAST_SIZES:
         around = functional.avg_pool2d(light, size)
         around = functional.interpolate(around, scale_factor=float(size), mode="bilinear")
         out.append(10.0 * (light - around))
@@ -332,18 +357,18 @@ def contrasts(image: Tensor) -> Tensor:
 
 
 class FineNet(nn.Module):
-    """A picture and its coarse surface -> the relief on it, in hundredths of the face's width.
+    """Relief of a coarse surface, in hundredths of the face's width.
 
-    A U-Net whose first level gathers 2 x 2 px into channels and whose last spreads them out again: half the
-    resolution inside is four times the speed, and no px is lost on the way in (ours; the paper's is unknown).
-    Zero at the start, and always off the mask.
+    A U-Net (Ronneberger et al., MICCAI 2015). Its first level gathers 2 x 2 px into channels, its last layer
+    spreads them out again: half the resolution inside is four times the speed, and no px of the input is lost
+    (ours; the paper's layers are not published). Untrained, and off the mask, the relief is zero.
     """
 
     def __init__(self, config: FineNetConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or FineNetConfig()
         sizes = [min(c.width * 2**k, c.widest) for k in range(c.levels)]
-        given = 4 * (5 + len(_CONTRASTS) + _CUES)
+        given = 4 * (5 + len(CONTRAST_SIZES) + _CUES)
         self.down = nn.ModuleList(
             _Pair(into, out, 1 if k == 0 else 2) for k, (into, out) in enumerate(zip([given, *sizes], sizes))
         )
@@ -364,11 +389,18 @@ class FineNet(nn.Module):
         cues: Tensor,
         contrast: Tensor | None = None,
     ) -> Tensor:
-        """(B, S, S) displacement along camera z, toward the viewer; 1 is 1 % of the face's width.
+        """Estimate the relief.
 
-        image: (B, 3, S, S) RGB in [0, 1]; depth: (B, S, S) mm along camera z, any origin; mask: (B, S, S) 1
-        on the face, else 0; face_width: (B,) mm (see `data.face_width`); cues: (B, 3, S, S) of
-        `rendering.cues`; contrast: (B, 2, S, S) of `contrasts`, found here unless given.
+        Args:
+            image: (B, 3, S, S) RGB in [0, 1].
+            depth: (B, S, S) mm along camera z, any origin.
+            mask: (B, S, S) 1 on the face, else 0.
+            face_width: (B,) mm (`inference.crops.face_width`).
+            cues: (B, 3, S, S) of `inference.shading_cues`.
+            contrast: (B, 2, S, S) of `contrasts`, computed here unless given.
+
+        Returns:
+            (B, S, S) displacement along camera z, toward the viewer; 1 is 1 % of the face's width.
         """
         count = mask.sum(dim=(1, 2)).clamp_min(1.0)
         mean = (depth * mask).sum(dim=(1, 2)) / count
@@ -388,12 +420,12 @@ class FineNet(nn.Module):
         return self.last(x)[:, 0].float() * mask
 
     def start_from(self, other: FineNet) -> None:
-        """Take a trained FineNet's numbers. Raises ValueError for other widths or levels."""
+        """Copy the weights of a trained FineNet. Raises ValueError for other widths or levels."""
         _take(self, other)
 
 
 def _take(net: nn.Module, other: nn.Module) -> None:
-    """Copy all numbers. Raises ValueError where their shapes differ."""
+    """Copy all weights. Raises ValueError where their shapes differ."""
     try:
         net.load_state_dict(other.state_dict())
     except RuntimeError as error:
@@ -401,5 +433,5 @@ def _take(net: nn.Module, other: nn.Module) -> None:
 
 
 def parameters_of(net: nn.Module) -> int:
-    """How many numbers a net learns."""
+    """Number of the weights that a net learns."""
     return sum(math.prod(p.shape) for p in net.parameters())

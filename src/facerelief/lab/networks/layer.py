@@ -1,4 +1,4 @@
-"""From coefficients to points in the picture, inside the computation that torch differentiates."""
+"""From coefficients to projected points, differentiable by torch."""
 
 # pyright: reportPrivateImportUsage=false
 
@@ -12,7 +12,7 @@ from facerelief.morphable.model import FaceModel
 
 
 class MorphableLayer(nn.Module):
-    """Some points of a face model: every so manieth vertex of the face, then the 68 landmarks.
+    """Some points of a face model: every n-th vertex of the face, then the 68 landmarks.
 
     `shape` agrees with `FaceModel.shape`, `project` with `WeakPerspective.project`.
     """
@@ -24,18 +24,23 @@ class MorphableLayer(nn.Module):
     expression: Tensor
     """(3 V, E)"""
     weights: Tensor
-    """(V,) how much a point counts, mean 1."""
+    """(V,) of the points, mean 1."""
     growth: Tensor
-    """(V, 3) how points move when the mean face grows: weighted mean square 1."""
+    """(V, 3) displacements of points when the mean face grows; weighted mean square 1."""
 
     def __init__(self, model: FaceModel, every: int = 8, landmark_weight: float = 4.0) -> None:
-        """every: so many face vertices (`FaceModel.face_vertices`) come to one point. landmark_weight: how
-        much more a landmark counts than another point, since eyes and lips have few vertices."""
+        """Choose the points.
+
+        Args:
+            model: the face model.
+            every: n of every n-th face vertex (`FaceModel.face_vertices`).
+            landmark_weight: weight of a landmark over that of another point; eyes and lips have few vertices.
+        """
         super().__init__()
         chosen = np.flatnonzero(model.face_vertices)[::every]
         marks = model.landmarks["ibug68"]
         self.vertices = chosen
-        """(V - 68,) which of the model's vertices."""
+        """(V - 68,) ids of the model's vertices."""
 
         def part(values: np.ndarray) -> Tensor:
             return torch.from_numpy(np.concatenate([values[chosen], marks.of(values)]).astype(np.float32))
@@ -58,22 +63,26 @@ class MorphableLayer(nn.Module):
         return self.mean + moved.reshape(len(identity), -1, 3)
 
     def neutral(self, identity: Tensor) -> Tensor:
-        """(B, V, 3) mm: how far identities (B, K) move points."""
+        """(B, V, 3) displacements of points by identities (B, K), mm."""
         return (identity @ self.identity.T).reshape(len(identity), -1, 3)
 
     def resized(self, apart: Tensor, share: float) -> Tensor:
-        """Differences (B, V, 3) of which only a share of what another size explains is left: in weighted
-        squares, so that 0 takes it out and 1 changes nothing."""
+        """Differences with a share of the part that another size of the head explains.
+
+        Args:
+            apart: (B, V, 3) differences of points.
+            share: of the weighted squares of that part; 0 takes it out, 1 changes nothing.
+        """
         grown = (self.weights[:, None] * apart * self.growth).sum(dim=2).mean(dim=1)
         return apart - (1 - share**0.5) * grown[:, None, None] * self.growth
 
     def landmarks(self, points: Tensor) -> Tensor:
-        """(B, 68, ...) of (B, V, ...)."""
+        """The landmarks (B, 68, ...) among points (B, V, ...)."""
         return points[:, len(self.vertices) :]
 
 
 def rotation(angles: Tensor) -> Tensor:
-    """(B, 3, 3) R = R_z(roll) R_y(yaw) R_x(pitch) from (B, 3 or more) of (pitch, yaw, roll, ...), radians."""
+    """Matrices R_z(roll) R_y(yaw) R_x(pitch), (B, 3, 3), from poses (B, 3 or more), radians."""
     cx, cy, cz = angles[:, :3].cos().unbind(1)
     sx, sy, sz = angles[:, :3].sin().unbind(1)
     rows = [
@@ -85,7 +94,7 @@ def rotation(angles: Tensor) -> Tensor:
 
 
 def project(points: Tensor, pose: Tensor) -> Tensor:
-    """(B, V, 3) of (u px, v px, z mm) from points (B, V, 3), mm, and pose (B, 6) with log scale."""
+    """Weak-perspective projection (B, V, 3), (u px, v px, z mm), of points (B, V, 3), mm, by poses (B, 6)."""
     camera = points @ rotation(pose).transpose(1, 2)
     scale = pose[:, None, 5].exp()
     u = scale * camera[..., 0] + pose[:, None, 3]

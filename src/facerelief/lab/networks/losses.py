@@ -1,8 +1,8 @@
-"""What the networks are trained to make small.
+"""Losses of CoarseNet, Tracking CoarseNet and FineNet.
 
-The split loss is the paper's (Guo et al., TPAMI 2019, as far as it is known from a re-implementation): how
-far points move when only the pose is wrong, and when only the shape is. Ours: the third axis, lengths in mm,
-roots instead of squares, and the weight's exact form. Truth scores zero by all of them, but for the priors.
+The split loss is that of Guo et al. (TPAMI 2019), as far as a re-implementation shows it: the distances of
+points when only the pose is wrong, and when only the shape is. Ours: the third axis, lengths in mm, roots
+instead of squares, and the exact form of the weight. All losses but the priors are zero for the truth.
 """
 
 # pyright: reportPrivateImportUsage=false
@@ -20,34 +20,34 @@ from facerelief.lab.networks.guo import POSE, CoarseOutput, TrackingOutput
 from facerelief.lab.networks.layer import MorphableLayer, project
 
 _TINY = 1e-4
-"""mm: below this a root mean square is rounded off, so that its gradient stays finite."""
+"""mm, below which a root mean square is smoothed: its gradient stays finite."""
 
 
 @dataclass(frozen=True)
 class CoarseLoss:
-    """How CoarseNet and Tracking CoarseNet are scored."""
+    """Loss of CoarseNet and Tracking CoarseNet."""
 
     kind: Literal["split", "parameters"] = "split"
-    """split: the paper's loss on projected points; parameters: squared error of scaled parameters, which it
-    is compared with."""
+    """split: the paper's loss on projected points; parameters: squared error of standardized parameters, for
+    comparison."""
     axes: Literal[2, 3] = 3
-    """Compare points in the picture (2), or their depth too (3)."""
+    """Compare points in the image plane (2), or with their depth (3)."""
     squared: bool = False
     """Mean squares of distances, as in the re-implementation, instead of their roots."""
     pose_share: float | None = None
-    """Weight of the pose's part, the rest is the shape's; found anew for every batch unless given."""
+    """Weight of the pose's part, the rest is the shape's; adapted to every batch unless given."""
     size: float = 0.1
-    """Share of the shape's squared error by a wrong size of the head that counts. No picture tells that size,
-    and it is near half of the variance of identities; 1 is the paper's. Two axes: only when neutral."""
+    """Weight of the shape's squared error by a wrong size of the head. An image does not show that size, and
+    it is near half of the variance of identities; 1 is the paper's. With two axes only in `neutral`."""
     neutral: float = 0.5
-    """Weight of the mean distance of neutral shapes, mm: identity scored by itself, as Dou et al. do. Not
-    with kind "parameters"."""
+    """Weight of the mean distance of neutral shapes, mm: identity by itself (Dou et al., CVPR 2017). Not with
+    kind "parameters"."""
     regular: float = 1e-3
-    """Weight of the mean square of scaled identity and expression."""
+    """Weight of the mean square of standardized identity and expression."""
     delta: float = 0.1
-    """Weight of the mean absolute scaled change of a Tracking CoarseNet."""
+    """Weight of the mean absolute standardized change of a Tracking CoarseNet."""
     gaps: float = 0.25
-    """Weight of the mean absolute error of how far eyes and lips are open, mm: lids are few points, and
+    """Weight of the mean absolute error of the openings of eyes and lips, mm: lids are few points, and
     without this blinks are learned last. Not with kind "parameters"."""
     confidence: float = 0.05
     """Weight of the likelihood of the error."""
@@ -55,21 +55,21 @@ class CoarseLoss:
 
 @dataclass(frozen=True)
 class FineLoss:
-    """How FineNet is scored."""
+    """Loss of FineNet."""
 
     kind: Literal["l1", "l2"] = "l1"
-    """l1: absolute errors, rounded off below `rounded`, and normals; l2: squared errors alone, as the paper's
-    is thought to be."""
+    """l1: absolute errors, squared below `rounded` (Huber), and normals; l2: squared errors alone, as the
+    paper's is thought to be."""
     normals: float = 20.0
     """Weight of 1 - cos of the angle between normals, only with l1. A typical angle, 2.5 degrees, counts
     0.001, and a typical relief 0.1: a weight of about 1 would do nothing."""
     rounded: float = 0.3
-    """Hundredths of the face's width. Most of a face has next to no relief: plain absolute errors are content
-    with none at all, and a net stays there (found with six pictures that squared errors learn at once)."""
+    """Hundredths of the face's width. Most of a face has next to no relief, and with plain absolute errors a
+    net stays at none at all (found with six images that squared errors learn at once)."""
 
 
 class CoarseTarget(NamedTuple):
-    """What is true of a crop."""
+    """True parameters of a crop."""
 
     identity: Tensor
     """(B, K)"""
@@ -79,19 +79,27 @@ class CoarseTarget(NamedTuple):
     """(B, 6) px of the crop, log scale."""
 
 
-class Score(NamedTuple):
+class LossTerms(NamedTuple):
     """A loss and its parts."""
 
     loss: Tensor
     """Scalar, differentiable."""
     parts: dict[str, Tensor]
-    """Scalars by name, for people; detached."""
+    """Scalars by name, for the log; detached."""
 
 
 def distances(points: Tensor, truth: Tensor, scale: Tensor, weights: Tensor, axes: int = 3) -> Tensor:
-    """(B,) weighted mean squared distance in mm^2 between projected points.
+    """Weighted mean squared distance between projected points.
 
-    points, truth (B, V, 3) of (u px, v px, z mm); scale (B,) true px/mm; weights (V,) of mean 1.
+    Args:
+        points: (B, V, 3) of (u px, v px, z mm).
+        truth: (B, V, 3) the same of the true points.
+        scale: (B,) of the true pose, px/mm.
+        weights: (V,) of mean 1.
+        axes: 2 in the image plane, 3 with depth.
+
+    Returns:
+        (B,) mm^2.
     """
     apart = (points - truth)[..., :axes]
     apart = torch.cat([apart[..., :2] / scale[:, None, None], apart[..., 2:]], dim=2)
@@ -99,30 +107,37 @@ def distances(points: Tensor, truth: Tensor, scale: Tensor, weights: Tensor, axe
 
 
 def _mean_square(apart: Tensor, weights: Tensor) -> Tensor:
-    """(B,) of differences (B, V, 3)."""
+    """Weighted mean squares (B,) of differences (B, V, 3)."""
     return (apart.square().sum(dim=2) * weights).mean(dim=1)
 
 
 GAPS = ((37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65))
-"""Landmarks of iBUG's 68 that face each other across the eyes' and the mouth's openings."""
+"""Pairs of iBUG's 68 landmarks across the openings of eyes and mouth."""
 
 
 def gap_error(marks: Tensor, truth: Tensor) -> Tensor:
-    """Mean absolute error, mm, of the openings between landmarks (B, 68, 3) in model space; compare Feng et
-    al. (SIGGRAPH 2021), who do so in the picture."""
+    """Mean absolute error of the openings between landmarks (B, 68, 3) in model space, mm; DECA (Feng et al.,
+    SIGGRAPH 2021) does so in the image plane."""
     upper, lower = (list(side) for side in zip(*GAPS))
     found, true = (x[:, upper] - x[:, lower] for x in (marks, truth))
     return (found - true).abs().sum(dim=2).mean()
 
 
 def root(squares: Tensor) -> Tensor:
-    """Square root that is 0 with gradient 0 at 0, and within 1e-4 of the true one."""
+    """Square root with value and gradient 0 at 0, within 1e-4 of the exact one elsewhere."""
     return (squares + _TINY**2).sqrt() - _TINY
 
 
 def split_loss(pose_error: Tensor, shape_error: Tensor, pose_share: float | None = None) -> Tensor:
-    """w E_pose + (1 - w) E_geo of two scalars; w = E_geo / (E_geo + E_pose), not differentiated, unless
-    given: both parts are then as strong, however different their sizes."""
+    """The sum w E_pose + (1 - w) E_geo of Guo et al.
+
+    Unless given, w = E_geo / (E_geo + E_pose), not differentiated: the parts are then equally strong.
+
+    Args:
+        pose_error: scalar E_pose, mm.
+        shape_error: scalar E_geo, mm.
+        pose_share: w.
+    """
     if pose_share is not None:
         return pose_share * pose_error + (1 - pose_share) * shape_error
     with torch.no_grad():
@@ -131,8 +146,17 @@ def split_loss(pose_error: Tensor, shape_error: Tensor, pose_share: float | None
 
 
 def gaussian_nll(error: Tensor, log_variance: Tensor) -> Tensor:
-    """(B,) negative log likelihood, less a constant, of an error (B,) in mm; least where exp(log_variance) =
-    error^2. The error is not differentiated: nobody gets better by being unsure."""
+    """Negative log likelihood of a Gaussian, without its constant; least where exp(log_variance) = error^2.
+
+    The error is not differentiated: a stated variance must not change it.
+
+    Args:
+        error: (B,) mm.
+        log_variance: (B,) log mm^2.
+
+    Returns:
+        (B,).
+    """
     return 0.5 * (log_variance + error.detach().square() * (-log_variance).exp())
 
 
@@ -142,14 +166,22 @@ def coarse_loss(
     layer: MorphableLayer,
     scaled: tuple[Tensor, Tensor],
     config: CoarseLoss,
-) -> Score:
-    """Loss of a CoarseNet. scaled: (output, truth), both (B, K + E + 6), in standard deviations."""
+) -> LossTerms:
+    """Split loss, neutral shape, prior and confidence of a CoarseNet.
+
+    Args:
+        out: the net's output.
+        truth: labels.
+        layer: the points compared.
+        scaled: output and truth standardized, each (B, K + E + 6).
+        config: weights.
+    """
     score = _geometry(truth.identity, out.identity, out.expression, out.pose, truth, layer, scaled, config)
     terms = {"regular": config.regular * scaled[0][:, :-POSE].square().mean()}
     if config.neutral and config.kind != "parameters":
         apart = layer.resized(layer.neutral(out.identity - truth.identity), config.size)
         terms["neutral"] = config.neutral * root(_mean_square(apart, layer.weights)).mean()
-    return _whole(score, terms, out.log_variance, config)
+    return _sum(score, terms, out.log_variance, config)
 
 
 def tracking_loss(
@@ -158,17 +190,26 @@ def tracking_loss(
     layer: MorphableLayer,
     scaled: tuple[Tensor, Tensor],
     config: CoarseLoss,
-) -> Score:
-    """Loss of a Tracking CoarseNet. scaled: (change, true change), both (B, E + 6), in standard deviations.
+) -> LossTerms:
+    """Split loss, prior and confidence of a Tracking CoarseNet.
 
-    Shapes are compared with the true identity in both: a wrong one carried over is not the net's to repair.
+    Both shapes have the true identity: the net does not estimate it.
+
+    Args:
+        out: the net's output.
+        truth: labels.
+        layer: the points compared.
+        scaled: change and true change standardized, each (B, E + 6).
+        config: weights.
     """
     own = truth.identity
     score = _geometry(own, own, out.expression, out.pose, truth, layer, scaled, config)
-    return _whole(score, {"delta": config.delta * out.delta.abs().mean()}, out.log_variance, config)
+    return _sum(score, {"delta": config.delta * out.delta.abs().mean()}, out.log_variance, config)
 
 
 class _Geometry(NamedTuple):
+    """Split loss or parameter loss, and the error of all points."""
+
     loss: Tensor
     parts: dict[str, Tensor]
     error: Tensor
@@ -210,18 +251,25 @@ def _geometry(
     return _Geometry(loss, parts | extra, error)
 
 
-def _whole(found: _Geometry, terms: dict[str, Tensor], log_variance: Tensor, config: CoarseLoss) -> Score:
-    unsure = config.confidence * gaussian_nll(found.error, log_variance).mean()
-    loss = found.loss + unsure
+def _sum(found: _Geometry, terms: dict[str, Tensor], log_variance: Tensor, config: CoarseLoss) -> LossTerms:
+    confidence = config.confidence * gaussian_nll(found.error, log_variance).mean()
+    loss = found.loss + confidence
     for term in terms.values():
         loss = loss + term
-    parts = {"geometry": found.loss, **found.parts, **terms, "confidence": unsure}
-    return Score(loss, {name: value.detach() for name, value in parts.items()})
+    parts = {"geometry": found.loss, **found.parts, **terms, "confidence": confidence}
+    return LossTerms(loss, {name: value.detach() for name, value in parts.items()})
 
 
 def normals(depth: Tensor, scale: Tensor) -> Tensor:
-    """(B, S - 2, S - 2, 3) unit normals, camera space, of depth (B, S, S) in mm on a grid of `scale` (B,)
-    px/mm; the border has none."""
+    """Unit normals of depth maps by central differences.
+
+    Args:
+        depth: (B, S, S) mm along camera z.
+        scale: (B,) px/mm.
+
+    Returns:
+        (B, S - 2, S - 2, 3) camera space; the border has none.
+    """
     s = scale[:, None, None]
     dx = (depth[:, 1:-1, 2:] - depth[:, 1:-1, :-2]) * (0.5 * s)
     dy = (depth[:, :-2, 1:-1] - depth[:, 2:, 1:-1]) * (0.5 * s)  # rows go down, y goes up
@@ -229,7 +277,7 @@ def normals(depth: Tensor, scale: Tensor) -> Tensor:
 
 
 def inner(mask: Tensor) -> Tensor:
-    """(B, S - 2, S - 2) 1 where a pixel and its four neighbours are in the mask (B, S, S)."""
+    """The mask (B, S, S) of pixels whose four neighbours are in it too, (B, S - 2, S - 2)."""
     m = mask
     return m[:, 1:-1, 1:-1] * m[:, 1:-1, 2:] * m[:, 1:-1, :-2] * m[:, 2:, 1:-1] * m[:, :-2, 1:-1]
 
@@ -242,17 +290,23 @@ def fine_loss(
     face_width: Tensor,
     scale: Tensor,
     config: FineLoss,
-) -> Score:
-    """Loss of a FineNet.
+) -> LossTerms:
+    """Loss of a FineNet: displacements, and with "l1" 1 - cos of the angles between normals.
 
-    displacement, truth (B, S, S) in hundredths of face_width (B,), mm; depth (B, S, S) mm, the coarse
-    surface; mask (B, S, S) 0 or 1; scale (B,) px/mm.
+    Args:
+        displacement: (B, S, S) hundredths of the face's width, along camera z.
+        truth: (B, S, S) the same.
+        depth: (B, S, S) of the coarse surface, mm.
+        mask: (B, S, S) 0 or 1.
+        face_width: (B,) mm.
+        scale: (B,) px/mm.
+        config: kind and weights.
     """
     count = mask.sum().clamp_min(1.0)
     apart = (displacement - truth) * mask
     if config.kind == "l2":
         loss = apart.square().sum() / count
-        return Score(loss, {"l2": loss.detach()})
+        return LossTerms(loss, {"l2": loss.detach()})
     flat = functional.smooth_l1_loss(apart, torch.zeros_like(apart), reduction="sum", beta=config.rounded)
     flat = flat / count
     mm = 0.01 * face_width[:, None, None]
@@ -261,4 +315,4 @@ def fine_loss(
     turned = ((1 - (found * true).sum(dim=3)) * where).sum() / where.sum().clamp_min(1.0)
     loss = flat + config.normals * turned
     plain = apart.detach().abs().sum() / count
-    return Score(loss, {"l1": plain, "rounded": flat.detach(), "normals": turned.detach()})
+    return LossTerms(loss, {"l1": plain, "rounded": flat.detach(), "normals": turned.detach()})

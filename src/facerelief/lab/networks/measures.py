@@ -1,4 +1,4 @@
-"""How good a net is on held-out samples, in units that people know, beside what needs no net at all."""
+"""Measures of networks on held-out samples, in mm, degrees and per cent, beside a baseline without a net."""
 
 # pyright: reportPrivateImportUsage=false
 
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facerelief.lab.networks.data import CoarseItem, FineItem, TrackingItem, camera_of
+from facerelief.lab.networks.data import CoarseItem, FineItem, TrackingItem
 from facerelief.lab.networks.e2far import E2farOutput, ShapeError
 from facerelief.lab.networks.guo import CoarseOutput, TrackingOutput
+from facerelief.lab.networks.labels import camera_of
 from facerelief.lab.networks.layer import MorphableLayer, project
 from facerelief.lab.networks.losses import inner, normals
 from facerelief.morphable.model import FaceModel
@@ -24,27 +25,26 @@ from facerelief.typed import Float
 YAW_BINS = (0, 30, 60, 90)
 """Degrees between which landmarks are averaged."""
 BAND = (1.0, 6.0)
-"""px of FineNet's crop: relief between these Gaussians is compared."""
+"""Deviations of the Gaussians that bound the compared band of relief, px of FineNet's crop."""
 
 
 class CoarseMeasures:
-    """Measures of a CoarseNet; names that begin with `baseline_` are those of the mean face in the mean pose.
+    """Measures of a CoarseNet; `baseline_` marks those of the mean face in the mean pose.
 
-    surface_mm: mean distance in model space between found and true places of the true face's visible
-    vertices: no pose, no alignment. posed_mm: the same in camera space, in the picture too. nme_0_30 and so
-    on: mean distance of the 68 landmarks in per cent of the root of the area of their box, by |yaw| in
-    degrees. confidence_r: correlation of the logarithms of found and stated error; confidence_ratio: mean
-    square of the error over the stated one, 1 where it is calibrated.
+    surface_mm: mean distance of the true face's visible vertices in model space, without pose or alignment.
+    posed_mm: the same in camera space. nme_0_30, ...: mean distance of the 68 landmarks in per cent of the
+    root of the area of their box, by |yaw| in degrees. confidence_r: correlation of the logarithms of actual
+    and stated error; confidence_ratio: mean square of actual over stated error, 1 where it is calibrated.
     """
 
     def __init__(self, model: FaceModel, size: int, mean: tuple[Tensor, Tensor]) -> None:
-        """size: of the crop, px; mean: expression and pose of the training data."""
+        """Collect for crops of `size` px; mean: expression (E,) and pose (6,) of the training data."""
         self.model, self.size, self.mean = model, size, mean
         self.layer = MorphableLayer(model, every=1)
         self.rows: list[dict[str, float]] = []
 
     def add(self, batch: CoarseItem, out: CoarseOutput) -> None:
-        """Of a batch and the net's output for it, both on any device."""
+        """Measure a batch and the net's output for it, on any device."""
         truth = (batch.identity, batch.expression, batch.pose)
         blank = (torch.zeros_like(batch.identity), *(m.expand(len(batch.pose), -1) for m in self.mean))
         self._add(truth, (out.identity, out.expression, out.pose), blank, out.log_variance)
@@ -76,7 +76,7 @@ class CoarseMeasures:
             self.rows.append(dict(zip(columns, row)))
 
     def _visible(self, identity: Float, expression: Float, pose: Float) -> Tensor:
-        """(B, V) of the layer's points: vertices of the face that the crop shows."""
+        """(B, V) 1 for the layer's points that are vertices of the face seen in the crop, else 0."""
         face = np.flatnonzero(self.model.face_vertices)
         out = np.zeros((len(pose), len(self.layer.mean)), np.float32)
         for k in range(len(pose)):
@@ -86,7 +86,7 @@ class CoarseMeasures:
         return torch.from_numpy(out)
 
     def result(self) -> dict[str, float]:
-        """The measures by name, and `samples`."""
+        """Means of the measures over all samples, by name, and `samples`, their number."""
         columns = {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]}
         out: dict[str, float] = {"samples": len(self.rows)}
         for start in ("", "baseline_"):
@@ -104,39 +104,39 @@ class CoarseMeasures:
 
 
 class TrackingMeasures(CoarseMeasures):
-    """Measures of a Tracking CoarseNet; the baseline says that nothing changed. The true identity is used in
-    all of them, since the net does not change it."""
+    """Measures of a Tracking CoarseNet; the baseline is the previous state. All have the true identity, which
+    the net does not estimate."""
 
     def __init__(self, model: FaceModel, size: int) -> None:
         super().__init__(model, size, (torch.zeros(0), torch.zeros(0)))
 
     def add(self, batch: Any, out: Any) -> None:
-        """Of a batch and the net's output for it."""
+        """Measure a batch and the net's output for it, on any device."""
         item: TrackingItem = batch
-        said: TrackingOutput = out
+        found: TrackingOutput = out
         own = item.identity
         self._add(
             (own, item.expression, item.pose),
-            (own, said.expression, said.pose),
+            (own, found.expression, found.pose),
             (own, item.previous_expression, item.previous_pose),
-            said.log_variance,
+            found.log_variance,
         )
 
 
 class E2farMeasures:
     """Measures of a UH-E2FAR network; the baseline is the mean face with the training data's mean expression.
 
-    Root mean square distances of the face region's vertices in model space, no alignment, mm, means over the
-    samples: neutral_mm of the neutral faces, offset_mm of what the expression adds, expressive_mm of both.
+    Root mean square distances of the face region's vertices in model space, without alignment: neutral_mm of
+    the neutral faces, offset_mm of the expression's displacements, expressive_mm of both together.
     """
 
     def __init__(self, model: FaceModel, mean: Tensor) -> None:
-        """mean: expression (E,) of the training data."""
+        """Collect; mean: expression (E,) of the training data."""
         self.bounds, self.mean, self.error = model.expression_bounds, mean, ShapeError(model)
         self.rows: list[dict[str, float]] = []
 
     def add(self, batch: CoarseItem, out: E2farOutput) -> None:
-        """Of a batch and the net's output for it, both on any device."""
+        """Measure a batch and the net's output for it, on any device."""
         columns: dict[str, list[float]] = {}
         nothing = (torch.zeros_like(batch.identity), self.mean.expand(len(batch.identity), -1))
         for start, (identity, expression) in (("", out), ("baseline_", nothing)):
@@ -150,24 +150,24 @@ class E2farMeasures:
         self.rows += [dict(zip(columns, row)) for row in zip(*columns.values())]
 
     def result(self) -> dict[str, float]:
-        """The measures by name, and `samples`."""
+        """Means of the measures over all samples, by name, and `samples`, their number."""
         names = self.rows[0]
         means = {name: float(np.mean([row[name] for row in self.rows])) for name in names}
         return {"samples": len(self.rows), **means}
 
 
 class FineMeasures:
-    """Measures of a FineNet; the baseline is the coarse surface, on which nothing was put.
+    """Measures of a FineNet; the baseline is the coarse surface without relief.
 
-    error_percent: mean error in per cent of the face's width; normal_deg: mean angle between normals;
-    band_r: correlation of the relief between two Gaussians (`BAND`) with the true one.
+    error_percent: mean absolute error in per cent of the face's width; normal_deg: mean angle between found
+    and true normals; band_r: correlation of found and true relief between two Gaussians (`BAND`).
     """
 
     def __init__(self) -> None:
         self.rows: list[tuple[float, ...]] = []
 
     def add(self, batch: FineItem, out: Tensor) -> None:
-        """Of a batch and the net's output for it."""
+        """Measure a batch and the net's output for it, on any device."""
         depth, mask, true, width, scale = (
             x.detach().float().cpu()
             for x in (batch.depth, batch.mask, batch.displacement, batch.face_width, batch.scale)
@@ -190,7 +190,7 @@ class FineMeasures:
             )
 
     def result(self) -> dict[str, float]:
-        """The measures by name, and `samples`."""
+        """Means of the measures over all samples, by name, and `samples`, their number."""
         names = ("error_percent", "baseline_error_percent", "normal_deg", "baseline_normal_deg", "band_r")
         means = np.array(self.rows).mean(axis=0)
         return {"samples": len(self.rows)} | {name: float(value) for name, value in zip(names, means)}

@@ -1,4 +1,4 @@
-"""The kinds of training: which net, which data, which loss, which measures."""
+"""Kinds of training: net, data, loss and measures of each network."""
 
 # pyright: reportPrivateImportUsage=false
 
@@ -19,7 +19,6 @@ from facerelief.lab.networks.data import (
     CropConfig,
     FineData,
     FineItem,
-    Shards,
     TrackingData,
     TrackingItem,
 )
@@ -46,12 +45,13 @@ from facerelief.lab.networks.losses import (
     CoarseLoss,
     CoarseTarget,
     FineLoss,
-    Score,
+    LossTerms,
     coarse_loss,
     fine_loss,
     tracking_loss,
 )
 from facerelief.lab.networks.measures import CoarseMeasures, E2farMeasures, FineMeasures, TrackingMeasures
+from facerelief.lab.networks.order import Shards
 from facerelief.morphable.model import FaceModel
 
 NetKind = Literal["coarse", "tracking", "fine", "e2far"]
@@ -59,7 +59,7 @@ NetKind = Literal["coarse", "tracking", "fine", "e2far"]
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """What is trained, on what it sees, and how it is scored. Parts of other kinds are not looked at."""
+    """Net, data and loss of a training. Fields of other kinds are ignored."""
 
     kind: NetKind = "coarse"
     coarse: CoarseNetConfig = field(default_factory=CoarseNetConfig)
@@ -69,62 +69,69 @@ class TaskConfig:
     fine_loss: FineLoss = field(default_factory=FineLoss)
     crop: CropConfig = field(default_factory=CropConfig)
     augment: float = 1.0
-    """Share of the usual spoiling of pictures (`augment.AugmentConfig`)."""
+    """Factor of the usual shares of augmentation (`augment.AugmentConfig`)."""
     flip: bool = True
-    """Half of the pictures are mirrored, where the face model has a mirror."""
+    """Mirror half of the images, where the face model has a mirror."""
     every: int = 8
-    """Every so manieth vertex of the face is compared."""
+    """Compare every n-th vertex of the face."""
     landmark_weight: float = 4.0
-    """How much more a landmark counts than another point."""
+    """Weight of a landmark over that of another point."""
     e2far: E2farConfig = field(default_factory=E2farConfig)
     e2far_loss: E2farLoss = field(default_factory=E2farLoss)
     frozen: float = 0.0
-    """Share of the steps in which UH-E2FAR's trunk stays as it began: the first of its two phases."""
+    """Share of the steps in which UH-E2FAR's trunk is fixed: the first of its two phases."""
 
 
 class Task(ABC):
-    """One kind of training."""
+    """One kind of training. A batch is an item of the task's data with a batch axis first."""
 
     def __init__(self, config: TaskConfig, model: FaceModel) -> None:
         self.config, self.model = config, model
 
     @abstractmethod
     def data(self, shards: Shards, seed: int, training: bool) -> Dataset[Any]:
-        """Samples; spoilt ones for training."""
+        """Samples; augmented and flipped for training."""
 
     @abstractmethod
     def net(self, data: Dataset[Any] | None) -> nn.Module:
-        """An untrained net, scaled by the training data where they are given."""
+        """An untrained net, standardized by the moments of the training data where they are given."""
 
     @abstractmethod
     def forward(self, net: nn.Module, batch: Any) -> Any:
         """The net's output for a batch."""
 
     @abstractmethod
-    def loss(self, net: nn.Module, batch: Any, out: Any) -> Score:
-        """How wrong it is. net: the bare one, for its constants."""
+    def loss(self, net: nn.Module, batch: Any, out: Any) -> LossTerms:
+        """Loss of an output. net: the bare one, for its constants."""
 
     @abstractmethod
     def measures(self, net: nn.Module) -> CoarseMeasures | FineMeasures | E2farMeasures:
-        """A fresh collector of measures."""
+        """A new collector of measures."""
 
     def phase(self, net: nn.Module, done: float) -> None:  # noqa: B027 - most have one alone
-        """Told before each step how much of the training is done, 0 to 1."""
+        """Prepare the net for a step; done: share of the steps before it, 0 to 1."""
 
     def to(self, device: torch.device) -> None:  # noqa: B027 - not all have something to move
-        """Move what losses need."""
+        """Move the constants of the loss to a device."""
 
-    def _spoil(self, usual: AugmentConfig, training: bool) -> AugmentConfig | None:
+    def _augmentation(self, usual: AugmentConfig, training: bool) -> AugmentConfig | None:
         return usual.strength(self.config.augment) if training and self.config.augment > 0 else None
 
+    def _coarse_data(self, shards: Shards, seed: int, training: bool, size: int) -> CoarseData:
+        """Samples in random crops of `size` px; crops to be measured are not turned."""
+        c = self.config
+        crop = replace(c.crop, size=size) if training else replace(c.crop, size=size, roll=0.0)
+        augmentation = self._augmentation(AugmentConfig(), training)
+        return CoarseData(shards, self.model, crop, seed, augmentation, c.flip and training)
 
-def picture(image: Tensor) -> Tensor:
+
+def image_tensor(image: Tensor) -> Tensor:
     """(B, 3, S, S) float32 in [0, 1], channels last in memory, from (B, S, S, 3) uint8."""
     return image.permute(0, 3, 1, 2).float() / 255
 
 
 class _ShapeTask(Task):
-    """What both CoarseNets share."""
+    """Common parts of CoarseNet and Tracking CoarseNet."""
 
     def __init__(self, config: TaskConfig, model: FaceModel) -> None:
         counts = {"identity": model.n_identity, "expression": model.n_expression}
@@ -132,32 +139,32 @@ class _ShapeTask(Task):
         self.layer = MorphableLayer(model, config.every, config.landmark_weight)
 
     def to(self, device: torch.device) -> None:
+        """Move the points of the loss to a device."""
         self.layer.to(device)
 
 
 class CoarseTask(_ShapeTask):
     """CoarseNet."""
 
-    def data(self, shards: Shards, seed: int, training: bool) -> Dataset[Any]:
-        c = self.config
-        crop = replace(c.crop, size=c.coarse.size)
-        if not training:
-            crop = replace(crop, roll=0.0)
-        spoil = self._spoil(AugmentConfig(), training)
-        return CoarseData(shards, self.model, crop, seed, spoil, c.flip and training)
+    def data(self, shards: Shards, seed: int, training: bool) -> CoarseData:
+        """Samples in random crops; augmented and flipped for training."""
+        return self._coarse_data(shards, seed, training, self.config.coarse.size)
 
-    def net(self, data: Dataset[Any] | None) -> nn.Module:
+    def net(self, data: Dataset[Any] | None) -> CoarseNet:
+        """An untrained CoarseNet, standardized by the data's expressions and poses."""
         net = CoarseNet(self.config.coarse)
         if isinstance(data, CoarseData):
-            expression, pose = data.spreads()
+            expression, pose = data.moments()
             net.expression_scale.set(expression)
             net.pose_scale.set(pose)
         return net
 
     def forward(self, net: nn.Module, batch: CoarseItem) -> CoarseOutput:
-        return net(picture(batch.image))
+        """The net's output for a batch."""
+        return net(image_tensor(batch.image))
 
-    def loss(self, net: nn.Module, batch: CoarseItem, out: CoarseOutput) -> Score:
+    def loss(self, net: nn.Module, batch: CoarseItem, out: CoarseOutput) -> LossTerms:
+        """`losses.coarse_loss` of an output."""
         assert isinstance(net, CoarseNet)
         truth = CoarseTarget(batch.identity, batch.expression, batch.pose)
         found, true = (
@@ -170,6 +177,7 @@ class CoarseTask(_ShapeTask):
         return coarse_loss(out, truth, self.layer, (found, true), self.config.coarse_loss)
 
     def measures(self, net: nn.Module) -> CoarseMeasures:
+        """Collector whose baseline is the mean expression and pose of the training data."""
         assert isinstance(net, CoarseNet)
         mean = (net.expression_scale.mean.cpu(), net.pose_scale.mean.cpu())
         return CoarseMeasures(self.model, self.config.coarse.size, mean)
@@ -178,22 +186,26 @@ class CoarseTask(_ShapeTask):
 class TrackingTask(_ShapeTask):
     """Tracking CoarseNet."""
 
-    def data(self, shards: Shards, seed: int, training: bool) -> Dataset[Any]:
-        spoil = self._spoil(AugmentConfig(), training)
+    def data(self, shards: Shards, seed: int, training: bool) -> TrackingData:
+        """Pairs of states in the previous one's crop; augmented and flipped for training."""
+        augmentation = self._augmentation(AugmentConfig(), training)
         flip = self.config.flip and training
-        return TrackingData(shards, self.model, self.config.coarse.size, seed, spoil, flip)
+        return TrackingData(shards, self.model, self.config.coarse.size, seed, augmentation, flip)
 
-    def net(self, data: Dataset[Any] | None) -> nn.Module:
+    def net(self, data: Dataset[Any] | None) -> TrackingNet:
+        """An untrained Tracking CoarseNet, standardized by the data's changes."""
         net = TrackingNet(self.config.coarse)
         if isinstance(data, TrackingData):
-            net.scale.set(data.spread())
+            net.scale.set(data.moments())
         return net
 
     def forward(self, net: nn.Module, batch: TrackingItem) -> TrackingOutput:
+        """The net's output for a batch."""
         pncc = batch.pncc.permute(0, 3, 1, 2)
-        return net(picture(batch.image), pncc, batch.previous_expression, batch.previous_pose)
+        return net(image_tensor(batch.image), pncc, batch.previous_expression, batch.previous_pose)
 
-    def loss(self, net: nn.Module, batch: TrackingItem, out: TrackingOutput) -> Score:
+    def loss(self, net: nn.Module, batch: TrackingItem, out: TrackingOutput) -> LossTerms:
+        """`losses.tracking_loss` of an output."""
         assert isinstance(net, TrackingNet)
         change = torch.cat(
             [batch.expression - batch.previous_expression, batch.pose - batch.previous_pose], dim=1
@@ -203,29 +215,35 @@ class TrackingTask(_ShapeTask):
         return tracking_loss(out, truth, self.layer, scaled, self.config.coarse_loss)
 
     def measures(self, net: nn.Module) -> TrackingMeasures:
+        """Collector whose baseline is the previous state."""
         return TrackingMeasures(self.model, self.config.coarse.size)
 
 
 class FineTask(Task):
     """FineNet."""
 
-    def data(self, shards: Shards, seed: int, training: bool) -> Dataset[Any]:
-        spoil = self._spoil(FINE_AUGMENT, training)
-        return FineData(shards, self.model, seed, spoil, self.config.flip and training)
+    def data(self, shards: Shards, seed: int, training: bool) -> FineData:
+        """Crops with depth and relief; augmented and flipped for training."""
+        augmentation = self._augmentation(FINE_AUGMENT, training)
+        return FineData(shards, self.model, seed, augmentation, self.config.flip and training)
 
-    def net(self, data: Dataset[Any] | None) -> nn.Module:
+    def net(self, data: Dataset[Any] | None) -> FineNet:
+        """An untrained FineNet."""
         return FineNet(self.config.fine)
 
     def forward(self, net: nn.Module, batch: FineItem) -> Tensor:
-        return net(picture(batch.image), batch.depth, batch.mask, batch.face_width, batch.cues)
+        """Displacement (B, S, S) in hundredths of the face's width."""
+        return net(image_tensor(batch.image), batch.depth, batch.mask, batch.face_width, batch.cues)
 
-    def loss(self, net: nn.Module, batch: FineItem, out: Tensor) -> Score:
+    def loss(self, net: nn.Module, batch: FineItem, out: Tensor) -> LossTerms:
+        """`losses.fine_loss` of an output."""
         truth = batch.displacement / (0.01 * batch.face_width[:, None, None])
         return fine_loss(
             out, truth, batch.depth, batch.mask, batch.face_width, batch.scale, self.config.fine_loss
         )
 
     def measures(self, net: nn.Module) -> FineMeasures:
+        """Collector whose baseline is the coarse surface."""
         return FineMeasures()
 
 
@@ -237,36 +255,38 @@ class E2farTask(Task):
         super().__init__(replace(config, e2far=replace(config.e2far, **counts)), model)
         self.error = ShapeError(model, config.e2far_loss.size)
 
-    def data(self, shards: Shards, seed: int, training: bool) -> Dataset[Any]:
-        c = self.config
-        crop = replace(c.crop, size=c.e2far.size)
-        if not training:
-            crop = replace(crop, roll=0.0)
-        spoil = self._spoil(AugmentConfig(), training)
-        return CoarseData(shards, self.model, crop, seed, spoil, c.flip and training)
+    def data(self, shards: Shards, seed: int, training: bool) -> CoarseData:
+        """Samples in random crops; augmented and flipped for training."""
+        return self._coarse_data(shards, seed, training, self.config.e2far.size)
 
-    def net(self, data: Dataset[Any] | None) -> nn.Module:
+    def net(self, data: Dataset[Any] | None) -> E2far:
+        """An untrained UH-E2FAR network, standardized by the data's expressions."""
         net = E2far(self.config.e2far)
         if isinstance(data, CoarseData):
-            net.expression_scale.set(data.spreads()[0])
+            net.expression_scale.set(data.moments()[0])
         return net
 
     def phase(self, net: nn.Module, done: float) -> None:
+        """Fix the trunk in the first share of the steps."""
         assert isinstance(net, E2far)
         net.hold(done < self.config.frozen)
 
     def forward(self, net: nn.Module, batch: CoarseItem) -> E2farOutput:
-        return net(picture(batch.image))
+        """The net's output for a batch."""
+        return net(image_tensor(batch.image))
 
-    def loss(self, net: nn.Module, batch: CoarseItem, out: E2farOutput) -> Score:
+    def loss(self, net: nn.Module, batch: CoarseItem, out: E2farOutput) -> LossTerms:
+        """`e2far.e2far_loss` of an output."""
         truth = E2farTarget(batch.identity, batch.expression)
         return e2far_loss(out, truth, self.error, self.config.e2far_loss)
 
     def measures(self, net: nn.Module) -> E2farMeasures:
+        """Collector whose baseline is the mean expression of the training data."""
         assert isinstance(net, E2far)
         return E2farMeasures(self.model, net.expression_scale.mean.cpu())
 
     def to(self, device: torch.device) -> None:
+        """Move the Gram matrix of the loss to a device."""
         self.error.to(device)
 
 

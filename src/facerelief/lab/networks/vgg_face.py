@@ -21,11 +21,11 @@ from facerelief.lab.networks.e2far import E2far
 from facerelief.typed import Float32
 
 MEAN = (129.1863, 104.7624, 93.5940)
-"""RGB of 255 that VGG-Face's pictures are lessened by, where the file does not say."""
+"""RGB of 255 that VGG-Face subtracts from images, where the file has no other."""
 
 
 def take_vgg_face(net: E2far, file: str | Path) -> None:
-    """Put VGG-Face's thirteen convolutions into the trunk, and its way of scaling pictures into the net.
+    """Copy VGG-Face's thirteen convolutions into the trunk, and its normalisation of images into the net.
 
     Raises FacereliefError for a file of another form, and for a trunk of another width or with batch norms.
     """
@@ -51,9 +51,13 @@ def take_vgg_face(net: E2far, file: str | Path) -> None:
 
 
 def read_vgg_face(file: str | Path) -> tuple[Float32, list[tuple[Float32, Float32]]]:
-    """RGB mean (3,), and weight (out, in, 3, 3) and bias (out,) of the 13 convolutions, float32.
+    """Weights of a file.
 
-    Raises FacereliefError for a file that cannot be read or holds no 13 convolutions of 3 x 3.
+    Returns:
+        RGB mean (3,) of 255; weight (out, in, 3, 3) and bias (out,) of each of the 13 convolutions.
+
+    Raises:
+        FacereliefError: the file cannot be read, or has not 13 convolutions of 3 x 3.
     """
     file = Path(file)
     kinds = {".mat": _of_mat, ".pth": _of_state, ".pt": _of_state}
@@ -123,7 +127,7 @@ def _of_mat(file: Path) -> tuple[Float32, list[tuple[Float32, Float32]]]:
 
 
 def _mean_of(content: Mapping[str, Any]) -> Float32:
-    """The average picture's colour, where the file has one."""
+    """Colour (3,) of the average image, RGB of 255, where the file has one."""
     holders = [content.get("meta"), content]
     for holder in holders:
         given = (

@@ -206,8 +206,9 @@ class TestErrors:
 
     def test_the_same_as_in_training(self, toy_model, states):
         torch = pytest.importorskip("torch")
-        from facerelief.lab.networks.data import CoarseItem, pose_of
+        from facerelief.lab.networks.data import CoarseItem
         from facerelief.lab.networks.guo import CoarseOutput
+        from facerelief.lab.networks.labels import pose_of
         from facerelief.lab.networks.measures import CoarseMeasures
 
         found = [random_state(toy_model, 10 + k) for k in range(len(states))]

@@ -1,0 +1,170 @@
+"""Samples out of shards in random order.
+
+Sample number n of a run is decided by (seed, n) alone, whoever reads it and whatever was read before: a run
+that was stopped after n samples goes on with sample n.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.errors import FacereliefError
+from facerelief.lab.datasets.manifest import RECIPE, read_json
+from facerelief.lab.datasets.shards import decode_picture
+from facerelief.typed import Image
+
+Labels = Mapping[str, NDArray[Any]]
+
+_FACES = ("coarse", "renders", "pairs")
+KINDS = {"coarse": _FACES, "tracking": ("pairs",), "fine": ("fine",), "e2far": _FACES}
+"""Kinds of data sets that each network learns from."""
+
+
+class _Location(NamedTuple):
+    """Bytes of a sample's image and labels in a shard."""
+
+    shard: int
+    image: int
+    image_size: int
+    labels: int
+    labels_size: int
+
+
+class Shards:
+    """The samples of one split of one or more data sets, read at random from plain tar files."""
+
+    def __init__(self, folders: Sequence[str | Path], split: str, net: str) -> None:
+        """Find the samples.
+
+        Args:
+            folders: of the data sets.
+            split: "train", "val" or "test".
+            net: the network that learns from them, a key of `KINDS`.
+
+        Raises:
+            FacereliefError: a folder without a data set for that net, or a shard that cannot be read.
+        """
+        self.paths: list[Path] = []
+        """Of the shards, in the order of folders and names."""
+        for folder in map(Path, folders):
+            kind = read_json(folder / RECIPE).get("kind")
+            if kind not in KINDS[net]:
+                expected = " or ".join(KINDS[net])
+                raise FacereliefError(
+                    f"{folder}: holds {kind}, expected {expected} for the {net} net; give another folder"
+                )
+            self.paths += sorted(folder.glob(f"{split}-*.tar"))
+        self.locations = np.array(
+            [x for k, path in enumerate(self.paths) for x in _locations(k, path)], np.int64
+        )
+
+    def __len__(self) -> int:
+        return len(self.locations)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the shards' names and sizes and the data sets' recipes: tells data sets apart."""
+        digest = hashlib.sha256()
+        for folder in dict.fromkeys(path.parent for path in self.paths):
+            digest.update((folder / RECIPE).read_bytes())
+        for path in self.paths:
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        return digest.hexdigest()
+
+    def image(self, index: int) -> Image:
+        """(S, S, 3) RGB. Raises FacereliefError where it is damaged."""
+        at = _Location(*map(int, self.locations[index]))
+        data = self._read(at.shard, at.image, at.image_size)
+        try:
+            return decode_picture({"jpg": data})
+        except ValueError as error:
+            raise self._damaged(at, error) from error
+
+    def labels(self, index: int, names: Sequence[str]) -> Labels:
+        """Labels by name. Raises FacereliefError where one is missing or damaged."""
+        at = _Location(*map(int, self.locations[index]))
+        data = self._read(at.shard, at.labels, at.labels_size)
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in names}
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise self._damaged(at, error) from error
+
+    def _read(self, shard: int, start: int, size: int) -> bytes:
+        path = self.paths[shard]
+        try:
+            file = _opened(path)
+            file.seek(start)
+            return file.read(size)
+        except OSError as error:
+            raise FacereliefError(f"{path}: cannot be read ({error}); make it again") from error
+
+    def _damaged(self, at: _Location, error: Exception) -> FacereliefError:
+        path = self.paths[at.shard]
+        return FacereliefError(f"{path}: a sample at byte {at.image} is damaged ({error}); make it again")
+
+
+@functools.lru_cache(maxsize=64)
+def _opened(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+def close_shards() -> None:
+    """Forget opened files: a process that was forked shares their positions with its parent."""
+    _opened.cache_clear()
+
+
+def _locations(shard: int, path: Path) -> list[_Location]:
+    """All samples of a shard. Raises FacereliefError where it cannot be read or one is incomplete."""
+    found: list[_Location] = []
+    members: dict[str, tuple[int, int]] = {}
+    key = ""
+
+    def close() -> None:
+        image, labels = members.get("jpg") or members.get("png"), members.get("npz")
+        if key and (image is None or labels is None):
+            raise FacereliefError(f"{path}: sample {key} lacks its image or labels; make the shard again")
+        if image is not None and labels is not None:
+            found.append(_Location(shard, *image, *labels))
+
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for entry in tar:
+                name, _, ending = entry.name.partition(".")
+                if name != key:
+                    close()
+                    key, members = name, {}
+                members[ending] = (entry.offset_data, entry.size)
+        close()
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise FacereliefError(f"{path}: cannot be read as a shard ({error}); make it again") from error
+    return found
+
+
+class Order:
+    """An endless order of samples: every epoch is a random permutation of its own."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        if count < 1:
+            raise ValueError("no samples")
+        self.count, self.seed = count, seed
+        self._epoch, self._order = -1, np.zeros(0, np.int64)
+
+    def __call__(self, position: int) -> int:
+        """Index of the sample at a position of the endless order."""
+        epoch, place = divmod(position, self.count)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self.seed, 7, epoch]).permutation(self.count)
+        return int(self._order[place])
