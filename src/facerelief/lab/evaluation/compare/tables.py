@@ -20,8 +20,8 @@ PARTS = ("pictures", "photos", "fairness", "speed")
 
 
 _INTRO = (
-    "`facerelief evaluate compare` keeps this section; what each figure means: [comparison](comparison.md). "
-    "In brackets: 95 % intervals, bootstrap over persons."
+    "`facerelief evaluate compare` writes this section; [how methods are compared](../comparison.md) defines "
+    "the figures. In brackets: 95 % intervals, bootstrap over persons."
 )
 
 
