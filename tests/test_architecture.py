@@ -64,7 +64,7 @@ ROOMS: dict[str, Room] = {
     ),
     "video": Room(
         "frames with times from video files and webcams, MP4 files from frames",
-        set(),
+        {"io"},
         {"numpy", "cv2", "av"},
     ),
     "detection": Room("faces in images, 478 landmarks", {"geometry", "io", "runtime"}, {"numpy", "cv2"}),
@@ -103,7 +103,7 @@ ROOMS: dict[str, Room] = {
     "lab.datasets": Room(
         "training data: fits of photo collections, kinds of samples, shards, the data engine",
         LIBRARY | {"lab.scenes"},
-        {"numpy", "scipy", "cv2", "webdataset", "ray", "rich"},
+        {"numpy", "scipy", "cv2", "ray", "rich"},
     ),
     "lab.networks": Room(
         "CoarseNet, Tracking CoarseNet, FineNet, UH-E2FAR: layers, losses, training, export; the only room "
@@ -144,7 +144,6 @@ HEAVY = (
     "torch",
     "lightning",
     "ray",
-    "webdataset",
     "matplotlib",
     "typer",
     "rich",

@@ -167,12 +167,12 @@ def test_a_folder_of_pictures(tmp_path, portrait, model_file, monkeypatch):
     seen = []
     monkeypatch.setattr(batch, "process", lambda job, *_: seen.append(job) or batch.Outcome(job, "done"))
     run("reconstruct", folder, "-o", folder / "out", "--model", model_file)
-    assert [job.picture.name for job in seen] == ["A.JPG", "b.png"]
+    assert [job.image.name for job in seen] == ["A.JPG", "b.png"]
     seen.clear()
     write(folder / "out" / "b" / "face0" / "texture.png", portrait)
     (folder / "out" / "b" / "face0" / "face.json").write_text("{}")
     run("reconstruct", folder, "-o", folder / "out", "--model", model_file, "--recursive")
-    assert [job.picture.name for job in seen] == ["A.JPG", "b.png", "c.png"]
+    assert [job.image.name for job in seen] == ["A.JPG", "b.png", "c.png"]
     (tmp_path / "empty").mkdir()
     result = run("reconstruct", tmp_path / "empty", "-o", tmp_path / "out", code=1)
     assert "no images in this folder" in result.stderr

@@ -17,8 +17,6 @@ from facerelief.errors import FacereliefError
 from facerelief.io.images import read_image
 from facerelief.lab.datasets.kinds import KINDS, Kind
 
-pytest.importorskip("webdataset")
-
 
 def run(*args: object, code: int = 0):
     return run_command(*args, code=code)
@@ -159,7 +157,7 @@ def test_help_waits_for_no_room():
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"numpy", "cv2", "scipy", "ray", "webdataset"} & set(done.stdout.splitlines()[-1].split())
+    assert not {"numpy", "cv2", "scipy", "ray"} & set(done.stdout.splitlines()[-1].split())
 
 
 # ---------------------------------------------------------------- dataset, bench

@@ -24,7 +24,6 @@ def run(*words: object):
 
 def test_from_a_data_set_to_a_file(face_set_of, tmp_path):
     pytest.importorskip("onnxscript")
-    pytest.importorskip("webdataset")
     data = face_set_of(facerelief.open_model(), tmp_path / "set", "renders", 6, 2)
     told = run("coarse", "--data", data, "-o", tmp_path / "run", "--steps", 2, *TINY)
     assert told.exit_code == 0, told.output

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -235,3 +236,26 @@ def test_every_advice_is_one_line(tmp_path):
         text = str(atomic.output_error(tmp_path, OSError(number, os.strerror(number))))
         assert "\n" not in text
         assert ";" in text
+
+
+def test_leftovers_of_one_name_go_and_an_old_result_comes_back(tmp_path):
+    for name in (".tmp-x.0123abcd", ".tmp-x.y.0123abcd", ".tmp-x.0123abcd.old", "x", ".tmp-z.0123abcd.old"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".tmp-x.01234567").touch()
+    atomic.clear_leftovers(tmp_path / "x")
+    atomic.clear_leftovers(tmp_path / "z")
+    assert {p.name for p in tmp_path.iterdir()} == {".tmp-x.y.0123abcd", "x", "z"}
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_file_appears_whole_or_not_at_all(tmp_path, old):
+    if old:
+        (tmp_path / "x").write_bytes(b"old")
+    with suppress(ZeroDivisionError), atomic.atomic_file(tmp_path / "x") as temporary:
+        temporary.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == ({"x": b"old"} if old else {})
+    with atomic.atomic_file(tmp_path / "x") as temporary:
+        temporary.write_bytes(b"new")
+        assert (tmp_path / "x").exists() == old
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"x": b"new"}

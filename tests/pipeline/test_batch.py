@@ -18,10 +18,9 @@ from facerelief.errors import ModelError, OutputError
 from facerelief.examples import astronaut_path
 from facerelief.pipeline.batch import (
     BatchConfig,
-    Job,
+    ImageJob,
     Outcome,
-    clear_leftovers,
-    find_pictures,
+    find_images,
     plan,
     prepare_output,
     run_batch,
@@ -72,24 +71,24 @@ def test_a_picture_named_twice_is_done_once(tmp_path, monkeypatch):
     (tmp_path / "x.jpg").touch()
     (tmp_path / "link.jpg").symlink_to(tmp_path / "x.jpg")
     jobs = plan(["x.jpg", "./x.jpg", tmp_path / "x.jpg", "link.jpg"], "out")
-    assert jobs == [Job(Path("x.jpg"), Path("out/x"))]
+    assert jobs == [ImageJob(Path("x.jpg"), Path("out/x"))]
 
 
-def test_find_pictures(tmp_path):
+def test_find_images(tmp_path):
     for name in ("b.JPG", "a.png", "c.txt", ".d.jpg", "sub/e.webp", ".git/f.jpg", "out/x/face0/preview.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "out/x/face0/face.json").touch()
     (tmp_path / "portrait").write_bytes(b"\xff\xd8\xff\xe0")  # a JPEG by its content
-    assert [p.name for p in find_pictures(tmp_path)] == ["a.png", "b.JPG", "portrait"]
-    assert [p.name for p in find_pictures(tmp_path, recursive=True)] == [
+    assert [p.name for p in find_images(tmp_path)] == ["a.png", "b.JPG", "portrait"]
+    assert [p.name for p in find_images(tmp_path, recursive=True)] == [
         "a.png",
         "b.JPG",
         "portrait",
         "e.webp",
     ]
     with pytest.raises(OSError, match="nothing"):
-        find_pictures(tmp_path / "nothing")
+        find_images(tmp_path / "nothing")
 
 
 def test_prepare_output(tmp_path):
@@ -102,7 +101,7 @@ def test_prepare_output(tmp_path):
 
 
 def test_failures_are_written_and_an_old_report_goes(tmp_path):
-    job = Job(Path("in/Käthe.jpg"), tmp_path / "Käthe")
+    job = ImageJob(Path("in/Käthe.jpg"), tmp_path / "Käthe")
     bad = Outcome(job, "failed", reason="in/Käthe.jpg: no face found", kind="NoFaceError")
     file = write_failures(tmp_path, [bad, Outcome(job, "done")])
     assert file == tmp_path / "failed.json"
@@ -111,13 +110,6 @@ def test_failures_are_written_and_an_old_report_goes(tmp_path):
     }
     assert write_failures(tmp_path, [Outcome(job, "done")]) is None
     assert list(tmp_path.iterdir()) == []
-
-
-def test_leftovers_of_one_folder_only(tmp_path):
-    for name in (".tmp-x.0123abcd", ".tmp-x.y.0123abcd", ".tmp-x.0123abcd.old", "x"):
-        (tmp_path / name).mkdir()
-    clear_leftovers(tmp_path / "x")
-    assert {p.name for p in tmp_path.iterdir()} == {".tmp-x.y.0123abcd", ".tmp-x.0123abcd.old", "x"}
 
 
 def test_one_thread_gives_back_what_it_took():
@@ -173,8 +165,8 @@ def test_a_worker_that_dies_costs_its_picture_only(tmp_path, pictures, config):
     outcomes = list(run_batch(plan(pictures, tmp_path), config))
     thread.join()
     (failed,) = (o for o in outcomes if o.status == "failed")
-    assert failed.reason.startswith(f"{failed.job.picture}: its worker process ended (signal 9)")
-    assert sorted(o.job.picture for o in outcomes) == pictures
+    assert failed.reason.startswith(f"{failed.job.image}: its worker process ended (signal 9)")
+    assert sorted(o.job.image for o in outcomes) == pictures
     assert {p.name for p in tmp_path.iterdir()} == {o.job.folder.name for o in outcomes if o.status == "done"}
     assert len(list(tmp_path.iterdir())) == 3
     assert not multiprocessing.active_children()

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 
@@ -17,7 +18,7 @@ import pytest
 
 from facerelief.errors import FacereliefError
 from facerelief.runtime import default_threads
-from facerelief.runtime.workers import ordered_results, worker_settings
+from facerelief.runtime.workers import as_completed, ordered_results, worker_settings
 
 THREADS = "__import__('facerelief.runtime').runtime.default_threads()"
 
@@ -83,8 +84,8 @@ def test_errors_of_preparing_reach_the_caller(workers):
         taken(1, ["1", "2"], workers=workers, start=exec, arguments=("raise LookupError('no such model')",))
 
 
-def test_a_process_that_dies_is_told_in_one_line():
-    with pytest.raises(FacereliefError, match=r"^a worker process ended.*fewer workers$"):
+def test_a_process_that_dies_is_reported_in_one_line():
+    with pytest.raises(FacereliefError, match=r"^a worker process ended \(exit code 3\).*fewer workers$"):
         taken(4, ["1", "__import__('os')._exit(3)", "2", "3"], workers=2)
 
 
@@ -170,3 +171,77 @@ def test_settings_are_given_back(monkeypatch):
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
+
+
+# ---------------------------------------------------------------- in the order of completion
+
+
+def test_every_job_has_one_answer_whatever_became_of_it():
+    jobs = ["1", "[][0]", "__import__('os')._exit(3)", "4", "(lambda: 0)"]
+    with as_completed(eval, jobs, workers=2) as answers:
+        found = {answer.number: answer for answer in answers}
+    assert sorted(found) == [0, 1, 2, 3, 4]
+    assert (found[0].value(), found[3].value()) == (1, 4)
+    assert isinstance(found[1].error, IndexError)
+    assert 'File "<string>", line 1' in "".join(found[1].error.__notes__)
+    assert found[2].lost == "exit code 3"
+    assert found[4].error is not None  # a function's result that cannot be pickled
+    for number, error in ((1, IndexError), (2, FacereliefError)):
+        with pytest.raises(error):
+            found[number].value()
+
+
+def test_answers_come_as_jobs_are_completed():
+    jobs = ["__import__('time').sleep(1.5)", "2"]
+    with as_completed(eval, jobs, workers=2, start=eval, arguments=("0",)) as answers:
+        assert [answer.number for answer in answers][-1] == 0
+
+
+MARKED = "(open({0!r} + '/' + __import__('os').urandom(4).hex(), 'w').close(), {1})"
+
+
+@pytest.mark.parametrize("tries", [1, 3])
+def test_a_job_is_tried_so_many_times_and_cleared_every_time(tmp_path, tries):
+    job = MARKED.format(str(tmp_path), "__import__('os')._exit(3)")
+    cleared: list[str] = []
+    with as_completed(eval, [job, "1", "2"], workers=2, tries=tries, clear=cleared.append) as answers:
+        lost = [answer for answer in answers if answer.lost]
+    assert [answer.number for answer in lost] == [0]
+    assert len(list(tmp_path.iterdir())) == tries
+    assert cleared == [job] * tries
+
+
+def test_a_job_without_memory_is_tried_in_another_process(tmp_path):
+    mark = str(tmp_path / "mark")
+    first = f"(open({mark!r}, 'w').close(), (_ for _ in ()).throw(MemoryError()))"
+    job = f"__import__('os').getpid() if __import__('os').path.exists({mark!r}) else {first}"
+    with as_completed(eval, [job], workers=1, tries=3) as answers:
+        (answer,) = answers
+    assert answer.value() > 0
+
+
+def test_workers_that_only_die_end_the_run():
+    jobs = ["__import__('os')._exit(7)"] * 50
+    with (
+        as_completed(eval, jobs, workers=1, tries=3) as answers,
+        pytest.raises(FacereliefError, match=r"3 times \(exit code 7\)"),
+    ):
+        list(answers)
+
+
+def test_a_stopped_worker_clears_up(tmp_path):
+    program = (
+        f"import pathlib, time\nhere = pathlib.Path({str(tmp_path)!r})\n(here / 'begun').touch()\n"
+        "try:\n    time.sleep(60)\nfinally:\n    (here / 'cleared').touch()"
+    )
+    cleared: list[str] = []
+    with (
+        suppress(KeyboardInterrupt),
+        as_completed(exec, [program], workers=1, clear=cleared.append) as answers,
+    ):
+        threading.Thread(
+            target=lambda: waited(lambda: list(tmp_path.iterdir()), 1) and os.kill(os.getpid(), 2)
+        ).start()
+        next(answers)
+    assert {file.name for file in tmp_path.iterdir()} == {"begun", "cleared"}
+    assert cleared == [program]

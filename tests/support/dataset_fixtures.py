@@ -64,28 +64,23 @@ def make_fits(folder: Path, photos: int = 40, persons: int = 30, odd: tuple[str,
     return FitFolder(out)
 
 
-class HereCrew:
+def results_here(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Any:
     """No processes: what tests of content need."""
-
-    def __init__(self, workers: int) -> None: ...
-
-    def results(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Any:
-        return nullcontext(function(job) for job in jobs)
+    return nullcontext(function(job) for job in jobs)
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine works in this process."""
-    monkeypatch.setattr(engine, "LocalCrew", HereCrew)
+    monkeypatch.setattr(engine, "local_results", results_here)
 
 
 @pytest.fixture(scope="session")
 def whole(toy_fits: FitFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy data set, made in one go. Tests leave it as it is."""
-    pytest.importorskip("webdataset")
     out = tmp_path_factory.mktemp("whole") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "LocalCrew", HereCrew)
+        patch.setattr(engine, "local_results", results_here)
         engine.synthesize(toy_fits, out, toy_maker.RECIPE)
     return out
 

@@ -103,7 +103,6 @@ def write_set(folder: Path, kind: str, samples: Callable[[int], Sample], train: 
 @pytest.fixture(scope="session")
 def face_set(toy_model, tmp_path_factory) -> Path:
     """48 pictures of the toy head, 12 held out, as pairs: what both CoarseNets read."""
-    pytest.importorskip("webdataset")
     folder = tmp_path_factory.mktemp("sets") / "pairs"
     return write_set(folder, "pairs", lambda seed: face_sample(toy_model, seed), 48, 12)
 
@@ -121,6 +120,5 @@ def face_set_of() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def fine_set(toy_model, tmp_path_factory) -> Path:
     """24 crops with relief, 6 held out."""
-    pytest.importorskip("webdataset")
     folder = tmp_path_factory.mktemp("sets") / "fine"
     return write_set(folder, "fine", lambda seed: fine_sample(toy_model, seed), 24, 6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,18 +86,11 @@ def check_model_file(out: Path, overwrite: bool) -> None:
 
 def write_model(model: FaceModel, out: Path) -> None:
     """`save_model`, whole or not at all, and a line about the file. Raises OutputError."""
-    from facerelief.io.atomic import output_error
+    from facerelief.io.atomic import atomic_file
     from facerelief.morphable import save_model
 
-    temporary = out.with_name(f".tmp-{out.name}")
-    try:
+    with atomic_file(out) as temporary:
         save_model(model, temporary)
-        temporary.replace(out)
-    except OSError as error:
-        raise output_error(out, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     say(
         f"{out}: {model.name} {model.version}, {model.n_vertices} vertices, {model.n_identity} identity, "
         f"{model.n_expression} expression, {model.n_albedo} albedo components, "

@@ -135,13 +135,13 @@ def _observations(photos: Path, neutral: str) -> Observations:
     from facerelief.errors import ImageError
     from facerelief.io.images import read_image
     from facerelief.lab.building.open_model import Observations
-    from facerelief.pipeline.batch import find_pictures
+    from facerelief.pipeline.batch import find_images
 
     if not photos.is_dir():
         raise FacereliefError(f"{photos}: not a folder; name a folder of photos")
     chosen = set(photos.glob(neutral))
     seen = Observations([], [])
-    files = find_pictures(photos, recursive=True)
+    files = find_images(photos, recursive=True)
     with progress("photos searched for landmarks") as show:
         for i, file in enumerate(files, 1):
             try:

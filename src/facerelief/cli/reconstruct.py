@@ -16,7 +16,7 @@ from facerelief.cli.console import note, progress, say
 from facerelief.errors import OutputError
 
 if TYPE_CHECKING:
-    from facerelief.pipeline.batch import BatchConfig, FaceSummary, Job, Outcome
+    from facerelief.pipeline.batch import BatchConfig, FaceSummary, ImageJob, Outcome
     from facerelief.pipeline.reconstructor import Reconstructor
 
 
@@ -98,7 +98,7 @@ class Reconstruct:
 
 def _images(inputs: tuple[Path, ...], recursive: bool) -> tuple[list[Path], list[str]]:
     """All image files of the inputs, and a line for each folder without any."""
-    from facerelief.pipeline.batch import find_pictures
+    from facerelief.pipeline.batch import find_images
 
     found: list[Path] = []
     empty: list[str] = []
@@ -107,7 +107,7 @@ def _images(inputs: tuple[Path, ...], recursive: bool) -> tuple[list[Path], list
             found.append(given)  # a file that is missing fails when its turn comes
             continue
         try:
-            inside = find_pictures(given, recursive=recursive)
+            inside = find_images(given, recursive=recursive)
         except OSError as error:
             empty.append(f"{given}: cannot be listed ({error.strerror}); check its permissions")
             continue
@@ -119,7 +119,7 @@ def _images(inputs: tuple[Path, ...], recursive: bool) -> tuple[list[Path], list
 
 
 def with_progress(
-    jobs: list[Job], config: BatchConfig, reconstructor: Reconstructor
+    jobs: list[ImageJob], config: BatchConfig, reconstructor: Reconstructor
 ) -> Generator[Outcome, None, None]:
     """The outcomes, under a progress bar where there are several images and a terminal."""
     from facerelief.pipeline.batch import run_batch
@@ -159,7 +159,7 @@ def _face_line(outcome: Outcome, face: FaceSummary, number: int) -> str:
     pitch, yaw, roll = (math.degrees(angle) for angle in (face.pitch, face.yaw, face.roll))
     left, top, right, bottom = face.box
     line = (
-        f"{outcome.job.picture}: face {number} of {len(outcome.faces)}, "
+        f"{outcome.job.image}: face {number} of {len(outcome.faces)}, "
         f"box {left:.0f},{top:.0f} {right - left:.0f}x{bottom - top:.0f}, "
         f"pitch {pitch:+.0f} yaw {yaw:+.0f} roll {roll:+.0f} deg, confidence {face.confidence:.2f}"
     )

@@ -1,7 +1,7 @@
 """Results appear whole or not at all: write under a temporary name, then rename.
 
-Everything in `facerelief.export` puts bytes on disk through this file, so every failure (read-only folder,
-full disk, name taken) ends in one `OutputError` line. The guarantee is against errors, interrupts and killed
+All results reach the disk through this file, so every failure (read-only folder, full disk, name taken) ends
+in one `OutputError` line. The guarantee is against errors, interrupts and killed
 processes, not against power loss: nothing is synced to the platter.
 """
 
@@ -42,11 +42,32 @@ def output_error(path: Path, error: OSError) -> OutputError:
 
 def write_bytes(path: str | Path, data: bytes | bytearray | memoryview) -> None:
     """Write one file whole or not at all; an older file of that name is replaced. Raises OutputError."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def temporary_path(path: Path) -> Path:
+    """A name beside `path`, different every time, under which it is written until it is whole."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{secrets.token_hex(4)}")
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """The name of a file to write, which becomes `path` only when the block ends without an error.
+
+    An older file of that name is replaced. After an error inside the block, or an interrupt, nothing is left.
+
+    Args:
+        path: The file to make; its folder must exist.
+
+    Raises:
+        OutputError: The file cannot be written. OSErrors of the block become OutputErrors too.
+    """
     path = Path(path)
-    temporary = path.parent / _temporary_name(path.name)
+    temporary = temporary_path(path)
     try:
         try:
-            temporary.write_bytes(data)
+            yield temporary
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):
@@ -77,10 +98,10 @@ def atomic_folder(path: str | Path, overwrite: bool = False, marker: str | None 
     """
     target = Path(os.path.abspath(path))
     try:
-        _clear_leftovers(target)
+        clear_leftovers(target)
         _check_free(target, overwrite, marker)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / _temporary_name(target.name)
+        temporary = temporary_path(target)
         temporary.mkdir()
         try:
             yield temporary
@@ -91,10 +112,6 @@ def atomic_folder(path: str | Path, overwrite: bool = False, marker: str | None 
             raise
     except OSError as error:
         raise output_error(target, error) from error
-
-
-def _temporary_name(name: str) -> str:
-    return f"{TEMPORARY_PREFIX}{name}.{secrets.token_hex(4)}"
 
 
 def _check_free(target: Path, overwrite: bool, marker: str | None) -> None:
@@ -130,7 +147,7 @@ def _swap_in(temporary: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _clear_leftovers(target: Path) -> None:
+def clear_leftovers(target: Path) -> None:
     """Remove what killed writes of `target` left; an old result caught between the renames is put back."""
     pattern = re.compile(re.escape(TEMPORARY_PREFIX + target.name) + r"\.[0-9a-f]{8}(\.old)?")
     if not target.parent.is_dir():

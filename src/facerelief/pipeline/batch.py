@@ -8,33 +8,29 @@ of workers or processors.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
-import shutil
-import signal
 import time
 import traceback
 import unicodedata
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from facerelief.errors import FacereliefError, OutputError
 from facerelief.face.reconstruction import FitResiduals, Reconstruction
 from facerelief.facefolder.face_json import FaceFileError, read_face_json
 from facerelief.facefolder.save import MARKER
-from facerelief.io.atomic import TEMPORARY_PREFIX, atomic_folder, output_error, write_bytes
+from facerelief.io.atomic import TEMPORARY_PREFIX, atomic_folder, clear_leftovers, output_error, write_bytes
 from facerelief.io.digest import file_digest
 from facerelief.io.images import is_image
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.runtime.threads import thread_limit
-from facerelief.runtime.workers import worker_settings
+from facerelief.runtime.workers import as_completed
 
-PICTURE_SUFFIXES = (
+IMAGE_SUFFIXES = (
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
     ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
@@ -62,10 +58,10 @@ class BatchConfig:
 
 
 @dataclass(frozen=True)
-class Job:
+class ImageJob:
     """A picture and the folder that takes its faces."""
 
-    picture: Path
+    image: Path
     folder: Path
 
 
@@ -89,7 +85,7 @@ class FaceSummary:
 class Outcome:
     """What became of a picture."""
 
-    job: Job
+    job: ImageJob
     status: Status
     faces: tuple[FaceSummary, ...] = ()
     """Of a picture that was done, best first."""
@@ -101,7 +97,7 @@ class Outcome:
     """Traceback, for an error that is a bug."""
 
 
-def find_pictures(folder: str | Path, *, recursive: bool = False) -> list[Path]:
+def find_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:
     """Image files of a folder by name or content, sorted; hidden files and saved faces are left out.
 
     recursive: subfolders too. Raises OSError where the folder cannot be listed.
@@ -116,11 +112,11 @@ def find_pictures(folder: str | Path, *, recursive: bool = False) -> list[Path]:
         if MARKER in files:
             continue
         shown = (Path(here, name) for name in files if name[0] != ".")
-        found += [file for file in shown if file.name.lower().endswith(PICTURE_SUFFIXES) or is_image(file)]
+        found += [file for file in shown if file.name.lower().endswith(IMAGE_SUFFIXES) or is_image(file)]
     return sorted(found)
 
 
-def plan(pictures: Iterable[str | Path], out: str | Path) -> list[Job]:
+def plan(pictures: Iterable[str | Path], out: str | Path) -> list[ImageJob]:
     """A folder for each picture, named after its file; a picture named twice is done once.
 
     Where file stems agree (in any case: some file systems do not tell), as much of the extension or of the
@@ -131,7 +127,7 @@ def plan(pictures: Iterable[str | Path], out: str | Path) -> list[Job]:
     for picture in map(Path, pictures):
         chosen.setdefault(os.path.realpath(picture), picture)
     names = _names([Path(real) for real in chosen])
-    return [Job(picture, Path(out, name)) for picture, name in zip(chosen.values(), names)]
+    return [ImageJob(picture, Path(out, name)) for picture, name in zip(chosen.values(), names)]
 
 
 def _names(files: Sequence[Path]) -> list[str]:
@@ -191,15 +187,15 @@ def prepare_output(out: str | Path) -> None:
             probe.unlink(missing_ok=True)
 
 
-def process(job: Job, reconstructor: Reconstructor, config: BatchConfig) -> Outcome:
+def process(job: ImageJob, reconstructor: Reconstructor, config: BatchConfig) -> Outcome:
     """Reconstruct and save one picture. Never raises for the picture's sake; the outcome tells."""
     try:
         if not config.overwrite:
             earlier = _earlier_faces(job, reconstructor)
             if earlier:
                 what = "1 face" if earlier == 1 else f"{earlier} faces"
-                return Outcome(job, "skipped", reason=f"{job.picture}: already done, {what} in {job.folder}")
-        faces = reconstructor(job.picture)
+                return Outcome(job, "skipped", reason=f"{job.image}: already done, {what} in {job.folder}")
+        faces = reconstructor(job.image)
         with atomic_folder(job.folder, overwrite=config.overwrite, marker="face0") as folder:
             summaries = tuple(
                 _saved(face, folder / f"face{i}", job.folder / f"face{i}", config.texture_size)
@@ -217,17 +213,17 @@ def process(job: Job, reconstructor: Reconstructor, config: BatchConfig) -> Outc
     return Outcome(job, "done", summaries)
 
 
-def _failed(job: Job, reason: str, error: BaseException | None, trace: str = "") -> Outcome:
+def _failed(job: ImageJob, reason: str, error: BaseException | None, trace: str = "") -> Outcome:
     """A failure whose one line names the picture, and files by the names they would have got."""
     line = " ".join(reason.split())
     line = re.sub(re.escape(TEMPORARY_PREFIX) + r"([^/\\]+?)\.[0-9a-f]{8}", r"\1", line)
-    if not line.startswith(str(job.picture)):
-        line = f"{job.picture}: {line}"
+    if not line.startswith(str(job.image)):
+        line = f"{job.image}: {line}"
     kind = "" if error is None else type(error).__name__
     return Outcome(job, "failed", reason=line, kind=kind, trace=trace)
 
 
-def _earlier_faces(job: Job, reconstructor: Reconstructor) -> int:
+def _earlier_faces(job: ImageJob, reconstructor: Reconstructor) -> int:
     """Number of faces of this picture that an earlier run has saved with the same model and method.
 
     Raises OutputError where something else stands there.
@@ -244,9 +240,7 @@ def _earlier_faces(job: Job, reconstructor: Reconstructor) -> int:
     except FaceFileError as error:
         raise OutputError(f"{job.folder}: already there and not a finished result; {advice}") from error
     same = (
-        face.source_sha256 == file_digest(job.picture)
-        if face.source_sha256
-        else face.source == job.picture.name
+        face.source_sha256 == file_digest(job.image) if face.source_sha256 else face.source == job.image.name
     )
     if not same:
         raise OutputError(f"{job.folder}: holds the result of another picture or of an older state; {advice}")
@@ -283,7 +277,7 @@ def _saved(face: Reconstruction, folder: Path, final: Path, texture_size: int) -
 
 
 def run_batch(
-    jobs: Sequence[Job], config: BatchConfig | None = None, reconstructor: Reconstructor | None = None
+    jobs: Sequence[ImageJob], config: BatchConfig | None = None, reconstructor: Reconstructor | None = None
 ) -> Generator[Outcome, None, None]:
     """Work on pictures and yield what became of each as it ends; in the given order with one worker.
 
@@ -297,103 +291,41 @@ def run_batch(
         raise ValueError(f"workers is {config.workers}: expected at least 1")
     workers = min(config.workers, len(jobs))
     reconstructor = reconstructor or Reconstructor(config.model, config.reconstructor)
-    if workers > 1:
-        yield from _in_processes(jobs, config, workers)
+    if workers <= 1:
+        with thread_limit(1):
+            for job in jobs:
+                yield process(job, reconstructor, config)
         return
-    with thread_limit(1):
-        for job in jobs:
-            yield process(job, reconstructor, config)
+    tasks = [(job, config) for job in jobs]
+    with as_completed(
+        _process, tasks, workers=workers, start=_start, arguments=(config,), clear=_clear
+    ) as answers:
+        for answer in answers:
+            if answer.lost:
+                reason = (
+                    f"its worker process ended ({answer.lost}), perhaps for lack of memory; use fewer workers"
+                )
+                yield _failed(jobs[answer.number], reason, None)
+            else:
+                yield answer.value()
 
 
-class _Worker:
-    """A process that works on one job at a time."""
-
-    def __init__(self, config: BatchConfig) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, config), daemon=True)
-        with worker_settings():
-            self.process.start()
-        theirs.close()
-        self.job: Job | None = None
-
-    def give(self, job: Job) -> None:
-        self.job = job
-        with suppress(OSError):  # a dead worker is noticed when its answer is awaited
-            self.connection.send(job)
-
-    def take(self) -> Outcome:
-        """The answer to the job given, or that the process died of it."""
-        job, self.job = self.job, None
-        assert job is not None
-        try:
-            return self.connection.recv()
-        except (EOFError, OSError):
-            self.process.join(5.0)
-            code = self.process.exitcode
-            how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-            clear_leftovers(job.folder)
-            reason = f"its worker process ended ({how}), perhaps for lack of memory; use fewer workers"
-            return _failed(job, reason, None)
-
-    def stop(self) -> None:
-        """End the process: at once where it waits, after clearing up where it works."""
-        self.connection.close()
-        if self.job is not None:
-            self.process.terminate()
-        self.process.join(10.0)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        if self.job is not None:
-            clear_leftovers(self.job.folder)
+_RECONSTRUCTOR: list[Reconstructor] = []
+"""In a worker process: the reconstructor, made once."""
 
 
-def _in_processes(jobs: Sequence[Job], config: BatchConfig, count: int) -> Generator[Outcome, None, None]:
-    waiting = list(reversed(jobs))
-    workers: list[_Worker] = []
-    try:
-        while waiting or any(worker.job for worker in workers):
-            while waiting and len(workers) < count:
-                workers.append(_Worker(config))
-            for worker in workers:
-                if waiting and worker.job is None:
-                    worker.give(waiting.pop())
-            busy = {worker.connection: worker for worker in workers if worker.job}
-            for ready in wait(list(busy)):
-                worker = busy[ready]  # pyright: ignore[reportArgumentType]
-                outcome = worker.take()
-                if not worker.process.is_alive():
-                    worker.stop()
-                    workers.remove(worker)
-                yield outcome
-    finally:
-        for worker in workers:
-            worker.stop()
+def _start(config: BatchConfig) -> None:
+    _RECONSTRUCTOR[:] = [Reconstructor(config.model, config.reconstructor)]
 
 
-def _work(connection: Connection[Any, Any], config: BatchConfig) -> None:
-    """The life of a worker process: jobs in, outcomes out, until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent heeds it and decides
-    signal.signal(signal.SIGTERM, _leave)
-    with thread_limit(1), suppress(EOFError, OSError):
-        reconstructor = Reconstructor(config.model, config.reconstructor)
-        while True:
-            job: Job = connection.recv()
-            connection.send(process(job, reconstructor, config))
+def _process(task: tuple[ImageJob, BatchConfig]) -> Outcome:
+    job, config = task
+    return process(job, _RECONSTRUCTOR[0], config)
 
 
-def _leave(*_: object) -> None:
-    raise SystemExit(143)
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Remove what a killed process left unfinished of `folder`."""
-    pattern = re.compile(re.escape(TEMPORARY_PREFIX + folder.name) + r"\.[0-9a-f]{8}")
+def _clear(task: tuple[ImageJob, BatchConfig]) -> None:
     with suppress(OSError):
-        for entry in list(folder.parent.iterdir()):
-            if pattern.fullmatch(entry.name):
-                shutil.rmtree(entry, ignore_errors=True)
+        clear_leftovers(task[0].folder)
 
 
 def write_failures(out: str | Path, outcomes: Iterable[Outcome]) -> Path | None:
@@ -407,7 +339,7 @@ def write_failures(out: str | Path, outcomes: Iterable[Outcome]) -> Path | None:
         with suppress(OSError):
             file.unlink(missing_ok=True)
         return None
-    rows = [{"file": str(o.job.picture), "error": o.kind, "reason": o.reason} for o in failed]
+    rows = [{"file": str(o.job.image), "error": o.kind, "reason": o.reason} for o in failed]
     text = json.dumps({"failed": rows}, indent=1, ensure_ascii=False) + "\n"
     write_bytes(file, text.encode("utf-8", "replace"))  # file names need not be text
     return file

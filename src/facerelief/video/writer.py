@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.errors import OutputError
+from facerelief.io.atomic import temporary_path
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -56,7 +56,7 @@ class VideoWriter:
         """Frames written so far."""
         self._step = max(round(_TICKS / fps), 1)
         self._last = -self._step
-        self._temporary = self.path.with_name(f".tmp-{self.path.name}.{secrets.token_hex(4)}")
+        self._temporary = temporary_path(self.path)
         self._container: OutputContainer | None = None
         self._stream: Any = None
         try:

@@ -31,7 +31,7 @@ from facerelief.lab.datasets.manifest import (
     write_manifest,
     write_record,
 )
-from facerelief.lab.datasets.pools import Crew, LocalCrew, RayCrew
+from facerelief.lab.datasets.pools import check_ray, local_results, ray_results
 from facerelief.lab.datasets.samples import Maker
 from facerelief.lab.datasets.shards import ShardWriter, encode_sample
 from facerelief.morphable import open_model
@@ -74,7 +74,8 @@ def synthesize(
     """
     out = Path(out).resolve()
     _check(fits)
-    crew: Crew = LocalCrew(workers or 1) if ray is None else RayCrew(ray, workers)
+    if ray is not None:
+        check_ray(workers)
     plan = make_plan(recipe, fits)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -96,8 +97,13 @@ def synthesize(
         )
         with ExitStack() as stack:
             stack.callback(_clear, out)
-            jobs = [Job(factory, shard, str(out)) for shard in missing]
-            for record in stack.enter_context(crew.results(make_shard, jobs)):
+            jobs = [ShardJob(factory, shard, str(out)) for shard in missing]
+            results = (
+                local_results(make_shard, jobs, workers or 1)
+                if ray is None
+                else ray_results(make_shard, jobs, ray, workers)
+            )
+            for record in stack.enter_context(results):
                 records[record["name"]] = record
                 progress(_progress(plan, records, record))
         ordered = [records[shard.name] for shard in plan.shards]
@@ -118,11 +124,7 @@ def _progress(plan: Plan, records: dict[str, Any], record: dict[str, Any] | None
 
 
 def _check(fits: FitFolder) -> None:
-    """What would fail with every photo is told before the first."""
-    from importlib.util import find_spec
-
-    if find_spec("webdataset") is None:
-        raise FacereliefError("writing shards needs webdataset: pip install 'facerelief[data]'")
+    """Raise FacereliefError for what would fail with every photo."""
     model = open_model()
     if fits.model_name != (model.name, str(model.version)):
         raise FacereliefError(
@@ -197,7 +199,7 @@ class _Factory:
 
 
 @dataclass(frozen=True)
-class Job:
+class ShardJob:
     """A shard to be made, and where."""
 
     factory: _Factory
@@ -209,7 +211,7 @@ _MADE: list[tuple[_Factory, FitFolder, Maker]] = []
 """In a worker process: the maker, made once."""
 
 
-def make_shard(job: Job) -> dict[str, Any]:
+def make_shard(job: ShardJob) -> dict[str, Any]:
     """Make one shard and its record; returns the record. Raises OutputError where it cannot be written."""
     started = time.perf_counter()
     if not _MADE or _MADE[0][0] != job.factory:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facerelief.errors import ImageError
-from facerelief.pipeline.batch import find_pictures
+from facerelief.pipeline.batch import find_images
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def find_photos(folder: str | Path, groups: Sequence[str] = (), limit: int | Non
                 group = row.get("source") or Path(row["file"]).parent.name
                 photos.append(Photo(folder / row["file"], row["person"], group, row.get("licence") or ""))
     elif folder.is_dir():
-        photos = [Photo(file, file.stem, file.parent.name) for file in find_pictures(folder, recursive=True)]
+        photos = [Photo(file, file.stem, file.parent.name) for file in find_images(folder, recursive=True)]
     photos = [photo for photo in photos if not groups or photo.group in groups]
     if limit is not None:
         chosen: list[Photo] = []

@@ -9,21 +9,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import sys
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import IO, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.errors import FacereliefError
-from facerelief.io.atomic import TEMPORARY_PREFIX
+from facerelief.io.atomic import temporary_path
 from facerelief.io.write_images import encode_jpeg, encode_png
 from facerelief.lab.datasets.samples import Sample
 
@@ -86,20 +84,17 @@ class ShardWriter:
     def __init__(self, path: str | Path) -> None:
         """path: the .tar file to be. Raises OSError where it cannot be written."""
         self.path = Path(path)
-        tar_writer = _tar_writer()
-        self._temporary = temporary_name(self.path)
+        self._temporary = temporary_path(self.path)
         self._stream = _Hashed(self._temporary)
-        try:
-            self._tar = tar_writer(
-                self._stream, user="facerelief", group="facerelief", mode=0o644, mtime=0, encoder=False
-            )
-        except BaseException:
-            self.discard()
-            raise
+        self._tar = tarfile.open(fileobj=cast(IO[bytes], self._stream), mode="w|")  # noqa: SIM115
 
     def write(self, key: str, members: Mapping[str, bytes]) -> None:
-        """Add a sample's members (see `encode_sample`). Raises OSError."""
-        self._tar.write({"__key__": key, **members})
+        """Add a sample's members (see `encode_sample`), sorted by their endings. Raises OSError."""
+        for ending, data in sorted(members.items()):
+            entry = tarfile.TarInfo(f"{key}.{ending}")  # of time 0 and the numbers 0 of user and group
+            entry.size = len(data)
+            entry.uname = entry.gname = "facerelief"
+            self._tar.addfile(entry, io.BytesIO(data))
 
     def finish(self) -> tuple[str, int]:
         """Close the shard and name it: (SHA-256, bytes). Raises OSError."""
@@ -113,28 +108,6 @@ class ShardWriter:
         self._stream.abandon()
         with suppress(OSError):
             self._temporary.unlink(missing_ok=True)
-
-
-def temporary_name(path: Path) -> Path:
-    """Where a file is written until it is whole."""
-    return path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{os.urandom(4).hex()}")
-
-
-def _tar_writer() -> Any:
-    # webdataset loads torch where it finds it: 600 MB and seconds in every worker, for nothing that is used
-    hidden = "torch" not in sys.modules
-    if hidden:
-        sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
-    try:
-        from webdataset.writer import TarWriter
-    except ImportError as error:
-        raise FacereliefError(
-            f"writing shards needs webdataset ({error}): pip install 'facerelief[data]'"
-        ) from error
-    finally:
-        if hidden:
-            del sys.modules["torch"]
-    return TarWriter
 
 
 class _Hashed:

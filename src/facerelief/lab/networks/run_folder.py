@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from facerelief.errors import FacereliefError, OutputError
-from facerelief.io.atomic import output_error, write_bytes
+from facerelief.io.atomic import atomic_file, clear_leftovers, output_error, write_bytes
 from facerelief.lab.networks.guo import CoarseNetConfig
 from facerelief.lab.networks.tasks import make_task, task_config
 from facerelief.morphable import open_model
@@ -101,15 +101,11 @@ def _read(file: Path) -> dict[str, Any]:
 
 def write_checkpoint(out: Path, state: dict[str, Any]) -> None:
     """Replace the checkpoint, whole or not at all, whenever the process is killed. Raises OutputError."""
-    target, temporary = out / CHECKPOINT, out / f".tmp-{CHECKPOINT}"
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        raise output_error(target, error) from error
+    clear_leftovers(out / CHECKPOINT)
+    with atomic_file(out / CHECKPOINT) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_net(run: str | Path, model: FaceModel | None = None) -> tuple[nn.Module, dict[str, Any]]:

@@ -18,7 +18,7 @@ from facerelief.lab.evaluation.protocols.cases import Case, Scan
 from facerelief.lab.evaluation.protocols.files.landmark_files import LANDMARK_SUFFIXES, landmarks_beside
 from facerelief.lab.evaluation.protocols.problems import EvaluationError
 from facerelief.morphable.readers.safe_pickle import load_npy
-from facerelief.pipeline.batch import PICTURE_SUFFIXES
+from facerelief.pipeline.batch import IMAGE_SUFFIXES
 
 MICC_SETTINGS = ("Indoor-Cooperative", "PTZ-Indoor", "PTZ-Outdoor")
 MICC_FRAMES = 5
@@ -184,7 +184,7 @@ def read_true(folder: Path) -> list[Case]:
     cases = []
     for mesh in meshes:
         inside = mesh.relative_to(folder).with_suffix("")
-        picture = [p for p in (mesh.with_suffix(s) for s in PICTURE_SUFFIXES) if p.is_file()][:1]
+        picture = [p for p in (mesh.with_suffix(s) for s in IMAGE_SUFFIXES) if p.is_file()][:1]
         group = inside.parent.as_posix()
         name = "all" if group == "." else group
         cases.append(Case(inside.as_posix(), name, "", (Scan(mesh),), tuple(picture), mask=mask))
@@ -311,9 +311,7 @@ def _pictures(folder: Path, deep: bool = False) -> list[Path]:
     if not folder.is_dir():
         return []
     files = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(
-        f for f in files if f.suffix.lower() in PICTURE_SUFFIXES and f.name[0] != "." and f.is_file()
-    )
+    return sorted(f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and f.name[0] != "." and f.is_file())
 
 
 def _numbers(name: str) -> tuple[int, ...]:
