@@ -14,7 +14,9 @@ from facerelief.inverse.detail import coarse_depth
 from facerelief.morphable import FaceModel, open_model
 from facerelief.rendering import directional_light, shade
 from facerelief.rendering.rasterizer import interpolate, rasterize
-from facerelief.synthesis.transfer import ReliefPhoto, face_map, plain_skin, relief_bands
+from facerelief.synthesis.face_map import face_map, plain_skin
+from facerelief.synthesis.relief_photo import ReliefPhoto
+from facerelief.synthesis.transfer import ReliefView, relief_bands
 
 LIGHT = directional_light((-0.6, 0.5, 0.8), color=0.7, ambient=0.3).astype(np.float32)
 CAMERA = WeakPerspective(0.05, 0.1, 0.0, 150.0, 130.0, 1.25)
@@ -53,7 +55,7 @@ def photo(
 
 
 def view(p: ReliefPhoto):
-    return p.view(fine_crop(p.uvz[p.model.face_vertices]))
+    return ReliefView(p, fine_crop(p.uvz[p.model.face_vertices]))
 
 
 def test_bands_add_up_to_the_whole() -> None:

@@ -18,6 +18,7 @@ from facerelief.lab.datasets.splits import split_of
 from facerelief.morphable import FaceModel, open_model
 from facerelief.rendering import directional_light
 from facerelief.rendering.rasterizer import interpolate, rasterize
+from facerelief.synthesis.transfer import ReliefView
 
 PEOPLE = [
     *[f"train{k}" for k in range(40) if split_of(f"train{k}") == "train"][:3],
@@ -125,7 +126,7 @@ def test_sample_0_is_the_photo_with_its_own_relief(maker: FineMaker, fits: FitFo
     fit = fits.load(f"g/{PEOPLE[0]}")
     first = next(maker(fit, 1, 3))
     photo = maker._photo(fit)
-    view = photo.view(photo.crop)
+    view = ReliefView(photo, photo.crop)
     assert np.array_equal(first.image, view.image)
     assert np.allclose(first.labels["displacement"], view.own, atol=1e-3)
     assert np.allclose(first.labels["light"], fit.light, atol=1e-6)

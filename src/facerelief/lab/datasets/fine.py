@@ -24,12 +24,9 @@ from facerelief.lab.datasets.samples import Sample, about_source, photo_rng, sam
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import rotate_light, shade
 from facerelief.rendering.spherical_harmonics import sh_basis
-from facerelief.synthesis.transfer import (
-    MappedRelief,
-    ReliefPhoto,
-    ReliefView,
-    face_map,
-)
+from facerelief.synthesis.face_map import face_map
+from facerelief.synthesis.relief_photo import MappedRelief, ReliefPhoto
+from facerelief.synthesis.transfer import ReliefView
 from facerelief.typed import Float32, Float64
 
 _LINES = (0.75, 3.0)
@@ -245,9 +242,9 @@ class FineMaker:
         crop = fine_crop(photo.uvz[self.model.face_vertices], config.size, config.margin)
         about = about_source(fit, "fine", number, seed)
         if number == 0:
-            view = photo.view(crop)
+            view = ReliefView(photo, crop)
             return self._labelled(fit, view, view.own, None, np.repeat([0.0, 1.0], 3), about)
-        view = photo.view(self._jittered(crop, rng))
+        view = ReliefView(photo, self._jittered(crop, rng))
         sources = self.pool(fit.split) if config.transfer else ()
         pool = [source.name for source in sources if source.name != fit.name]
         # drawn whether used or not, so that one choice does not change the next
