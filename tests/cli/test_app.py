@@ -1,655 +1,154 @@
-"""The command line as a user meets it: what it leaves behind, what it says, and what bad input does to it."""
+"""The command line as a whole: lists, help, exit codes, signals."""
 
 from __future__ import annotations
 
-import errno
-import json
+import dataclasses
 import os
-import pathlib
-import pickle
+import re
 import signal
-import struct
 import subprocess
 import sys
-import time
-import zlib
-from pathlib import Path
+import typing
 
-import cv2
-import numpy as np
 import pytest
-from command_line import run_command
+from command_line import run_command as run
+from tyro.conf import Positional
 
 import facerelief
-from facerelief.cli import reconstruct
-from facerelief.examples import astronaut_path
-from facerelief.pipeline import batch
+from facerelief.cli import app
+from facerelief.cli.app import COMMANDS, GROUPS, load
+from facerelief.cli.model import Info
+from facerelief.cli.options import helps
+from facerelief.errors import ModelError
+from facerelief.lab.datasets.kinds import KINDS
 
-CONTRACT = {
-    "coarse.obj",
-    "depth.npy",
-    "depth_coarse.npy",
-    "detail.ply",
-    "face.glb",
-    "face.json",
-    "face.mtl",
-    "neutral.obj",
-    "normals.png",
-    "photo.jpg",
-    "preview.png",
-    "texture.png",
-}
-QUICK = ("--texture-size", "64")
+OPTION = re.compile(r"--[a-z][a-z0-9-]*")
 
 
-@pytest.fixture(scope="session")
-def portrait() -> np.ndarray:
-    """(130, 130, 3) uint8: the astronaut's face."""
-    whole = facerelief.read_image(astronaut_path())
-    return np.asarray(cv2.resize(whole[30:230, 110:310], (130, 130), interpolation=cv2.INTER_AREA))
-
-
-@pytest.fixture(scope="session")
-def model_file(tmp_path_factory) -> Path:
-    """The open model with 20 identity components: quicker to fit."""
-    path = tmp_path_factory.mktemp("model") / "small.npz"
-    facerelief.save_model(facerelief.open_model().truncated(identity=20), path)
-    return path
-
-
-def write(path: Path, rgb: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), rgb[..., ::-1])
-    return path
-
-
-@pytest.fixture
-def photo(tmp_path, portrait) -> Path:
-    return write(tmp_path / "in" / "eileen.jpg", portrait)
-
-
-def run(*args: object, code: int = 0):
-    """Run a command in this process; its exit code must be `code`, and no traceback may be printed."""
-    return run_command(*args, code=code)
-
-
-def names(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir()}
-
-
-def leftovers(folder: Path) -> list[Path]:
-    return [p for p in folder.rglob("*") if p.name.startswith(".tmp-")]
-
-
-def without_timings(path: Path) -> bytes:
-    document = json.loads(path.read_text("utf-8"))
-    del document["timings_ms"]
-    return json.dumps(document).encode()
-
-
-# ---------------------------------------------------------------- reconstruct
-
-
-def test_a_photo_becomes_a_folder(photo, tmp_path, model_file):
-    out = tmp_path / "out"
-    result = run("reconstruct", photo, "-o", out, "--model", model_file, *QUICK)
-    assert names(out) == {"eileen"}
-    assert names(out / "eileen") == {"face0"}
-    assert names(out / "eileen" / "face0") == CONTRACT
-    line, saved = result.stdout.splitlines()
-    assert line.startswith(f"{photo}: face 1 of 1, box ")
-    for part in ("pitch ", "yaw ", "roll ", " deg, confidence 0.", " px (", " mm), colour ", " ms"):
-        assert part in line
-    assert saved == f"saved in {out / 'eileen'}"
-    assert result.stderr == ""
-    face = json.loads((out / "eileen" / "face0" / "face.json").read_text("utf-8"))
-    assert face["source"] == "eileen.jpg"
-    assert face["fit"]["photometric_rms_after"] <= face["fit"]["photometric_rms_before"]
-
-
-def test_what_is_done_is_skipped_unless_told(photo, tmp_path, model_file):
-    out = tmp_path / "out"
-    command = ("reconstruct", photo, "-o", out, "--model", model_file, *QUICK)
-    run(*command)
-    marker = out / "eileen" / "face0" / "preview.png"
-    before = marker.stat().st_mtime_ns
-    result = run(*command)
-    assert result.stdout == f"{photo}: already done, 1 face in {out / 'eileen'} (--overwrite does it again)\n"
-    assert marker.stat().st_mtime_ns == before
-    (out / "eileen" / "face7").mkdir()  # of an earlier state with more faces
-    run(*command, "--overwrite")
-    assert names(out / "eileen") == {"face0"}
-    assert marker.stat().st_mtime_ns > before
-
-
-def test_results_of_another_picture_or_model_are_not_taken_for_done(photo, tmp_path, portrait, model_file):
-    out = tmp_path / "out"
-    run("reconstruct", photo, "-o", out, "--model", model_file, *QUICK)
-    other = write(tmp_path / "other" / "eileen.jpg", portrait[:, ::-1])
-    result = run("reconstruct", other, "-o", out, "--model", model_file, *QUICK, code=1)
-    assert f"error: {other}: {out / 'eileen'}: holds the result of another picture" in result.stderr
-    model = facerelief.open_model()
-    facerelief.save_model(
-        type(model)(**{**vars(model), "name": "mine", "version": "7"}), tmp_path / "mine.npz"
-    )
-    result = run("reconstruct", photo, "-o", out, "--model", tmp_path / "mine.npz", code=1)
-    assert "not mine 7, fit" in result.stderr
-    assert "--overwrite" in result.stderr
-
-
-def test_a_folder_that_is_no_result_is_never_touched(photo, tmp_path, model_file):
-    out = tmp_path / "out"
-    (out / "eileen").mkdir(parents=True)
-    (out / "eileen" / "letter.txt").write_text("keep me")
-    for extra in ((), ("--overwrite",)):
-        result = run("reconstruct", photo, "-o", out, "--model", model_file, *extra, code=1)
-        assert str(out / "eileen") in result.stderr
-    assert (out / "eileen" / "letter.txt").read_text() == "keep me"
-    assert not leftovers(out)
-
-
-def test_pictures_of_one_name_keep_apart(tmp_path, portrait, model_file):
-    one = write(tmp_path / "a" / "x.png", portrait)
-    two = write(tmp_path / "b" / "x.png", portrait[:, ::-1])
-    out = tmp_path / "out"
-    result = run("reconstruct", one, two, one, "-o", out, "--model", model_file, *QUICK)
-    assert names(out) == {"a-x", "b-x"}
-    assert "images done 2, skipped 0, failed 0; faces saved 2" in result.stdout
-
-
-def test_a_folder_of_pictures(tmp_path, portrait, model_file, monkeypatch):
-    folder = tmp_path / "in"
-    write(folder / "b.png", portrait)
-    write(folder / "A.JPG", portrait)
-    write(folder / "sub" / "c.png", portrait)
-    (folder / "notes.txt").write_text("no picture")
-    (folder / ".hidden.jpg").write_bytes(b"")
-    seen = []
-    monkeypatch.setattr(batch, "process", lambda job, *_: seen.append(job) or batch.Outcome(job, "done"))
-    run("reconstruct", folder, "-o", folder / "out", "--model", model_file)
-    assert [job.image.name for job in seen] == ["A.JPG", "b.png"]
-    seen.clear()
-    write(folder / "out" / "b" / "face0" / "texture.png", portrait)
-    (folder / "out" / "b" / "face0" / "face.json").write_text("{}")
-    run("reconstruct", folder, "-o", folder / "out", "--model", model_file, "--recursive")
-    assert [job.image.name for job in seen] == ["A.JPG", "b.png", "c.png"]
-    (tmp_path / "empty").mkdir()
-    result = run("reconstruct", tmp_path / "empty", "-o", tmp_path / "out", code=1)
-    assert "no images in this folder" in result.stderr
-
-
-def bad_pictures(folder: Path, portrait: np.ndarray) -> dict[str, tuple[Path, str]]:
-    """Kind -> file and what its error line says."""
-    good = cv2.imencode(".jpg", portrait[..., ::-1])[1].tobytes()
-
-    def png(width: int, height: int) -> bytes:
-        def chunk(name: bytes, body: bytes) -> bytes:
-            return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-        head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-        data = chunk(b"IDAT", zlib.compress(bytes(1 + 3 * width))) + chunk(b"IEND", b"")
-        return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + data
-
-    content = {
-        "empty": (b"", ".jpg", "the file is empty"),
-        "truncated": (good[: len(good) // 2], ".jpg", "truncated"),
-        "text": (b"Dear reader,\n", ".jpg", "not an image"),
-        "tiny": (png(1, 1), ".png", "1 x 1"),
-        "vast": (png(20_000, 20_000), ".png", "20000 x 20000"),
-        "wall": (cv2.imencode(".png", np.full((80, 80), 128))[1].tobytes(), ".png", "no face found"),
-        "gone": (None, ".jpg", "no such file"),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for kind, (data, ending, words) in content.items():
-        path = folder / f"{kind}{ending}"
-        if data is not None:
-            path.write_bytes(data)
-        found[kind] = (path, words)
+def fields(kind: type) -> dict[str, tuple[typing.Any, str]]:
+    """Name -> type and help of all options of a dataclass, those of nested dataclasses among them."""
+    hints, texts = typing.get_type_hints(kind, include_extras=True), helps(kind)
+    found: dict[str, tuple[typing.Any, str]] = {}
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        new = fields(hint) if dataclasses.is_dataclass(hint) else {field.name: (hint, texts[field.name])}
+        assert not new.keys() & found.keys(), "two options of one name"
+        found |= new
     return found
 
 
-@pytest.mark.parametrize("kind", ["empty", "truncated", "text", "tiny", "vast", "wall", "gone"])
-def test_bad_pictures_end_in_one_line(kind, tmp_path, portrait):
-    path, words = bad_pictures(tmp_path / "in", portrait)[kind]
-    result = run("reconstruct", path, "-o", tmp_path / "out", code=1)
-    (line,) = result.stderr.splitlines()
-    assert line.startswith(f"error: {path}: ")
-    assert words in line.replace(",", "")
-    assert "; " in line  # what to do
-    assert names(tmp_path / "out") == {"failed.json"}
+# ---------------------------------------------------------------- help
 
 
-def test_bad_pictures_do_not_stop_the_others(tmp_path, portrait, photo, model_file):
-    bad = bad_pictures(tmp_path / "bad", portrait)
-    out = tmp_path / "out"
-    files = [path for path, _ in bad.values()]
-    result = run("reconstruct", *files[:4], photo, *files[4:], "-o", out, "--model", model_file, *QUICK)
-    assert names(out) == {"eileen", "failed.json"}
-    assert names(out / "eileen" / "face0") == CONTRACT
-    failed = json.loads((out / "failed.json").read_text("utf-8"))["failed"]
-    assert [row["file"] for row in failed] == [str(path) for path in files]
-    assert {row["error"] for row in failed} == {"ImageError", "NoFaceError"}
-    report = result.stderr.split("failed:\n")[1]
-    for path, words in bad.values():
-        assert any(str(path) in line and words in line.replace(",", "") for line in report.splitlines())
-    assert f"images done 1, skipped 0, failed {len(bad)}; faces saved 1" in result.stdout
-    # the report goes when there is nothing to report
-    run("reconstruct", photo, "-o", out, "--model", model_file)
-    assert names(out) == {"eileen"}
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_of_every_command(words, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert app.main([*words, "--help"]) == 0
+    text = capsys.readouterr().out
+    first, *_ = text.splitlines()
+    assert first == COMMANDS[words].summary
+    assert "<bool>" not in text
+    assert "…" not in text
+    name = " ".join(words).removesuffix(" pictures")
+    assert f"\nExamples:\n    facerelief {name}" in text
+    assert max(len(line) for line in text.splitlines() if not line.startswith("usage:")) <= 80
+    shown = set(OPTION.findall(text))
+    for name, (hint, told) in fields(load(words)).items():
+        given = [rule.name for rule in getattr(hint, "__metadata__", ()) if getattr(rule, "name", None)]
+        spelled = (given or [name])[-1].replace("_", "-")
+        assert told, f"{name} has no help"
+        positional = Positional in getattr(hint, "__metadata__", ())
+        assert positional or {f"--{spelled}", f"--no-{spelled}"} & shown, f"{name} is not shown whole"
 
 
-def test_a_face_cut_by_the_frame_is_done_with_a_warning(tmp_path, model_file):
-    image = facerelief.read_image(astronaut_path())
-    cut = write(tmp_path / "cut.png", image[30:230, 205:405])
-    result = run("reconstruct", cut, "-o", tmp_path / "out", "--model", model_file, *QUICK)
-    assert "\n  warning: the picture's frame cuts the face (" in result.stdout
-    assert names(tmp_path / "out" / "cut" / "face0") == CONTRACT
+def test_every_kind_of_training_data_has_a_command():
+    assert {words[1] for words in COMMANDS if words[0] == "synthesize"} == set(KINDS)
 
 
-def test_two_of_several_faces(tmp_path, portrait, model_file):
-    montage = write(tmp_path / "two.png", np.tile(portrait, (1, 3, 1)))
-    result = run(
-        "reconstruct", montage, "-o", tmp_path / "out", "--model", model_file, "--max-faces", 2, *QUICK
-    )
-    assert names(tmp_path / "out" / "two") == {"face0", "face1"}
-    assert f"{montage}: face 2 of 2, " in result.stdout
+def test_options_of_one_name_have_one_meaning():
+    meanings: dict[str, set[str]] = {}
+    for words in COMMANDS:
+        for name, (hint, _) in fields(load(words)).items():
+            if name in ("json", "overwrite", "out", "limit", "workers", "nets", "threads"):
+                inner = hint.__origin__ if typing.get_origin(hint) is typing.Annotated else hint
+                meanings.setdefault(name, set()).add(str(inner))
+    assert meanings["json"] == meanings["nets"] == {"pathlib.Path | None"}
+    assert meanings["overwrite"] == {"<class 'bool'>"}
+    assert meanings["out"] == {"<class 'pathlib.Path'>"}
+    assert meanings["limit"] <= {"int | None", "<class 'int'>"}
+    assert meanings["threads"] <= {"int | None", "<class 'int'>"}
 
 
-@pytest.mark.slow
-def test_thirty_faces(tmp_path, portrait, model_file):
-    montage = write(tmp_path / "crowd.png", np.tile(portrait, (5, 6, 1)))
-    result = run("reconstruct", montage, "-o", tmp_path / "out", "--model", model_file, *QUICK)
-    assert names(tmp_path / "out" / "crowd") == {f"face{i}" for i in range(30)}
-    assert result.stdout.count("of 30, ") == 30
+def test_lists_of_commands():
+    for words in ((), ("-h",), ("--help",)):
+        text = run(*words, code=0 if words else 2).stdout
+        for name in [*GROUPS, "reconstruct", "track", "edit", "fit"]:
+            assert f"  {name} " in text
+    for group in GROUPS:
+        text = run(group, "--help").stdout
+        for words in COMMANDS:
+            assert words[0] != group or f"  {words[1]} " in text
+    assert run("--version").stdout == f"facerelief {facerelief.__version__}\n"
 
 
-def test_output_folder_that_is_read_only(photo, tmp_path, monkeypatch):
-    def refuse(path, data):
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(pathlib.Path, "write_bytes", refuse)
-    result = run("reconstruct", photo, "-o", tmp_path / "out", code=1)
-    assert result.stderr == (
-        f"error: {tmp_path / 'out'}: cannot write: the file system is read-only; "
-        "choose another output folder\n"
-    )
-    assert not leftovers(tmp_path)
+def test_unknown_commands():
+    assert run("recunstruct", code=2).stderr.startswith("error: facerelief has no recunstruct: expected")
+    assert "facerelief model has no show: expected one of info, " in run("model", "show", code=2).stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_output_folder_without_permission(photo, tmp_path):
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    result = run("reconstruct", photo, "-o", locked, code=1)
-    assert "permission denied" in result.stderr
+@pytest.mark.parametrize("words", [[], ["model"]])
+def test_lists_import_no_option_machinery(words):
+    code = f"import sys\nfrom facerelief.cli.app import main\nmain({words!r})\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"tyro", "rich", "numpy"} & set(done.stdout.splitlines()[-1].split())
 
 
-def test_output_folder_below_a_file(photo, tmp_path):
-    (tmp_path / "file").write_text("")
-    result = run("reconstruct", photo, "-o", tmp_path / "file" / "out", code=1)
-    (line,) = result.stderr.splitlines()
-    assert "is a file, not a folder" in line
+@pytest.mark.parametrize("command", ["reconstruct", "track", "edit"])
+def test_help_does_not_import_rooms(command):
+    code = f"import sys\nfrom facerelief.cli.app import main\nmain([{command!r}, '-h'])\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"numpy", "cv2", "scipy", "numba", "openvino"} & set(done.stdout.splitlines()[-1].split())
 
 
-def test_disk_that_fills_up(photo, tmp_path, portrait, model_file, monkeypatch):
-    second = write(tmp_path / "in" / "second.jpg", portrait[:, ::-1])
-    third = write(tmp_path / "in" / "third.jpg", portrait)
-    real = pathlib.Path.write_bytes
-
-    def fill_up(path, data):
-        if "second" in str(path) and "texture.png" in path.name:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(path, data)
-
-    monkeypatch.setattr(pathlib.Path, "write_bytes", fill_up)
-    out = tmp_path / "out"
-    result = run("reconstruct", photo, second, third, "-o", out, "--model", model_file, *QUICK)
-    assert names(out) == {"eileen", "third", "failed.json"}
-    assert not leftovers(out)
-    line = result.stderr.splitlines()[0]
-    assert line.startswith(f"error: {second}: {out / 'second' / 'face0'}")
-    assert "the disk is full" in line
-    assert ".tmp-" not in line
+# ---------------------------------------------------------------- endings
 
 
-def test_bugs_do_not_stop_the_batch(photo, tmp_path, portrait, model_file, monkeypatch):
-    second = write(tmp_path / "in" / "second.jpg", portrait)
-    real = facerelief.Reconstructor.__call__
+def test_python_m_facerelief_is_the_command_line(tmp_path):
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "facerelief", *words]
+        return subprocess.run(command, capture_output=True, text=True)
 
-    def stumble(self, image):
-        if "eileen" in str(image):
-            raise KeyError("jawOpen")
-        return real(self, image)
-
-    monkeypatch.setattr(facerelief.Reconstructor, "__call__", stumble)
-    command = ("reconstruct", photo, second, "-o", tmp_path / "out", "--model", model_file, *QUICK)
-    result = run(*command)
-    assert f"error: {photo}: internal error (KeyError: 'jawOpen'); please report it" in result.stderr
-    assert names(tmp_path / "out") == {"second", "failed.json"}
-    result = run_command(*command, "--verbose", code=None)
-    assert result.exit_code == 0
-    assert "Traceback (most recent call last)" in result.stderr
-
-
-def test_no_memory_is_said_in_a_line(photo, tmp_path, model_file, monkeypatch):
-    def greedy(self, image):
-        raise MemoryError
-
-    monkeypatch.setattr(facerelief.Reconstructor, "__call__", greedy)
-    result = run("reconstruct", photo, "-o", tmp_path / "out", "--model", model_file, code=1)
-    assert "not enough memory" in result.stderr
-
-
-def test_interrupt_keeps_what_is_done(photo, tmp_path, portrait, model_file, monkeypatch):
-    second = write(tmp_path / "in" / "second.jpg", portrait)
-    third = write(tmp_path / "in" / "third.jpg", portrait)
-    real = batch._saved
-
-    def interrupted(face, folder, final, size):
-        done = real(face, folder, final, size)
-        if "second" in str(final):
-            raise KeyboardInterrupt
-        return done
-
-    monkeypatch.setattr(batch, "_saved", interrupted)
-    out = tmp_path / "out"
-    result = run("reconstruct", photo, second, third, "-o", out, "--model", model_file, *QUICK, code=130)
-    assert "stopped: 1 of 3 images ended, 2 left; give the same command again to go on" in result.stderr
-    assert names(out) == {"eileen"}
-    monkeypatch.undo()
-    result = run("reconstruct", photo, second, third, "-o", out, "--model", model_file, *QUICK)
-    assert "images done 2, skipped 1, failed 0" in result.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are another matter there")
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_signals_stop_all_processes(tmp_path, portrait, model_file, workers, kind):
-    for i in range(40):
-        write(tmp_path / "in" / f"{i:02}.jpg", portrait)
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "facerelief", "reconstruct"]
-    command += [str(tmp_path / "in"), "-o", str(out), "--model", str(model_file), *QUICK]
-    command += ["--workers", str(workers)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        while not (out / "02").exists():
-            time.sleep(0.05)
-            assert process.poll() is None
-        os.killpg(process.pid, kind) if kind == signal.SIGINT else process.send_signal(kind)
-        _, error = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "Traceback" not in error
-    assert "stopped: " in error
-    done = names(out)
-    assert {"00", "01", "02"} <= done
-    assert not leftovers(out)
-    assert all(names(out / name / "face0") == CONTRACT for name in done)
-    time.sleep(0.5)
-    assert names(out) == done  # nobody goes on
-
-
-def test_workers_change_nothing_but_the_time(tmp_path, portrait, model_file):
-    folder = tmp_path / "in"
-    write(folder / "a.png", portrait)
-    write(folder / "b.png", np.tile(portrait, (1, 2, 1)))
-    write(folder / "c.png", portrait[:, ::-1])
-    (folder / "bad.jpg").write_bytes(b"")
-    for workers in (1, 2):
-        out = tmp_path / str(workers)
-        result = run("reconstruct", folder, "-o", out, "--model", model_file, *QUICK, "--workers", workers)
-        assert "images done 3, skipped 0, failed 1; faces saved 4" in result.stdout
-        assert not leftovers(out)
-    files = sorted(p.relative_to(tmp_path / "1") for p in (tmp_path / "1").rglob("*.*"))
-    assert sum(file.name in CONTRACT for file in files) == 4 * len(CONTRACT)
-    for file in files:
-        one, two = tmp_path / "1" / file, tmp_path / "2" / file
-        if file.name == "face.json":
-            assert without_timings(one) == without_timings(two), file
-        elif file.name != "failed.json":
-            assert one.read_bytes() == two.read_bytes(), file
+    assert call("--version").stdout == f"facerelief {facerelief.__version__}\n"
+    assert call("model", "info", str(tmp_path / "gone")).returncode == 1
+    assert call("model", "info", "--nothing").returncode == 2
 
 
 @pytest.mark.parametrize(
-    "args",
+    ("error", "code", "line"),
     [
-        (),
-        ("--max-faces", "0"),
-        ("--workers", "0"),
-        ("--min-confidence", "1.5"),
-        ("--method", "magic"),
-        ("--texture-size", "1"),
-        ("--no-such-option",),
+        (ModelError("x.npz: broken"), 1, "error: x.npz: broken"),
+        (KeyboardInterrupt(), 130, "stopped"),
+        (BrokenPipeError(), 1, ""),
     ],
 )
-def test_usage_errors(photo, tmp_path, args):
-    out = () if not args else ("-o", tmp_path / "out")
-    run("reconstruct", photo, *out, *args, code=2)
-    assert not (tmp_path / "out").exists()
+def test_endings_of_every_command(monkeypatch, error, code, line):
+    def fail(self: Info) -> None:
+        raise error
+
+    monkeypatch.setattr(Info, "run", fail)
+    assert run("model", "info", code=code).stderr.strip() == line
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
-def test_names_that_are_no_text(photo, tmp_path, model_file):
-    odd = os.fsdecode(os.fsencode(photo.parent) + b"/caf\xe9.jpg")
-    photo.rename(odd)
-    (photo.parent / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"")
-    out = tmp_path / "out"
-    result = run("reconstruct", photo.parent, "-o", out, "--model", model_file, *QUICK)
-    assert "caf?.jpg: face 1 of 1" in result.stdout
-    face = out / os.fsdecode(b"caf\xe9") / "face0" / "face.json"
-    assert json.loads(face.read_text("utf-8"))["source"] == "caf?.jpg"
-    assert "bad?.jpg: the file is empty" in (out / "failed.json").read_text("utf-8")
+def test_sigterm_ends_like_ctrl_c(monkeypatch):
+    monkeypatch.setattr(Info, "run", lambda self: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    assert run("model", "info", code=130).stderr == "stopped\n"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_progress_only_for_somebody_who_looks(photo, tmp_path, portrait, model_file, monkeypatch):
-    write(photo.with_name("second.jpg"), portrait)
-    monkeypatch.setattr(batch, "process", lambda job, *_: batch.Outcome(job, "done"))
-    result = run("reconstruct", photo.parent, "-o", tmp_path / "out", "--model", model_file)
-    assert result.stdout == "images done 2, skipped 0, failed 0; faces saved 0\n"
-    jobs = batch.plan(sorted(photo.parent.iterdir()), tmp_path / "out")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    shown = reconstruct.with_progress(jobs, batch.BatchConfig(), facerelief.Reconstructor(model_file))
-    assert [o.job for o in shown] == jobs
-
-
-# ---------------------------------------------------------------- models
-
-
-class Hostile:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
-
-
-def bad_models(folder: Path) -> dict[str, tuple[Path, str]]:
-    """Kind -> file and what its error line says."""
-    facerelief.save_model(facerelief.open_model().truncated(identity=2), folder / "good.npz")
-    with np.load(folder / "good.npz") as archive:
-        arrays = dict(archive)
-    np.savez(folder / "shapes.npz", **{**arrays, "identity_q16": arrays["identity_q16"][:-5]})
-    np.savez(folder / "triangles.npz", **{**arrays, "triangles": arrays["triangles"] + 10**6})
-    (folder / "evil.pkl").write_bytes(pickle.dumps({"shapedirs": Hostile(folder / "owned")}))
-    (folder / "cut.npz").write_bytes((folder / "good.npz").read_bytes()[:5000])
-    (folder / "letter.npz").write_text("Dear reader,")
-    (folder / "empty.mat").write_bytes(b"")
-    return {
-        "shapes": (folder / "shapes.npz", "expected"),
-        "triangles": (folder / "triangles.npz", "triangles"),
-        "hostile": (folder / "evil.pkl", "system"),
-        "cut": (folder / "cut.npz", "model file"),
-        "letter": (folder / "letter.npz", "not a known face model"),
-        "empty": (folder / "empty.mat", "empty file"),
-        "gone": (folder / "gone.npz", "cannot be read"),
-        "folder": (folder, "expected"),
-    }
-
-
-@pytest.mark.parametrize(
-    "kind", ["shapes", "triangles", "hostile", "cut", "letter", "empty", "gone", "folder"]
-)
-def test_bad_models_end_in_one_line(kind, tmp_path, photo):
-    folder = tmp_path / "models"
-    folder.mkdir()
-    path, words = bad_models(folder)[kind]
-    for command in (
-        ("reconstruct", photo, "-o", tmp_path / "out", "--model", path),
-        ("model", "info", path),
-        ("model", "convert", path, "-o", tmp_path / "new.npz"),
-    ):
-        result = run(*command, code=1)
-        (line,) = result.stderr.splitlines()
-        assert line.startswith("error: ")
-        assert str(path) in line
-        assert words in line
-    assert not (folder / "owned").exists()
-    assert not (tmp_path / "new.npz").exists()
-    assert not leftovers(tmp_path)
-    assert names(tmp_path / "out") == set()
-
-
-def test_model_info(model_file):
-    text = run("model", "info").stdout
-    assert "name                   facerelief-open\n" in text
-    assert "identity components    100\n" in text
-    facts = json.loads(run("model", "info", model_file, "--json", "-").stdout)
-    assert facts["identity_components"] == 20
-    assert facts["landmarks"]["ibug68"] == 68
-
-
-def test_model_convert(model_file, tmp_path):
-    out = tmp_path / "new.npz"
-    line = run("model", "convert", model_file, "-o", out).stdout
-    assert line.startswith(f"{out}: facerelief-open ")
-    assert "20 identity, 52 expression" in line
-    old, new = facerelief.load_model(model_file), facerelief.load_model(out)
-    np.testing.assert_allclose(new.shape([2, -2]), old.shape([2, -2]), atol=0.05)
-    assert "already there" in run("model", "convert", model_file, "-o", out, code=1).stderr
-    run("model", "convert", model_file, "-o", out, "--overwrite")
-    run("model", "convert", model_file, "-o", tmp_path / "new.txt", code=2)
-    assert (
-        "no such folder" in run("model", "convert", model_file, "-o", tmp_path / "x" / "y.npz", code=1).stderr
-    )
-    assert names(tmp_path) == {"new.npz"}
-
-
-def test_model_convert_on_a_full_disk(model_file, tmp_path, monkeypatch):
-    def fill_up(model, path):
-        Path(path).write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("facerelief.morphable.save_model", fill_up)
-    result = run("model", "convert", model_file, "-o", tmp_path / "new.npz", code=1)
-    assert "the disk is full" in result.stderr
-    assert names(tmp_path) == set()
-
-
-def test_model_build(model_file, tmp_path, portrait, monkeypatch):
-    """The command's own work; the building is tested in tests/building."""
-    from facerelief.lab.building import open_model
-
-    model = facerelief.open_model().truncated(identity=3)
-    given = {}
-
-    def fake(scans, anny, config, faces, progress):
-        given.update(scans=scans, anny=anny, config=config, faces=faces)
-        progress("building")
-        return open_model.Build(model, None, None, None, None)  # pyright: ignore[reportArgumentType]
-
-    monkeypatch.setattr(open_model, "build_open_model", fake)
-    out = tmp_path / "built.npz"
-    command = ("model", "build", "--heads", model_file, "-o", out, "--persons", 50)
-    result = run(*command)
-    assert result.stdout.startswith(f"{out}: facerelief-open 2, ")
-    assert result.stderr == "building\n"
-    assert given["config"].persons == 50
-    assert given["faces"] is given["anny"] is None
-    assert facerelief.load_model(out).n_identity == 3
-
-    run(*command, "--overwrite", "--photos", tmp_path, code=2)  # --neutral is missing
-    for i in range(3):
-        write(tmp_path / "photos" / f"{i}_n.png", portrait)
-    (tmp_path / "photos" / "broken.jpg").write_bytes(b"")
-    few = run(*command, "--overwrite", "--photos", tmp_path / "photos", "--neutral", "*_n.png", code=1)
-    assert "left out: " in few.stderr
-    assert "faces found on 3 photos, 3 of them neutral" in few.stderr
-
-    from facerelief.detection import detect_faces
-
-    face = detect_faces(portrait)[0]
-    monkeypatch.setattr("facerelief.detection.detect_faces", lambda *_, **__: [face])
-    for i in range(3, 60):
-        write(tmp_path / "photos" / f"{i}{'_n' if i < 30 else ''}.png", portrait[:40, :40])
-    run(*command, "--overwrite", "--photos", tmp_path / "photos", "--neutral", "*_n.png")
-    assert (len(given["faces"].any), len(given["faces"].neutral)) == (60, 30)
-
-
-def test_model_build_report_without_its_extra(model_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    result = run(
-        "model", "build", "--heads", model_file, "--report", tmp_path / "r", "-o", tmp_path / "m.npz", code=1
-    )
-    assert result.stderr == "error: --report needs matplotlib: pip install 'facerelief[build]'\n"
-
-
-def test_model_build_from_what_is_no_head_model(tmp_path, photo):
-    result = run("model", "build", "--heads", photo, "-o", tmp_path / "m.npz", code=1)
-    assert str(photo) in result.stderr
-    assert not (tmp_path / "m.npz").exists()
-
-
-# ---------------------------------------------------------------- the rest
-
-
-def test_help_and_version():
-    text = run("--help").stdout
-    for command in ("reconstruct", "model", "bench"):
-        assert command in text
-    assert run("--version").stdout == f"facerelief {facerelief.__version__}\n"
-    for command in (
-        ("reconstruct",),
-        ("model", "info"),
-        ("model", "convert"),
-        ("model", "build"),
-        ("bench",),
-    ):
-        assert "--help" in run(*command, "--help").stdout
-
-
-def test_help_does_not_wait_for_the_rooms():
-    code = (
-        "import sys\nfrom facerelief.cli.app import main\n"
-        "main(['reconstruct', '--help'])\n"
-        "print(*sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"numpy", "cv2", "scipy", "numba", "openvino"} & set(done.stdout.split())
-
-
-def test_bench_tables(monkeypatch):
-    from facerelief.lab.benchmarks import stages as benchmarking
-
-    rows = [
-        benchmarking.Timing("detect", "all faces", 3, 10.0, 11.0, 12.0),
-        benchmarking.Timing("save", "all files", 3, 900.0, 950.0, None),
-        benchmarking.Timing("rasterise", "256 px", 3, 2.5, 3.0, 2.0),
-    ]
-    given = {}
-    monkeypatch.setattr(
-        benchmarking, "bench_reconstruct", lambda pictures, **kw: given.update(kw, pictures=pictures) or rows
-    )
-    text = run("bench", "--repeat", 3).stdout
-    assert "12 ok" in text
-    assert "2 over" in text
-    assert given["pictures"] == [astronaut_path()]
-    assert given["repeat"] == 3
-    document = json.loads(run("bench", "--json", "--threads", 1).stdout)
-    assert [s["name"] for s in document["stages"]] == ["detect", "save", "rasterise"]
-    assert [s["within"] for s in document["stages"]] == [True, None, False]
-    assert document["machine"]["cores"] >= 1
-    assert set(document["machine"]["versions"]) >= {"numpy", "opencv-python-headless", "openvino", "numba"}
-    assert document["threads"] == 1
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are closed otherwise there")
+@pytest.mark.parametrize("closing", ["| head -c 1", ">&-"])
+def test_a_reader_that_leaves_is_no_error(closing):
+    command = f"{sys.executable} -m facerelief model info {closing}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stderr == ""

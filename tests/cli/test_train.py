@@ -15,7 +15,7 @@ pytest.importorskip("tensorboard")
 import facerelief
 from facerelief.lab.datasets.manifest import RECIPE
 
-TINY = ["--size", "48", "--width", "0.125", "--batch", "4", "--workers", "0", "--precision", "32-true"]
+TINY = ["--size", "48", "--width", "0.125", "--batch", "4", "--readers", "0", "--precision", "32-true"]
 
 
 def run(*words: object):

@@ -6,7 +6,11 @@ import io
 import os
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from unittest import mock
+
+import cv2
+import numpy as np
 
 from facerelief.cli.app import main
 
@@ -42,3 +46,17 @@ def run_command(*words: object, code: int | None = 0) -> Result:
         assert result.exit_code == code, result.output
         assert "Traceback" not in result.output
     return result
+
+
+def write_image(path: Path, rgb: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), rgb[..., ::-1])
+    return path
+
+
+def names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return [p for p in folder.rglob("*") if p.name.startswith(".tmp-")]

@@ -61,6 +61,7 @@ class Command(NamedTuple):
 
 COMMANDS: dict[tuple[str, ...], Command] = {
     ("reconstruct",): Command("reconstruct:Reconstruct", "Turn photos into 3D faces."),
+    ("track",): Command("track:Track", "Follow a face through a video."),
     ("edit",): Command("edit:Edit", "Re-render a photo with another pose, expression and light."),
     ("model", "info"): Command("model:Info", "Print facts about a face model."),
     ("model", "convert"): Command(
@@ -72,14 +73,49 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("model", "albedo"): Command(
         "model_build:Albedo", "Learn a model's skin colours from photos by inverse rendering."
     ),
+    ("fit",): Command("fit:Fit", "Inverse-render a folder of photos once, as the start of training data."),
+    ("synthesize", "coarse"): Command(
+        "synthesize:Coarse", "Make photos with another pose, expression and light."
+    ),
+    ("synthesize", "fine"): Command("synthesize:Fine", "Make photos with the wrinkles of other persons."),
+    ("synthesize", "pairs"): Command(
+        "synthesize:Pairs", "Make images with earlier states of the face, as of neighbouring video frames."
+    ),
+    ("synthesize", "renders"): Command("synthesize:Renders", "Make random faces rendered before photos."),
+    ("dataset", "info"): Command("dataset:Info", "Print counts, distributions and rate of a data set."),
+    ("dataset", "show"): Command("dataset:Show", "Write random samples side by side as one image."),
+    ("dataset", "verify"): Command("dataset:Verify", "Check that a data set is whole."),
+    ("train", "coarse"): Command(
+        "train:Coarse", "Train CoarseNet: identity, expression and pose from one image."
+    ),
+    ("train", "tracking"): Command(
+        "train:Tracking", "Train Tracking CoarseNet: the change since the previous frame."
+    ),
+    ("train", "fine"): Command("train:Fine", "Train FineNet: the relief of a coarse surface."),
+    ("train", "e2far"): Command(
+        "train:E2far", "Train UH-E2FAR: neutral and expressive shape from one image."
+    ),
+    ("train", "export"): Command(
+        "train:Export", "Write a run's network as ONNX with half-precision weights."
+    ),
+    ("bench", "pictures"): Command(
+        "bench:Pictures", "Time every stage of a reconstruction, beside its target."
+    ),
+    ("bench", "synthesis"): Command("bench:Synthesis", "Time the making of training data."),
+    ("bench", "track"): Command("bench:Track", "Time following a face through a video."),
 }
 """Every command's words; in the order in which they are listed."""
 
 GROUPS: dict[str, str] = {
     "model": "Look at, convert or build face models.",
+    "synthesize": "Make training data from fits: shards of images with labels.",
+    "dataset": "Look at training data, or check it.",
+    "train": "Train networks on data sets, and export them to ONNX.",
+    "evaluate": "Measure how good reconstructions are.",
+    "bench": "Time reconstruction (bench alone), the making of training data, or tracking.",
 }
 """First words that have commands below them."""
-LEGACY = ("evaluate", "fit", "synthesize", "dataset", "train", "track", "bench")
+LEGACY = ("evaluate",)
 """Commands that are still on typer."""
 DEFAULTS: dict[str, str] = {"bench": "pictures"}
 """The command that a group's name alone means."""
@@ -114,9 +150,9 @@ def _run(words: list[str]) -> int:
         return 0
     path = _path(words)
     if words and words[0] in LEGACY and path not in COMMANDS:
-        from facerelief.cli import legacy
+        from facerelief.cli import evaluate
 
-        legacy.app(words, prog_name="facerelief")
+        evaluate.evaluate_app(words[1:], prog_name="facerelief evaluate")
     if path in COMMANDS:
         from facerelief.cli.options import parse
 
@@ -162,7 +198,7 @@ def _names(path: tuple[str, ...]) -> dict[str, str]:
     if path:
         return {words[1]: command.summary for words, command in COMMANDS.items() if words[:1] == path}
     first = {words[0]: COMMANDS[words].summary for words in COMMANDS if len(words) == 1}
-    return first | dict.fromkeys(LEGACY, "(options: --help)") | GROUPS
+    return first | GROUPS
 
 
 def _list(path: tuple[str, ...]) -> None:

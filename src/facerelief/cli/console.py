@@ -99,6 +99,21 @@ def number(value: Any) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
+def print_targets(targets: Iterable[Mapping[str, Any]]) -> None:
+    """Print measures beside the targets they should reach; see `lab.evaluation.nets`."""
+    words = {True: "ok", False: "missed", None: "not measured"}
+    rows = [
+        [
+            target["what"],
+            number(target["value"]),
+            f">= {target['at_least']:g}" if "at_least" in target else f"<= {target['at_most']:g}",
+            words[target["met"]],
+        ]
+        for target in targets
+    ]
+    table(("target", "measured", "expected", ""), rows)
+
+
 def say_machine(machine: Mapping[str, Any]) -> None:
     """Print the machine that timings are from; see `lab.benchmarks.timing.machine`."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
@@ -164,15 +179,16 @@ class Progress(Protocol):
 
 
 @contextmanager
-def progress(unit: str, *, lines: bool = True) -> Iterator[Progress]:
+def progress(unit: str, *, lines: bool = True, last: bool = True) -> Iterator[Progress]:
     """A bar on a terminal, else a line on stderr at most every ten seconds and at the end.
 
     Args:
         unit: the plural of what is counted.
-        lines: False: nothing at all where no terminal is.
+        lines: without it nothing is printed where no terminal is.
+        last: without it there is no line at the end.
     """
     if sys.stderr is None or not sys.stderr.isatty():
-        yield _lines(unit) if lines else _nothing
+        yield _lines(unit, last) if lines else _nothing
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -203,13 +219,13 @@ def _nothing(done: int, total: int | None = None, text: str = "") -> None:
     """Progress that nobody looks at."""
 
 
-def _lines(unit: str) -> Progress:
+def _lines(unit: str, with_last: bool) -> Progress:
     last = time.monotonic()
 
     def show(done: int, total: int | None = None, text: str = "") -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= _SECONDS or done == total:
+        if now - last >= _SECONDS or (with_last and done == total):
             last = now
             of = "" if total is None else f" of {total}"
             note(f"{done}{of} {unit}{', ' if text else ''}{text}")

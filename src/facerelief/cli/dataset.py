@@ -1,139 +1,148 @@
-"""`facerelief dataset info|show|verify`: looking at training data."""
+"""`facerelief dataset info|show|verify`: training data looked at and checked."""
 
 from __future__ import annotations
 
-import json
-import sys
-from enum import StrEnum
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import typer
+from tyro.conf import arg
 
-dataset_app = typer.Typer(no_args_is_help=True, help="Look at training data, or check it.")
+from facerelief.cli import options
+from facerelief.cli.console import note, progress, report, say, table
 
-
-class SplitName(StrEnum):
-    """Whom samples show: those trained on, or those held out."""
-
-    train = "train"
-    val = "val"
-    test = "test"
-
-
-_Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `facerelief synthesize` made.")]
-_Split = Annotated[SplitName | None, typer.Option(help="Only this split; all of them unless given.")]
+DataSet = Annotated[options.Argument, arg(metavar="DIR", help="A folder that `facerelief synthesize` made.")]
+Split = Annotated[
+    Literal["train", "val", "test"] | None, arg(help="Only this split; all of them unless given.")
+]
+_SHOWN = 10
+"""Photos that were left out, named one by one."""
 
 
-@dataset_app.command()
-def info(
-    folder: _Folder,
-    split: _Split = None,
-    samples: Annotated[
-        int, typer.Option(min=1, help="Distributions are of so many samples, evenly spread.")
-    ] = 2000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Counts by split, group and licence; distributions of pose, size and expression; rate."""
-    from facerelief.lab.datasets.inspection import DataSet, describe
+@dataclass(frozen=True)
+class Info:
+    """Print counts, distributions and rate of a data set.
 
-    facts = describe(DataSet(folder), split=split.value if split else None, samples=samples)
-    if as_json:
-        print(json.dumps(facts, indent=1, ensure_ascii=False))
-        return
-    _print(folder, facts)
+    Counts by split, group and licence; distributions of pose, size and expression.
+
+    Examples:
+        facerelief dataset info data/coarse --split val
+    """
+
+    folder: DataSet
+    split: Split = None
+    samples: options.Count = 2000
+    """Distributions are of this many samples, evenly spread."""
+    json: options.JsonFile = None
+
+    def run(self) -> None:
+        """Print the facts."""
+        from facerelief.lab.datasets import inspection
+
+        facts = inspection.describe(inspection.DataSet(self.folder), split=self.split, samples=self.samples)
+        report(facts, self.json, lambda: _print_facts(self.folder, facts))
 
 
-def _print(folder: Path, facts: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console() if sys.stdout.isatty() else Console(width=150)
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
+def _print_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     state = "" if facts["finished"] else ", not finished"
     say(
         f"{folder}: {facts['kind']}, {facts['samples']} samples, {facts['mb']} MB{state}; made at "
         f"{facts['samples_per_worker_second']:g} samples a second and worker"
     )
-    for what in ("splits", "groups", "licences"):
-        table = Table(what[:-1])
-        rows = facts[what]
-        columns = list(dict.fromkeys(key for row in rows.values() for key in row))
-        for column in columns:
-            table.add_column(column, justify="right")
-        for name, row in rows.items():
-            table.add_row(name or "not told", *(str(row[c]) for c in columns))
-        console.print(table)
+    for key in ("splits", "groups", "licences"):
+        rows = facts[key]
+        columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+        cells = [[name or "unknown", *(str(row[c]) for c in columns)] for name, row in rows.items()]
+        table((key[:-1], *columns), cells)
     if facts["distributions"]:
-        table = Table("label", title=f"of {facts['looked_at']} samples, evenly spread")
-        for column in ("5 %", "25 %", "50 %", "75 %", "95 %"):
-            table.add_column(column, justify="right")
-        for name, row in facts["distributions"].items():
-            unit = "px" if name == "box" else "deg"
-            table.add_row(f"{name}, {unit}", *(f"{x:.1f}" for x in row))
-        console.print(table)
+        rows = [
+            [f"{name}, {'px' if name == 'box' else 'deg'}", *(f"{x:.1f}" for x in row)]
+            for name, row in facts["distributions"].items()
+        ]
+        title = f"of {facts['looked_at']} samples, evenly spread"
+        table(("label", "5 %", "25 %", "50 %", "75 %", "95 %"), rows, title)
     used = [f"{name} {100 * share:.0f} %" for name, share in facts["expressions"].items() if share >= 0.01]
     if used:
         say(f"expressions in use: {', '.join(used)}")
     labels = [f"{name} {'x'.join(map(str, row['shape'])) or '1'}" for name, row in facts["labels"].items()]
     say(f"labels: {', '.join(labels)}")
-    reasons = list(facts["failures"].items())
-    for name, reason in reasons[:10]:
-        say(f"left out: {name}: {reason}")
-    if len(reasons) > 10:
-        say(f"left out: {len(reasons) - 10} more")
+    say_left_out(facts["failures"])
 
 
-@dataset_app.command()
-def show(
-    folder: _Folder,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="The picture to write: .png or .jpg.")
-    ],
-    count: Annotated[int, typer.Option(min=1, max=2000, help="Samples on the sheet.")] = 48,
-    split: _Split = None,
-    groups: Annotated[
-        list[str] | None, typer.Option("--group", help="Only photos of this group (repeat for more).")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which samples.")] = 0,
-) -> None:
-    """Draw random samples side by side, every other one with its landmarks and box."""
-    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise typer.BadParameter(f"{out}: the picture's name ends in .png or .jpg")
-    from facerelief.io.atomic import write_bytes
-    from facerelief.io.write_images import encode_jpeg, encode_png
-    from facerelief.lab.datasets.inspection import DataSet, contact_sheet
-
-    sheet = contact_sheet(
-        DataSet(folder), count=count, split=split.value if split else None, groups=groups or (), seed=seed
-    )
-    write_bytes(out, encode_png(sheet) if out.suffix.lower() == ".png" else encode_jpeg(sheet, 92))
-    print(f"{out}: {sheet.shape[1]} x {sheet.shape[0]} px")
+def say_left_out(failures: Mapping[str, str], more: str = "") -> None:
+    """Print photos that were left out, with the reasons; the first ten one by one, then `more`."""
+    for name in list(failures)[:_SHOWN]:
+        say(f"left out: {name}: {failures[name]}")
+    if len(failures) > _SHOWN:
+        say(f"left out: {len(failures) - _SHOWN} more{more}")
 
 
-@dataset_app.command()
-def verify(folder: _Folder) -> None:
-    """Check that a data set is whole: a line for every problem, and exit code 1 where there are any.
+@dataclass(frozen=True)
+class Show:
+    """Write random samples side by side as one image.
 
-    Hashes, records and manifest agree, every picture and label can be read and is finite, keys are unique,
-    no person is in two splits.
+    Every other sample has its landmarks and box on it.
+
+    Examples:
+        facerelief dataset show data/coarse -o sheet.jpg --count 24
     """
-    from facerelief.lab.datasets.inspection import DataSet
-    from facerelief.lab.datasets.inspection import verify as problems
 
-    def note(done: int, total: int) -> None:
-        if done % 20 == 0 and done < total:
-            print(f"{done} of {total} shards", file=sys.stderr, flush=True)
+    folder: DataSet
+    out: options.OutFile
+    """The image to write: .png or .jpg."""
+    count: Annotated[int, options.Range(1, 2000), arg(metavar="N")] = 48
+    """Samples on the sheet."""
+    split: Split = None
+    groups: options.Group = ()
+    """Only photos of this group."""
+    seed: options.Seed = 0
+    """Decides which samples."""
 
-    found = 0
-    for line in problems(folder, note):
-        found += 1
-        print(line, flush=True)
-    if found:
-        print(f"{found} problems in {folder}", file=sys.stderr)
-        raise typer.Exit(1)
-    data = DataSet(folder)
-    print(f"{folder}: whole, {sum(r['samples'] for r in data.records)} samples in {len(data.records)} shards")
+    def run(self) -> None:
+        """Write the sheet."""
+        png = options.image_suffix(self.out) == ".png"
+        from facerelief.io.atomic import write_bytes
+        from facerelief.io.write_images import encode_jpeg, encode_png
+        from facerelief.lab.datasets import inspection
+
+        sheet = inspection.contact_sheet(
+            inspection.DataSet(self.folder),
+            count=self.count,
+            split=self.split,
+            groups=self.groups,
+            seed=self.seed,
+        )
+        write_bytes(self.out, encode_png(sheet) if png else encode_jpeg(sheet, 92))
+        say(f"{self.out}: {sheet.shape[1]} x {sheet.shape[0]} px")
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check that a data set is whole.
+
+    Prints a line for every problem, and ends with exit code 1 where there are any. Hashes, records and
+    manifest agree, every image and label can be read and is finite, keys are unique, no person is in two
+    splits.
+
+    Examples:
+        facerelief dataset verify data/coarse
+    """
+
+    folder: DataSet
+
+    def run(self) -> int:
+        """Print the problems. Returns the exit code."""
+        from facerelief.lab.datasets import inspection
+
+        found = 0
+        with progress("shards") as show:
+            for line in inspection.verify(self.folder, show):
+                found += 1
+                say(line)
+        if found:
+            note(f"{found} problems in {self.folder}")
+            return 1
+        records = inspection.DataSet(self.folder).records
+        say(f"{self.folder}: whole, {sum(r['samples'] for r in records)} samples in {len(records)} shards")
+        return 0

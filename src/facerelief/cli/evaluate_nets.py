@@ -1,4 +1,4 @@
-"""`facerelief evaluate nets` and `facerelief bench track`: how good and how fast the networks are."""
+"""`facerelief evaluate nets`: how good the networks are."""
 
 from __future__ import annotations
 
@@ -271,57 +271,6 @@ def photo_reliefs(
         state = FaceState(fit.camera, fit.identity, fit.expression)
         displacement = labels["displacement"].astype("float32")
         yield PhotoRelief(fit.group, fits.image(fit), state, displacement, labels["mask"] > 0)
-
-
-# ---------------------------------------------------------------- bench track
-
-
-def bench_track(
-    video: Annotated[Path, typer.Option(metavar="FILE", help="A video of one face.")],
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of everything; as each part likes unless given.")
-    ] = None,
-    frames: Annotated[int | None, typer.Option(min=2, help="So many frames; all unless given.")] = None,
-    nets: _Nets = None,
-    as_json: JsonOption = None,
-) -> None:
-    """Time following a face, per frame and with one thread too, beside MediaPipe's landmark net alone; the
-    first result and the memory of fresh processes."""
-    from facerelief.lab.benchmarks.tracking import bench_track as measure
-
-    def note(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    about = measure(video, frames=frames, threads=threads, nets=nets, progress=note)
-    if as_json is None or str(as_json) != "-":
-        _print_timings(about)
-    write_json(about, as_json)
-
-
-def _print_timings(about: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console() if sys.stdout.isatty() else Console(width=150)
-    title = f"{about['clip']}: {about['followed']} of {about['frames']} frames followed"
-    table = Table("stage", title=f"{title}, {about['size']} px, {about['threads']} threads")
-    for column in ("calls", "median ms", "90 % ms"):
-        table.add_column(column, justify="right")
-    table.add_column("what")
-    for row in about["stages"]:
-        times = (f"{row[key]:.2f}" for key in ("median_ms", "p90_ms"))
-        table.add_row(row["name"], str(row["calls"]), *times, row["what"])
-    console.print(table)
-    for ending, what in (("", f"{about['threads']} threads"), ("_one_thread", "one thread")):
-        told = ", ".join(f"{n} {about[f'{n}{ending}_over_landmark_net']:.2f}" for n in ("coarse", "full"))
-        console.print(f"times the landmark net, {what}: {told}", highlight=False)
-    print_bars(console, about["bars"])
-    where = about["machine"]
-    if (about["load_before"] or 0.0) > 0.5:
-        console.print(f"others were at work (load {about['load_before']:.1f}): times are too long")
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    console.print(f"{where['processor']}, {where['cores']} cores, {where['system']}", highlight=False)
-    console.print(f"Python {where['python']}, {versions}", highlight=False)
 
 
 # ---------------------------------------------------------------- printing

@@ -1,59 +1,52 @@
-"""`facerelief fit`, `synthesize`, `dataset`: from a folder of photos to training data."""
+"""`facerelief fit`: a folder of photos inverse-rendered once, as the start of training data."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated
 
-import typer
+from tyro.conf import arg
 
-from facerelief.cli.dataset import dataset_app
-from facerelief.cli.synthesize import synthesize_app
-
-datasets_app = typer.Typer(no_args_is_help=True)
-datasets_app.add_typer(synthesize_app, name="synthesize")
-datasets_app.add_typer(dataset_app, name="dataset")
+from facerelief.cli import options
+from facerelief.cli.console import progress, say
 
 
-@datasets_app.command()
-def fit(
-    photos: Annotated[
-        Path, typer.Argument(metavar="PHOTOS", help="Folder; an index.csv there tells persons and groups.")
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the fits go.")],
-    groups: Annotated[
-        list[str] | None, typer.Option("--group", help="Only this group (repeat for more).")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="So many photos of each group; all of them unless given.")
-    ] = None,
-    families: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="CSV with columns person, family: families are never split between sets."
-        ),
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Photos worked on at once.")] = 1,
-) -> None:
+@dataclass(frozen=True)
+class Fit:
     """Inverse-render a folder of photos once, as the start of training data.
 
-    What is there already is left alone, so a run that was stopped goes on where it was. Photos without a
-    face are recorded and left out.
+    Fits that are there already are left alone, so a run that was stopped goes on when the command is given
+    again. Photos without a face are recorded and left out.
+
+    Examples:
+        facerelief fit photos/ -o fits/ --group london --workers 2
     """
-    from facerelief.lab.datasets.fits import fit_photos
-    from facerelief.lab.datasets.photos import find_photos
-    from facerelief.lab.datasets.splits import read_families
 
-    chosen = find_photos(photos, groups or (), limit)
-    known = read_families(families) if families is not None else None
+    photos: Annotated[options.Argument, arg(metavar="PHOTOS")]
+    """Folder of photos; an index.csv there names persons and groups."""
+    out: options.OutFolder
+    """Folder for the fits."""
+    groups: options.Group = ()
+    """Only this group."""
+    limit: options.Limit = None
+    """At most this many photos of each group; all of them unless given."""
+    families: options.File = None
+    """CSV with columns person, family: families are never split between sets."""
+    workers: options.Workers = 1
 
-    def note(done: int, total: int) -> None:
-        if done % 50 == 0 or done == total:
-            print(f"{done} of {total} photos", file=sys.stderr, flush=True)
+    def run(self) -> None:
+        """Fit all photos."""
+        from facerelief.lab.datasets.fits import fit_photos
+        from facerelief.lab.datasets.photos import find_photos
+        from facerelief.lab.datasets.splits import read_families
 
-    folder = fit_photos(chosen, photos, out, families=known, workers=workers, progress=note)
-    failures = folder.failures()
-    for name, reason in failures.items():
-        print(f"left out: {name}: {reason}")
-    print(f"{len(folder)} photos fitted, {len(failures)} left out; in {out}")
+        chosen = find_photos(self.photos, self.groups, self.limit)
+        families = None if self.families is None else read_families(self.families)
+        with progress("photos") as show:
+            folder = fit_photos(
+                chosen, self.photos, self.out, families=families, workers=self.workers, progress=show
+            )
+        failures = folder.failures()
+        for name, reason in failures.items():
+            say(f"left out: {name}: {reason}")
+        say(f"{len(folder)} photos fitted, {len(failures)} left out; in {self.out}")

@@ -77,7 +77,7 @@ class Albedo:
     Takes about a second a photo and fit, then some minutes.
 
     Examples:
-        facerelief model albedo --photos photos/ --studio london --state seen/ -o model.npz
+        facerelief model albedo --photos photos/ --studio london -o model.npz
     """
 
     photos: options.NeededFolder

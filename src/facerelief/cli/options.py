@@ -13,7 +13,7 @@ import inspect
 import shutil
 import textwrap
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -173,7 +173,7 @@ def _documented(info: StructTypeInfo) -> StructConstructorSpec | None:
     if not dataclasses.is_dataclass(info.type):
         return None
     hints = get_type_hints(info.type, include_extras=True)
-    texts = _docstrings(info.type)
+    texts = helps(info.type)
     fields: list[StructFieldSpec] = []
     for field in dataclasses.fields(info.type):
         if isinstance(info.default, info.type):
@@ -184,11 +184,8 @@ def _documented(info: StructTypeInfo) -> StructConstructorSpec | None:
             default = field.default_factory()
         else:
             default = tyro.MISSING_NONPROP
-        kind = hints[field.name]
-        text = " ".join(texts.get(field.name, "").split())
-        if text:  # more particular than the help of a shared type
-            kind = Annotated[kind, arg(help=text)]
-        if default is None or default is False or default == "":
+        kind = Annotated[hints[field.name], arg(help=texts[field.name] or None)]
+        if default is None or isinstance(default, bool) or default == "":
             kind = Annotated[kind, arg(help_behavior_hint="")]
         if any(isinstance(rule, Needed) for rule in _metadata(kind)):
             kind = Annotated[kind, arg(help_behavior_hint="(required)")]
@@ -196,13 +193,16 @@ def _documented(info: StructTypeInfo) -> StructConstructorSpec | None:
     return StructConstructorSpec(info.type, tuple(fields))
 
 
-def _docstrings(kind: type[Any]) -> dict[str, str]:
-    """Field -> its docstring, of a class and its bases."""
+def helps(kind: type[Any]) -> dict[str, str]:
+    """Field -> its help, one paragraph: its docstring, else what its type says; empty where neither is."""
     found: dict[str, str] = {}
     for base in kind.__mro__:
         if base.__module__ != "builtins":
             for field in docstring_parser.parse_from_object(base).params:
-                found.setdefault(field.arg_name, field.description or "")
+                found.setdefault(field.arg_name, " ".join((field.description or "").split()))
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        typed = [text for rule in _metadata(hint) if (text := getattr(rule, "help", None))]
+        found[name] = found.get(name) or next(reversed(typed), "")
     return found
 
 
@@ -230,6 +230,7 @@ def _check(options: Any) -> None:
         value, rules = getattr(options, field.name), _metadata(hints[field.name])
         if dataclasses.is_dataclass(value):
             _check(value)
+            continue
         positional = Positional in rules
         names = [getattr(rule, "metavar" if positional else "name", None) for rule in rules]
         name = next(filter(None, reversed(names)), field.name.replace("_", "-"))
@@ -247,6 +248,14 @@ def _metadata(hint: Any) -> list[Any]:
     if get_origin(hint) is Annotated:
         return [*hint.__metadata__, *_metadata(hint.__origin__)]
     return [rule for inner in get_args(hint) for rule in _metadata(inner)]
+
+
+def configured(configuration: Callable[..., T], **values: Any) -> T:
+    """A configuration of these values. Raises UsageError where it refuses them."""
+    try:
+        return configuration(**values)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def image_suffix(file: Path) -> str:

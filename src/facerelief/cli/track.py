@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import typer
+from tyro.conf import Positional, arg
 
+from facerelief.cli import options
+from facerelief.cli.console import note, progress, report, say
 from facerelief.errors import NoFaceError
 
 if TYPE_CHECKING:
@@ -25,219 +27,208 @@ if TYPE_CHECKING:
     from facerelief.tracking.frame import TrackedFrame
     from facerelief.video import VideoReader, VideoWriter
 
-    Show = Callable[[FaceCapture], None]
-
 SUMMARY, OVERLAY, FACE = "track.json", "overlay.mp4", "face"
 """Names of what the command writes beside the files of `FaceCapture.save`."""
 _WINDOW = "facerelief"
 _TEXTURE = 1024
 """Side of the textures, px."""
 _MOST_GAPS = 8
-"""So many stretches without a face are told on the terminal."""
+"""Stretches without a face that are printed one by one."""
 
 
 @dataclass
 class _Stop:
-    """Whether somebody wants the end."""
+    """Whether a signal asks for the end."""
 
-    code: int | None = None
-    """Then the exit code that says so."""
+    asked: bool = False
     finishing: bool = False
     """The frames are done, the files are being written."""
     warned: bool = False
 
-    def heard(self, signum: int, _: object) -> None:
-        """Ctrl-C or a polite kill (SIGTERM): the first one is for the loop to end after its frame, the second
-        interrupts the frame. While the files are written it takes two, so that none is lost in haste."""
-        first, self.code = self.code is None, self.code or 128 + signum
+    def receive(self, signum: int, _: object) -> None:
+        """Ctrl-C or SIGTERM: the loop ends after its frame at the first one, the second interrupts the frame.
+        While the files are written it takes two, so that none is lost in haste."""
+        first, self.asked = not self.asked, True
         if self.finishing and not self.warned:
             self.warned = True
-            with suppress(RuntimeError):  # caught in the middle of another print
-                _note("the files are being written; Ctrl-C again leaves nothing")
+            with suppress(RuntimeError):  # it came in the middle of another print
+                note("the files are being written; Ctrl-C again leaves nothing")
         elif self.finishing or not first:
             raise KeyboardInterrupt
 
 
 @dataclass(frozen=True)
-class _Options:
-    detail: bool
-    video: bool
-    preview: bool
-    every: int
+class Track:
+    """Follow a face through a video.
 
+    Writes overlay.mp4, track.npz, track.csv, performance.glb and more. Ctrl-C ends early and keeps the frames
+    that are done.
 
-def track(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="VIDEO|NUMBER", help="A video file, or a webcam's number (0 is the first)."),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier result in that folder.")
-    ] = False,
-    no_detail: Annotated[
-        bool, typer.Option("--no-detail", help="Coarse surfaces only, which is quicker.")
-    ] = False,
-    no_filter: Annotated[
-        bool, typer.Option("--no-filter", help="Leave the jitter in pose and expression.")
-    ] = False,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
-    every: Annotated[int, typer.Option(min=1, help="Look at every so manieth frame only.")] = 1,
-    no_video: Annotated[bool, typer.Option("--no-video", help="Write no overlay.mp4.")] = False,
-    preview: Annotated[
-        bool, typer.Option("--preview", help="Show the overlay in a window; q or Esc ends there.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print track.json instead of the report.")] = False,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of everything; as each part likes unless given.")
-    ] = None,
-) -> None:
-    """Follow a face through a video: overlay.mp4, track.npz, track.csv, performance.glb and more.
-
-    Ctrl-C ends early and keeps what was done.
+    Examples:
+        facerelief track clip.mp4 -o out
+        facerelief track 0 -o out --preview
     """
-    from facerelief.tracking.tracker import TrackerConfig
-    from facerelief.tracking.tracker import track as tracked_frames
-    from facerelief.video import VideoReader
 
-    if threads is not None:
-        import cv2
+    source: Annotated[Positional[str], arg(metavar="VIDEO|NUMBER")]
+    """A video file, or a webcam's number (0 is the first)."""
+    out: options.OutFolder
+    """Folder for the results."""
+    nets: options.Nets = None
+    """Folder with other networks (coarse.onnx, tracking.onnx, fine.onnx); the shipped one where it lacks a
+    network. Unless given: the folder that the variable FACERELIEF_NETS names, or the shipped networks."""
+    overwrite: options.Overwrite = False
+    """Replace an earlier result in that folder."""
+    no_detail: bool = False
+    """Coarse surfaces only, which is quicker."""
+    no_filter: bool = False
+    """Leave the jitter in pose and expression."""
+    max_frames: options.OptionalCount = None
+    """Stop after this many frames."""
+    every: options.Count = 1
+    """Look at every n-th frame only."""
+    no_video: bool = False
+    """Write no overlay.mp4."""
+    preview: bool = False
+    """Show the overlay in a window; q or Esc ends there."""
+    json: options.JsonFile = None
+    """Write track.json to this file too; - prints it in place of the report."""
+    threads: options.Threads = None
 
-        cv2.setNumThreads(threads)
-    options = _Options(not no_detail, not no_video, preview, every)
-    config = TrackerConfig(detail=options.detail, smooth=not no_filter, threads=threads)
-    stop = _Stop()
-    try:
-        with (
-            _heeding(stop),
-            _no_new_parents(out),
-            VideoReader(source, every=every, limit=max_frames) as reader,
-        ):
-            frames = tracked_frames(reader, config=config)
-            summary, failure = _made(reader, frames, out, overwrite, options, stop)
-    except KeyboardInterrupt:
-        _note("stopped; nothing is kept")
-        raise typer.Exit(stop.code or 130) from None
-    if as_json:
-        _say(json.dumps(summary, indent=1, ensure_ascii=False))
-    else:
-        _report(summary, out)
-    if failure is not None:
-        _note(f"stopped by an error after {summary['frames']} frames; what was done is kept in {out}")
-        raise failure
-    if summary["stopped"]:
-        _note(f"stopped: {summary['frames']} frames done; they are kept in {out}")
-        raise typer.Exit(stop.code or 130)
+    def run(self) -> int:
+        """Follow the face. Returns the exit code."""
+        from facerelief.tracking.tracker import TrackerConfig
+        from facerelief.tracking.tracker import track as tracked_frames
+        from facerelief.video import VideoReader
 
+        if self.threads is not None:
+            import cv2
 
-def _made(
-    reader: VideoReader,
-    frames: Iterator[TrackedFrame],
-    out: Path,
-    overwrite: bool,
-    options: _Options,
-    stop: _Stop,
-) -> tuple[dict[str, Any], Exception | None]:
-    """Follow the face and fill the folder. Returns the summary, and the error that ended it early.
+            cv2.setNumThreads(self.threads)
+        config = TrackerConfig(
+            detail=not self.no_detail,
+            smooth=not self.no_filter,
+            threads=self.threads,
+            nets=None if self.nets is None else str(self.nets),
+        )
+        stop = _Stop()
+        try:
+            with (
+                _receiving(stop),
+                _no_new_parents(self.out),
+                VideoReader(self.source, every=self.every, limit=self.max_frames) as reader,
+            ):
+                summary, failure = self._fill(reader, tracked_frames(reader, config=config), stop)
+        except KeyboardInterrupt:
+            note("stopped; nothing is kept")
+            return 130
+        report(summary, self.json, lambda: _print_summary(summary, self.out))
+        if failure is not None:
+            note(f"stopped by an error after {summary['frames']} frames; what was done is kept in {self.out}")
+            raise failure
+        if summary["stopped"]:
+            note(f"stopped: {summary['frames']} frames done; they are kept in {self.out}")
+            return 130
+        return 0
 
-    Raises OutputError; NoFaceError, or the error or typer.Exit that came earlier, where no face was seen.
-    """
-    from facerelief.io.atomic import atomic_folder, write_bytes
-    from facerelief.tracking.capture import FaceCapture
+    def _fill(
+        self, reader: VideoReader, frames: Iterator[TrackedFrame], stop: _Stop
+    ) -> tuple[dict[str, Any], Exception | None]:
+        """Follow the face and fill the folder. Returns the summary, and the error that ended it early.
 
-    failure: Exception | None = None
-    stopped = False
-    with atomic_folder(out, overwrite, marker=SUMMARY) as folder:
-        performance = FaceCapture(fps=reader.fps, source=reader.name)
-        with _overlay(folder, reader, options) as draw:
-            rate = _Rate()
-            try:
-                with _shown(reader.expected, rate) as show:
-                    for frame in frames:
-                        performance.add(frame)
-                        wanted = draw(frame)
-                        rate.add()
-                        show(performance)
-                        stopped = stop.code is not None
-                        if stopped or not wanted:
-                            break
-            except KeyboardInterrupt:
-                stopped = True
-            except Exception as error:
-                failure = error
-            stop.finishing = True
-        best = performance.best
-        if best is None:
-            _nothing(reader, performance, stop if stopped else None, failure)
-        else:
-            performance.save(folder, texture_size=_TEXTURE)
+        Raises OutputError; NoFaceError, or the error or SystemExit that came earlier, where no face was seen.
+        """
+        from facerelief.io.atomic import atomic_folder, write_bytes
+        from facerelief.tracking.capture import FaceCapture
+
+        failure: Exception | None = None
+        stopped = False
+        with atomic_folder(self.out, self.overwrite, marker=SUMMARY) as folder:
+            capture = FaceCapture(fps=reader.fps, source=reader.name)
+            with self._overlay(folder, reader) as draw:
+                clock = _Clock()
+                try:
+                    with progress("frames", last=False) as show:
+                        for frame in frames:
+                            capture.add(frame)
+                            wanted = draw(frame)
+                            clock.add()
+                            text = f"{capture.faces} with a face, {clock.per_second:.1f} a second"
+                            show(len(capture), reader.expected, text)
+                            stopped = stop.asked
+                            if stopped or not wanted:
+                                break
+                except KeyboardInterrupt:
+                    stopped = True
+                except Exception as error:
+                    failure = error
+                stop.finishing = True
+            best = capture.best
+            if best is None:
+                _raise_no_face(reader, len(capture), stopped, failure)
+            capture.save(folder, texture_size=_TEXTURE)
             replace(best, source=reader.name).save(folder / FACE, texture_size=_TEXTURE)
-        summary = _summary(reader, performance, rate, stopped or failure is not None)
-        text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
-        write_bytes(folder / SUMMARY, text.encode("utf-8", "replace"))
-    return summary, failure
+            summary = _summary(reader, capture, clock, stopped or failure is not None)
+            text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+            write_bytes(folder / SUMMARY, text.encode("utf-8", "replace"))
+        return summary, failure
+
+    @contextmanager
+    def _overlay(self, folder: Path, reader: VideoReader) -> Iterator[Callable[[TrackedFrame], bool]]:
+        """A function that adds a frame to the video and the window, and returns whether to go on."""
+        from facerelief.tracking.overlay import overlay_frame, overlay_size
+        from facerelief.video import VideoWriter
+
+        detail = not self.no_detail
+        writer: VideoWriter | None = None
+        window = _window() if self.preview else None
+        if not self.no_video:
+            width, height = overlay_size(reader.width, reader.height, detail=detail)
+            writer = VideoWriter(folder / OVERLAY, width, height, max(reader.fps / self.every, 0.01))
+
+        def draw(frame: TrackedFrame) -> bool:
+            if writer is None and window is None:
+                return True
+            panels = overlay_frame(frame, detail=detail)
+            if writer is not None:
+                writer.write(panels, frame.time)
+            return window is None or window(panels)
+
+        try:
+            yield draw
+        finally:
+            if writer is not None:
+                writer.close()
+            if window is not None:
+                import cv2
+
+                cv2.destroyAllWindows()
 
 
-def _nothing(
-    reader: VideoReader, performance: FaceCapture, stop: _Stop | None, failure: Exception | None
-) -> None:
+def _raise_no_face(reader: VideoReader, done: int, stopped: bool, failure: Exception | None) -> NoReturn:
     """End the command, since no frame shows a face."""
     if failure is not None:
         raise failure
-    count = f"{len(performance)} frame{'' if len(performance) == 1 else 's'}"
-    if stop is not None:
-        _note(f"stopped: {count} done, none with a face; nothing is kept")
-        raise typer.Exit(stop.code or 130)
+    count = f"{done} frame{'' if done == 1 else 's'}"
+    if stopped:
+        note(f"stopped: {count} done, none with a face; nothing is kept")
+        raise SystemExit(130)
     raise NoFaceError(
         f"{reader.name}: no face was found in {count}; is one seen upright, from the front, and large enough?"
     )
 
 
-@contextmanager
-def _overlay(
-    folder: Path, reader: VideoReader, options: _Options
-) -> Iterator[Callable[[TrackedFrame], bool]]:
-    """A function that draws a frame into the video and the window, and says whether to go on."""
-    from facerelief.tracking.overlay import overlay_frame, overlay_size
-    from facerelief.video import VideoWriter
-
-    writer: VideoWriter | None = None
-    window = _window() if options.preview else None
-    if options.video:
-        width, height = overlay_size(reader.width, reader.height, detail=options.detail)
-        writer = VideoWriter(folder / OVERLAY, width, height, max(reader.fps / options.every, 0.01))
-
-    def draw(frame: TrackedFrame) -> bool:
-        if writer is None and window is None:
-            return True
-        panels = overlay_frame(frame, detail=options.detail)
-        if writer is not None:
-            writer.write(panels, frame.time)
-        return window is None or window(panels)
-
-    try:
-        yield draw
-    finally:
-        if writer is not None:
-            writer.close()
-        if window is not None:
-            import cv2
-
-            cv2.destroyAllWindows()
-
-
 def _window() -> Callable[[NDArray[np.uint8]], bool] | None:
-    """A function that shows a picture and says whether the window is still wanted; None without windows."""
+    """A function that shows an image and returns whether the window is still open; None without windows."""
     import cv2
 
     # asked first, since some kinds of windows end the process where there is no display
     if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
-        _note("no preview: there is no display")
+        note("no preview: there is no display")
         return None
     try:
         cv2.namedWindow(_WINDOW, cv2.WINDOW_NORMAL)
     except cv2.error:
-        _note("no preview: this OpenCV has no windows (opencv-python, in place of -headless, has them)")
+        note("no preview: this OpenCV has no windows (opencv-python, in place of -headless, has them)")
         return None
 
     def show(image: NDArray[np.uint8]) -> bool:
@@ -247,17 +238,17 @@ def _window() -> Callable[[NDArray[np.uint8]], bool] | None:
     return show
 
 
-# ---------------------------------------------------------------- what is told
+# ---------------------------------------------------------------- summary
 
 
-def _summary(reader: VideoReader, performance: FaceCapture, rate: _Rate, stopped: bool) -> dict[str, Any]:
-    """What track.json holds."""
+def _summary(reader: VideoReader, capture: FaceCapture, clock: _Clock, stopped: bool) -> dict[str, Any]:
+    """The content of track.json."""
     import av
 
     from facerelief._version import __version__
     from facerelief.lab.benchmarks.timing import machine
 
-    result = performance.track()
+    result = capture.track()
     where = machine()
     gaps = [
         {
@@ -275,12 +266,12 @@ def _summary(reader: VideoReader, performance: FaceCapture, rate: _Rate, stopped
         "source": reader.name.encode("utf-8", "replace").decode(),  # file names need not be text
         "image_size": [reader.width, reader.height],
         "fps": round(reader.fps, 4),
-        "frames": len(performance),
-        "frames_with_face": performance.faces,
+        "frames": len(capture),
+        "frames_with_face": capture.faces,
         "lost": gaps,
         "stopped": stopped,
-        "seconds": round(rate.seconds, 3),
-        "processed_fps": round(rate.per_second, 2),
+        "seconds": round(clock.seconds, 3),
+        "processed_fps": round(clock.per_second, 2),
         "model": {"name": result.model, "version": result.model_version},
         "notes": reader.notes,
         "versions": where["versions"] | {"av": av.__version__, "python": where["python"]},
@@ -289,8 +280,8 @@ def _summary(reader: VideoReader, performance: FaceCapture, rate: _Rate, stopped
     }
 
 
-def _report(summary: dict[str, Any], out: Path) -> None:
-    _say(
+def _print_summary(summary: dict[str, Any], out: Path) -> None:
+    say(
         f"{summary['source']}: {summary['frames']} frames, {summary['frames_with_face']} with a face, "
         f"{summary['processed_fps']:g} frames a second"
     )
@@ -298,43 +289,16 @@ def _report(summary: dict[str, Any], out: Path) -> None:
     for gap in gaps[:_MOST_GAPS]:
         one = gap["from_frame"] == gap["to_frame"]
         frames = f"frame {gap['from_frame']}" if one else f"frames {gap['from_frame']} to {gap['to_frame']}"
-        _say(f"  no face: {frames} ({gap['from_s']:.2f} to {gap['to_s']:.2f} s)")
+        say(f"  no face: {frames} ({gap['from_s']:.2f} to {gap['to_s']:.2f} s)")
     if len(gaps) > _MOST_GAPS:
-        _say(f"  no face: {len(gaps) - _MOST_GAPS} more stretches, listed in {SUMMARY}")
-    for note in summary["notes"]:
-        _say(f"  note: {note}")
-    _say(f"saved in {out}")
+        say(f"  no face: {len(gaps) - _MOST_GAPS} more stretches, listed in {SUMMARY}")
+    for line in summary["notes"]:
+        say(f"  note: {line}")
+    say(f"saved in {out}")
 
 
-@contextmanager
-def _shown(total: int | None, rate: _Rate) -> Iterator[Show]:
-    """A bar where somebody is looking, else a line now and then."""
-    if not sys.stderr.isatty():
-        yield _Lines(total, rate)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bar = Progress(
-        TextColumn("frames"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("frames", total=total, text="")
-
-        def show(performance: FaceCapture) -> None:
-            bar.update(task, completed=len(performance), text=f"{rate.per_second:.1f} a second")
-
-        yield show
-
-
-class _Rate:
-    """How quickly frames are made."""
+class _Clock:
+    """Speed of the frames."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -360,45 +324,16 @@ class _Rate:
         return self.frames / max(self.seconds, 1e-9)
 
 
-class _Lines:
-    """Progress in plain lines, one in ten seconds."""
-
-    def __init__(self, total: int | None, rate: _Rate) -> None:
-        self.of = "" if total is None else f" of {total}"
-        self.rate = rate
-        self.said = time.monotonic()
-
-    def __call__(self, performance: FaceCapture) -> None:
-        now = time.monotonic()
-        if now - self.said >= 10:
-            self.said = now
-            _note(
-                f"frame {len(performance)}{self.of}, {performance.faces} with a face, "
-                f"{self.rate.per_second:.1f} frames a second"
-            )
-
-
-def _note(text: str) -> None:
-    _say(text, sys.stderr)
-
-
-def _say(text: str, stream: Any = None) -> None:
-    """Print; names may hold what the terminal cannot show."""
-    stream = stream or sys.stdout
-    coding = getattr(stream, "encoding", None) or "utf-8"
-    print(text.encode(coding, "replace").decode(coding), file=stream, flush=True)
-
-
 # ---------------------------------------------------------------- ending
 
 
 @contextmanager
-def _heeding(stop: _Stop) -> Iterator[None]:
-    """Ctrl-C and a polite kill go to `stop` inside."""
+def _receiving(stop: _Stop) -> Iterator[None]:
+    """Ctrl-C and SIGTERM go to `stop` inside."""
     before: dict[int, Any] = {}
     with suppress(ValueError):  # not the main thread
         for signum in (signal.SIGINT, signal.SIGTERM):
-            before[signum] = signal.signal(signum, stop.heard)
+            before[signum] = signal.signal(signum, stop.receive)
     try:
         yield
     finally:
@@ -408,7 +343,7 @@ def _heeding(stop: _Stop) -> Iterator[None]:
 
 @contextmanager
 def _no_new_parents(out: Path) -> Iterator[None]:
-    """Parent folders that were made for a result go again where it comes to nothing."""
+    """Parent folders that were made for a result are removed again where there is none."""
     missing = [folder for folder in Path(os.path.abspath(out)).parents if not folder.exists()]
     try:
         yield

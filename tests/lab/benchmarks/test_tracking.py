@@ -179,7 +179,7 @@ def test_the_command_prints_a_table_or_json(quick, tmp_path):
     assert "coarse, one thread" in table.stdout
     assert "times the landmark net, 3 threads: coarse 2.50, full 5.00" in table.stdout
     assert (default_threads(), cv2.getNumThreads()) == before
-    for arguments in (["--json"], ["--json", "--threads", "3"]):
+    for arguments in (["--json", "-"], ["--json", "-", "--threads", "3"]):
         printed = run("--video", "clip.mp4", "--threads", 3, *arguments)
         assert json.loads(printed.stdout)["full_ms_median"] == 10.0
     file = tmp_path / "found.json"
@@ -189,7 +189,7 @@ def test_the_command_prints_a_table_or_json(quick, tmp_path):
 
 def test_wrong_input_ends_in_one_line(tmp_path):
     run(code=2)
-    run("--video", "clip.mp4", "--frames", 1, code=2)
+    run("--video", "clip.mp4", "--limit", 1, code=2)
     result = run("--video", tmp_path / "absent.mp4", code=1)
     assert result.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'absent.mp4'}")
     with pytest.raises(ValueError, match="frames is 1"):

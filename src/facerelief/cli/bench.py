@@ -1,0 +1,191 @@
+"""`facerelief bench pictures|synthesis|track`: timings on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from facerelief.cli import options
+from facerelief.cli.console import UsageError, note, print_targets, report, say, say_machine, table
+
+if TYPE_CHECKING:
+    from facerelief.lab.benchmarks.synthesis import SynthesisTiming
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Time every stage of a reconstruction, beside its target.
+
+    The word pictures need not be given.
+
+    Examples:
+        facerelief bench
+        facerelief bench photo.jpg --repeat 10 --threads 1 --json times.json
+    """
+
+    images: Annotated[tuple[Path, ...], Positional, arg(metavar="[IMAGE...]", help_behavior_hint="")] = ()
+    """Images to time; the portrait that is shipped unless given."""
+    repeat: options.Count = 5
+    """Rounds, after one to warm up."""
+    threads: options.Threads = None
+    json: options.JsonFile = None
+
+    def run(self) -> None:
+        """Measure and print."""
+        from facerelief.examples import astronaut_path
+        from facerelief.lab.benchmarks.stages import bench_reconstruct
+        from facerelief.lab.benchmarks.timing import report as document
+
+        images = list(self.images) or [astronaut_path()]
+        measured = bench_reconstruct(images, repeat=self.repeat, threads=self.threads, progress=note)
+        about = document(
+            measured, pictures=[p.name for p in images], repeat=self.repeat, threads=self.threads
+        )
+
+        def show() -> None:
+            rows: list[list[str]] = []
+            for m in measured:
+                target = "" if m.bar_ms is None else f"{m.bar_ms:g} {'ok' if m.within else 'over'}"
+                times = (f"{m.median_ms:.2f}", f"{m.p90_ms:.2f}")
+                rows.append([m.name, str(m.calls), *times, target, m.what])
+            head = ("stage", "calls", "median ms", "90 % ms", "target ms", "subject")
+            table(head, rows, left={"subject"})
+            say_machine(about["machine"])
+
+        report(about, self.json, show)
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """Time the making of training data.
+
+    Samples and MB a second, the share of each stage, memory of workers.
+
+    Examples:
+        facerelief bench synthesis fits/ --kind fine --workers 1 --workers 2
+    """
+
+    fits: Annotated[options.Argument, arg(metavar="FITS")]
+    """A folder that `facerelief fit` made."""
+    kind: Annotated[str, arg(metavar="coarse|fine|pairs|renders")] = "coarse"
+    """Kind of training data."""
+    limit: Annotated[int, options.Range(1), arg(metavar="N")] = 48
+    """At most this many photos, chosen by the seed."""
+    per_photo: options.Count = 10
+    """Samples of each photo."""
+    photos_per_shard: options.Count = 4
+    """Photos whose samples share a shard."""
+    size: Annotated[int | None, options.Range(32), arg(metavar="PX")] = None
+    """Side of the images, px; the kind's own unless given."""
+    workers: Annotated[UseAppendAction[tuple[int, ...]], options.Range(1), arg(metavar="N")] = ()
+    """Processes that work at once; each number given is timed, 1 and 2 unless given."""
+    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Time a Ray cluster too; local for one here."""
+    seed: options.Seed = 0
+    """Decides everything random."""
+    json: options.JsonFile = None
+
+    def run(self) -> None:
+        """Measure and print."""
+        from facerelief.lab.benchmarks.synthesis import bench_synthesis
+        from facerelief.lab.benchmarks.timing import machine
+        from facerelief.lab.datasets.fits import FitFolder
+        from facerelief.lab.datasets.kinds import KINDS
+        from facerelief.lab.datasets.manifest import Recipe
+
+        kind = KINDS.get(self.kind)
+        if kind is None:
+            raise UsageError(f"--kind {self.kind}: expected one of {', '.join(KINDS)}")
+        _, configuration = kind.load()
+        recipe = Recipe(
+            kind,
+            options.configured(configuration, **({} if self.size is None else {"size": self.size})),
+            per_photo=self.per_photo,
+            seed=self.seed,
+            limit=self.limit,
+            photos_per_shard=self.photos_per_shard,
+        )
+        fits = FitFolder(self.fits)
+        runs: list[tuple[int, str | None]] = [(count, None) for count in self.workers or (1, 2)]
+        if self.ray is not None:
+            runs.append((max(count for count, _ in runs), self.ray))
+        measured: list[SynthesisTiming] = []
+        for count, address in runs:
+            note(f"{self.kind} with {count} workers{' on Ray' if address else ''}")
+            measured.append(bench_synthesis(fits, recipe, workers=count, ray=address))
+        where = machine()
+
+        def show() -> None:
+            _print_synthesis(self.kind, measured)
+            say_machine(where)
+
+        report({"machine": where, "runs": [asdict(m) for m in measured]}, self.json, show)
+
+
+def _print_synthesis(kind: str, measured: Sequence[SynthesisTiming]) -> None:
+    stages = list(dict.fromkeys(name for m in measured for name in m.ms))
+    head = ["workers", "samples", "samples/s", "with start", "MB/s", *(f"{name} ms" for name in stages)]
+    rows = [
+        [
+            f"{m.workers}{' on Ray' if m.ray else ''}",
+            str(m.samples),
+            f"{m.samples_per_s:.1f}",
+            f"{m.whole_samples_per_s:.1f}",
+            f"{m.mb_per_s:.1f}",
+            *(f"{m.ms.get(name, 0.0):.1f}" for name in stages),
+            ", ".join(f"{mb:.0f}" for mb in m.memory_mb),
+        ]
+        for m in measured
+    ]
+    table([*head, "memory MB: first, last, most"], rows, f"{kind}: making training data")
+
+
+@dataclass(frozen=True)
+class Track:
+    """Time following a face through a video.
+
+    Per frame, and with one thread too, beside MediaPipe's landmark net alone; the first result and the memory
+    of fresh processes.
+
+    Examples:
+        facerelief bench track --video clip.mp4 --threads 2 --json times.json
+    """
+
+    video: options.NeededFile
+    """A video of one face."""
+    threads: options.Threads = None
+    limit: Annotated[int | None, options.Range(2), arg(metavar="N")] = None
+    """At most this many frames; all of them unless given."""
+    nets: options.Nets = None
+    """Folder with coarse.onnx, tracking.onnx and fine.onnx to time; the shipped ones unless given."""
+    json: options.JsonFile = None
+
+    def run(self) -> None:
+        """Measure and print."""
+        from facerelief.lab.benchmarks.tracking import bench_track
+
+        about = bench_track(
+            self.video, frames=self.limit, threads=self.threads, nets=self.nets, progress=note
+        )
+        report(about, self.json, lambda: _print_tracking(about))
+
+
+def _print_tracking(about: Mapping[str, Any]) -> None:
+    title = f"{about['clip']}: {about['followed']} of {about['frames']} frames followed"
+    rows = [
+        [row["name"], str(row["calls"]), f"{row['median_ms']:.2f}", f"{row['p90_ms']:.2f}", row["what"]]
+        for row in about["stages"]
+    ]
+    title = f"{title}, {about['size']} px, {about['threads']} threads"
+    table(("stage", "calls", "median ms", "90 % ms", "subject"), rows, title, left={"subject"})
+    for ending, threads in (("", f"{about['threads']} threads"), ("_one_thread", "one thread")):
+        factors = ", ".join(f"{n} {about[f'{n}{ending}_over_landmark_net']:.2f}" for n in ("coarse", "full"))
+        say(f"times the landmark net, {threads}: {factors}")
+    print_targets(about["bars"])
+    if (about["load_before"] or 0.0) > 0.5:
+        say(f"other processes were at work (load {about['load_before']:.1f}): times are too long")
+    say_machine(about["machine"])
