@@ -99,7 +99,11 @@ ROOMS: dict[str, Room] = {
         MATHS | {"runtime", "io", "detection", "inverse", "face", "inference", "facefolder"},
         {"numpy"},
     ),
-    "lab.scenes": Room("hair, blotches, lights, backgrounds of rendered images", {"morphable"}, {"numpy"}),
+    "lab.scenes": Room(
+        "hair, skin noise, random lights and backgrounds of rendered images",
+        {"morphable", "rendering"},
+        {"numpy", "cv2"},
+    ),
     "lab.datasets": Room(
         "training data: fits of photo collections, kinds of samples, shards, the data engine",
         LIBRARY | {"lab.scenes"},

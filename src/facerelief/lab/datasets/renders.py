@@ -1,7 +1,7 @@
-"""Pictures without photo-realism: random instances of the model drawn before parts of photos.
+"""Rendered images without photo-realism: random instances of the model before parts of photos.
 
-The way of Dou et al. (CVPR 2017) and the other arm of an ablation: how much do pictures help whose every
-pixel comes from a photo? A photo gives the background only; shape, expression, skin and light are drawn.
+After Dou et al. (CVPR 2017), for comparison with images of which every pixel comes from a photo. A photo
+gives the background only; shape, expression, skin and light are random.
 """
 
 from __future__ import annotations
@@ -18,23 +18,33 @@ from facerelief.geometry.mesh import Mesh
 from facerelief.lab.datasets.coarse import picture_labels
 from facerelief.lab.datasets.fits import Fit, FitFolder
 from facerelief.lab.datasets.samples import Sample, about_source, photo_rng, sample_key
-from facerelief.lab.scenes import blotches, hair_cap, strands
+from facerelief.lab.scenes import (
+    LightRanges,
+    hair_cap,
+    hair_noise,
+    photo_background,
+    random_light,
+    skin_noise,
+)
 from facerelief.morphable.model import FaceModel
 from facerelief.morphable.statistics import sample_expressions
-from facerelief.rendering.lighting import ambient_light, directional_light
 from facerelief.rendering.occlusion import seen_share
 from facerelief.rendering.render import shade_mesh
 from facerelief.typed import Float32
 
+_LIGHTS = LightRanges(
+    (0.2, 0.9), (0.2, 0.6), fill=0.3, sideways=0.9, from_above=False, tint=0.06, ambient_tint=0.04
+)
+
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """What random faces are like."""
+    """Ranges of random faces."""
 
     size: int = 256
-    """Side of the picture, px."""
+    """Side of the image, px."""
     margin: float = 1.6
-    """Side of the picture over the face's longer side, before jitter."""
+    """Side of the image over the face's longer side, before jitter."""
     identity: float = 1.0
     """Standard deviation of identity coefficients, cut at 2.5."""
     albedo: float = 0.9
@@ -46,14 +56,14 @@ class RenderConfig:
     roll: float = 10.0
     """Standard deviation of roll in degrees, cut at 35."""
     shift: float = 0.05
-    """Standard deviation of the face's place, as a share of the picture's side."""
+    """Standard deviation of the face's place, as a share of the image's side."""
     zoom: float = 0.10
     """Standard deviation of the logarithm of the face's size."""
     noise: float = 2.0
     """Standard deviation of camera noise, of 255."""
     occlusion: float = 1.0
     """Folds and sockets are darker by the share of their surroundings that they see to a power between 0
-    and this, drawn for each face."""
+    and this, sampled for each face."""
 
 
 class RenderMaker:
@@ -74,9 +84,9 @@ class RenderMaker:
     def _sample(self, fit: Fit, photo: NDArray[np.uint8], number: int, seed: int) -> Sample:
         started = time.perf_counter()
         c, model, rng = self.config, self.model, photo_rng(seed, fit.name, number)
-        identity = _drawn(rng, model.n_identity, c.identity)
+        identity = _clipped_normal(rng, model.n_identity, c.identity)
         expression = sample_expressions(model.expression_names, 1, int(rng.integers(2**31)))[0]
-        albedo = _drawn(rng, model.n_albedo, c.albedo)
+        albedo = _clipped_normal(rng, model.n_albedo, c.albedo)
         vertices = model.shape(identity, expression)
         pitch, roll = (
             np.radians(float(np.clip(rng.normal(0, sigma), -most, most)))
@@ -90,15 +100,15 @@ class RenderMaker:
         middle = (face.min(axis=0) + face.max(axis=0)) / 2 * scale
         u, v = c.size / 2 + np.clip(rng.normal(0, c.shift, 2), -0.12, 0.12) * c.size - middle
         camera = WeakPerspective(float(pitch), float(yaw), float(roll), float(u), float(v), scale)
-        light = _light(rng)
-        skin = model.skin(albedo) + 0.03 * blotches(model.mean, rng)[:, None]
+        light = random_light(rng, _LIGHTS)
+        skin = model.skin(albedo) + 0.03 * skin_noise(model.mean, rng)[:, None]
         tone = rng.uniform(0.03, 0.5) * np.array([1.0, rng.uniform(0.7, 0.95), rng.uniform(0.5, 0.9)])
-        streaks = strands(model.mean, rng)[:, None]
+        streaks = hair_noise(model.mean, rng)[:, None]
         tone = tone * (1 + rng.uniform(0, 0.25) * streaks)
         skin = skin * self._seen ** rng.uniform(0, c.occlusion)
         skin = skin * (1 - self._hair) + self._hair * tone
         mesh = Mesh(vertices, model.triangles, np.clip(skin, 0.02, 1).astype(np.float32))
-        behind = _background(photo, c.size, rng)
+        behind = photo_background(photo, c.size, rng)
         image, _ = shade_mesh(mesh, camera, c.size, c.size, light=light, background=behind)
         noisy = image + rng.normal(0, c.noise, image.shape)
         picture = np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
@@ -108,27 +118,5 @@ class RenderMaker:
         return Sample(sample_key(fit, "renders", number), picture, labels, about)
 
 
-def _drawn(rng: np.random.Generator, count: int, sigma: float) -> Float32:
+def _clipped_normal(rng: np.random.Generator, count: int, sigma: float) -> Float32:
     return np.clip(rng.standard_normal(count) * sigma, -2.5, 2.5).astype(np.float32)
-
-
-def _light(rng: np.random.Generator) -> Float32:
-    """(9, 3) one key light, a weaker one from the other side, and what comes from everywhere."""
-    key = np.array([rng.normal(0, 0.9), rng.normal(0.4, 0.5), 1.0])
-    tint = 1 + rng.normal(0, 0.06, 3)
-    light = directional_light(key, rng.uniform(0.2, 0.9) * tint)
-    light = light + directional_light([-key[0], 0.1, 0.4], rng.uniform(0, 0.3))
-    return (light + ambient_light(rng.uniform(0.2, 0.6) * (1 + rng.normal(0, 0.04, 3)))).astype(np.float32)
-
-
-def _background(photo: NDArray[np.uint8], size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A random square of the photo, mirrored half of the time."""
-    import cv2
-
-    height, width = photo.shape[:2]
-    side = int(rng.uniform(0.35, 1.0) * min(height, width))
-    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-    part = photo[top : top + side, left : left + side]
-    part = part[:, ::-1] if rng.random() < 0.5 else part
-    method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(np.ascontiguousarray(part), (size, size), interpolation=method), np.uint8)

@@ -16,10 +16,17 @@ from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.rotation import matrix_from_euler
 from facerelief.lab.evaluation.truth.heads_ict import Heads
-from facerelief.lab.scenes import blotches, strands
+from facerelief.lab.scenes import (
+    LightRanges,
+    hair_noise,
+    photo_background,
+    random_light,
+    skin_noise,
+    smooth_background,
+)
 from facerelief.morphable.model import FaceModel
 from facerelief.morphable.statistics import ExpressionSampling, sample_expressions
-from facerelief.rendering.lighting import LUMA, ambient_light, directional_light
+from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.render import shade_mesh
 from facerelief.typed import Float, Image, Int32
 
@@ -28,6 +35,7 @@ YAW_BINS = ((0, 15), (15, 30), (30, 45), (45, 60), (60, 80))
 GROUPS = ("neutral", "smile", "mouth open", "eyes closed", "other")
 """Kinds of expressions; every person is drawn once with each. `expression_groups` of evaluation.nets gives
 a picture just the one it was drawn for, and none for "other"."""
+_LIGHTS = LightRanges((0.25, 0.75), (0.3, 0.6))
 _STREAM = 0x1C7
 """Makes the random streams of this benchmark other than those of everything else with the same seed."""
 
@@ -239,7 +247,7 @@ def _picture(
         np.concatenate([heads.model.triangles, body_triangles + len(shape)]).astype(np.int32),
         np.concatenate([colors, body_colors]).astype(np.float32),
     )
-    light = _light(rng)
+    light = random_light(rng, _LIGHTS)
     image, _ = shade_mesh(mesh, camera, config.size, config.size, light=light, background=behind)
     soft = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.9)).astype(np.float32)
     soft += rng.normal(0, rng.uniform(config.noise / 3, config.noise), soft.shape)
@@ -254,11 +262,11 @@ def _colors(
     count = heads.skin_count
     skin = heads.carried(_skin(ours, look).astype(np.float64))
     dark_skin = float(skin[heads.region].mean(axis=0) @ LUMA) < 0.42
-    skin *= 1 + 0.04 * blotches(model.mean[:count], look)[:, None]
+    skin *= 1 + 0.04 * skin_noise(model.mean[:count], look)[:, None]
     skin *= heads.shade[:count, None] ** 0.6
     tone = np.array(_HAIR[look.integers(2 if dark_skin else len(_HAIR))]) * look.uniform(0.7, 1.3)
     iris = np.array(_IRIS[look.integers(2 if dark_skin else len(_IRIS))]) * look.uniform(0.8, 1.2)
-    streaks = strands(model.mean[:count], look)[:, None]
+    streaks = hair_noise(model.mean[:count], look)[:, None]
     hair = heads.hair[:count]
     out = np.zeros((model.n_vertices, 3))
     out[:count] = skin * (1 - hair) + hair * tone * (1 + 0.25 * streaks)
@@ -342,15 +350,6 @@ def _shoulders(
     return ball, triangles, np.tile(cloth, (len(ball), 1))
 
 
-def _light(rng: np.random.Generator) -> Float:
-    """(9, 3) a key light from the front or side, a weak one opposite, and what comes from everywhere."""
-    key = np.array([rng.normal(0, 0.8), abs(rng.normal(0.4, 0.5)), 1.0])
-    tint = 1 + rng.normal(0, 0.05, 3)
-    light = directional_light(key, rng.uniform(0.25, 0.75) * tint)
-    light = light + directional_light([-key[0], 0.1, 0.4], rng.uniform(0, 0.25))
-    return (light + ambient_light(rng.uniform(0.3, 0.6) * (1 + rng.normal(0, 0.03, 3)))).astype(np.float32)
-
-
 def _background(
     backgrounds: Sequence[Any], read: Callable[[Any], Image], size: int, rng: np.random.Generator
 ) -> Image:
@@ -359,15 +358,7 @@ def _background(
 
     if not len(backgrounds):
         grey = rng.uniform(0.15, 0.85, (5, 5, 1))
-        coarse = (grey + rng.uniform(-0.12, 0.12, (5, 5, 3))).astype(np.float32)
-        smooth = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-        return (np.clip(smooth, 0, 1) * 255).astype(np.uint8)
-    picture = read(backgrounds[int(rng.integers(len(backgrounds)))])
-    height, width = picture.shape[:2]
-    side = max(2, int(rng.uniform(0.4, 1.0) * min(height, width)))
-    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-    part = np.ascontiguousarray(picture[top : top + side, left : left + side])
-    part = part[:, ::-1] if rng.random() < 0.5 else part
-    method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    wide = cv2.resize(np.ascontiguousarray(part), (size, size), interpolation=method)
+        return smooth_background(grey + rng.uniform(-0.12, 0.12, (5, 5, 3)), size)
+    photo = read(backgrounds[int(rng.integers(len(backgrounds)))])
+    wide = photo_background(photo, size, rng, least=0.4)
     return np.asarray(cv2.GaussianBlur(wide, (0, 0), size * rng.uniform(0.006, 0.02)), np.uint8)

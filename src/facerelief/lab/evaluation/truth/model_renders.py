@@ -13,12 +13,13 @@ from facerelief.geometry.alignment import procrustes
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.closest import ClosestPoint
 from facerelief.geometry.mesh import Mesh
-from facerelief.lab.scenes import blotches, hair_cap
+from facerelief.lab.scenes import LightRanges, hair_cap, random_light, skin_noise, smooth_background
 from facerelief.morphable.model import FaceModel
 from facerelief.morphable.statistics import sample_expressions
-from facerelief.rendering.lighting import ambient_light, directional_light
 from facerelief.rendering.render import shade_mesh
-from facerelief.typed import Float32, Float64
+from facerelief.typed import Float32, Float64, Image
+
+_LIGHTS = LightRanges((0.3, 0.8), (0.25, 0.5), strength_first=True)
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,10 @@ def _case(
     skin = (
         model.skin(rng.standard_normal(model.n_albedo) * 0.8) if colors is None else colors.copy()
     ).astype(np.float64)
-    skin += config.texture * blotches(model.mean, rng)[:, None]
+    skin += config.texture * skin_noise(model.mean, rng)[:, None]
     hair = hair_cap(model)
     skin = skin * (1 - hair) + hair * np.outer(rng.uniform(0.05, 0.5) * np.ones(len(skin)), [1.0, 0.8, 0.65])
-    light = _light(rng)
+    light = random_light(rng, _LIGHTS)
     background = _background(rng, config.size)
     albedo = np.clip(skin, 0.02, 1).astype(np.float32)
     mesh = Mesh(vertices, model.triangles, colors=albedo)
@@ -109,22 +110,8 @@ def _case(
     return TruthCase(image, camera, identity, expression, vertices, neutral, albedo, light)
 
 
-def _light(rng: np.random.Generator) -> Float32:
-    direction = np.array([rng.normal(0, 0.8), abs(rng.normal(0.4, 0.5)), 1.0])
-    strength = rng.uniform(0.3, 0.8)
-    tint = 1 + rng.normal(0, 0.05, 3)
-    key = directional_light(direction, strength * tint)
-    fill = directional_light([-direction[0], 0.1, 0.4], rng.uniform(0, 0.25) * np.ones(3))
-    ambient = ambient_light(rng.uniform(0.25, 0.5) * (1 + rng.normal(0, 0.03, 3)))
-    return (key + fill + ambient).astype(np.float32)
-
-
-def _background(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-    import cv2
-
-    coarse = rng.uniform(0.1, 0.9, (5, 5, 3)).astype(np.float32)
-    smooth = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    return (np.clip(smooth, 0, 1) * 255).astype(np.uint8)
+def _background(rng: np.random.Generator, size: int) -> Image:
+    return smooth_background(rng.uniform(0.1, 0.9, (5, 5, 3)), size)
 
 
 def vertex_error(
