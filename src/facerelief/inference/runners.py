@@ -1,8 +1,8 @@
-"""The trained networks at work: CoarseNet, Tracking CoarseNet and FineNet (Guo et al., TPAMI 2019), and
-UH-E2FAR (Dou et al., CVPR 2017).
+"""Trained networks at work: CoarseNet, Tracking CoarseNet, FineNet (Guo et al., TPAMI 2019) and UH-E2FAR (Dou
+et al., CVPR 2017).
 
-Each class runs one exported network on crops of a picture and speaks the picture's pixels. The networks are
-made by `facerelief train` and ship with the package; their cards are beside them (data/nets/*.md).
+Each class runs one exported network on crops of an image; its inputs and outputs are in the image's pixels.
+`facerelief train` makes the networks. They ship with the package, their cards beside them (data/nets/*.md).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.errors import ModelError
 from facerelief.geometry.alignment import solve_weak_perspective
@@ -31,31 +31,31 @@ from facerelief.inverse.landmark_fit import FaceState, fit_pose
 from facerelief.morphable import FaceModel, open_model
 from facerelief.runtime import Network, load_network
 from facerelief.runtime.network import Precision
-from facerelief.typed import Float32, Image
+from facerelief.typed import Bool, Float, Float32, Image
 
 NetName = Literal["coarse", "tracking", "fine", "e2far"]
 _ALIASED = 0.7
-"""Pictures that are made smaller than this are smoothed first. Training data are hardly made smaller."""
+"""Zoom below which images are smoothed first. Training images are hardly made smaller."""
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What a net says of a face."""
+    """A net's estimate of a face."""
 
     state: FaceState
-    """Camera in the picture's pixels, identity, expression."""
+    """Camera in the image's pixels, identity, expression."""
     error_mm: float
-    """How far from the truth the net takes its points to be, mm."""
+    """Expected root mean square error of the points, by the net itself, mm."""
 
 
 def net_file(name: NetName, folder: str | Path | None = None) -> Path:
-    """The network of that name: in the folder, else in that of FACERELIEF_NETS, else the shipped one."""
+    """File of a network: in the folder, else in that of FACERELIEF_NETS, else the shipped one."""
     own = Path(__file__).resolve().parent.parent / "data" / "nets"
     return Path(folder or os.environ.get("FACERELIEF_NETS", "").strip() or own) / f"{name}.onnx"
 
 
 def nets_know(model: FaceModel) -> bool:
-    """Whether the shipped networks speak a model's coefficients: those of the embedded one, untruncated."""
+    """Whether a model has the coefficients of the shipped networks: it is the open model, untruncated."""
     own = open_model()
     return (model.name, model.version) == (own.name, own.version) and (
         model.n_identity == own.n_identity and model.n_expression == own.n_expression
@@ -63,7 +63,7 @@ def nets_know(model: FaceModel) -> bool:
 
 
 class _Net:
-    """One exported network and the face model whose coefficients it speaks."""
+    """One exported network and the face model of its coefficients."""
 
     name: NetName
 
@@ -89,17 +89,17 @@ class _Net:
         """Side of the crop, px."""
         return int(self.network.input_shapes[0][-1])
 
-    def look_at(self, image: Image, crop: SquareCrop) -> Float32:
-        """(1, 3, S, S) in [0, 1] what the net sees of a picture (H, W, 3)."""
+    def _input(self, image: Image, crop: SquareCrop) -> Float32:
+        """The net's input (1, 3, S, S) in [0, 1] from an image (H, W, 3)."""
         small = crop.zoom < _ALIASED
         return planes(smoothed_crop(image, crop) if small else crop.cut(image))
 
     def warm_up(self) -> None:
-        """Run once, so that the first face needs no longer than the others."""
+        """Run once, so that the first face takes no longer than the others."""
         self.network(*(np.zeros(shape, np.float32) for shape in self.network.input_shapes))
 
     def _check(self, file: Path) -> None:
-        """Raises ModelError where the net has other inputs or outputs than this class gives and takes."""
+        """Raises ModelError for a net with other inputs or outputs than this class's."""
         k, e = self.model.n_identity, self.model.n_expression
         s = self.size
         wanted = {
@@ -125,11 +125,11 @@ def planes(image: Image) -> Float32:
     """(1, 3, S, S) in [0, 1] of (S, S, 3)."""
     import cv2
 
-    return np.asarray(cv2.dnn.blobFromImage(image, 1 / 255))
+    return np.asarray(cv2.dnn.blobFromImage(image, 1 / 255), np.float32)
 
 
 def camera_from_landmarks(model: FaceModel, landmarks: ArrayLike) -> WeakPerspective:
-    """The pose in which the average face shows landmarks (478 or 68, 2), px: good enough for a crop."""
+    """The pose of the mean face that fits landmarks (478 or 68, 2), px, best; good enough for a crop."""
     observed, name = landmarks_for(model, landmarks)
     known = np.isfinite(observed).all(axis=1)
     return solve_weak_perspective(model.landmarks[name].of(model.mean)[known], observed[known])
@@ -141,13 +141,12 @@ class CoarseRunner(_Net):
     name = "coarse"
 
     def __call__(self, image: Image, crop: SquareCrop) -> Estimate:
-        """image (H, W, 3); crop: of `coarse_crop`, with this net's `size`."""
-        identity, expression, camera, unsure = self.network(self.look_at(image, crop))
-        return Estimate(_state(crop, camera, identity[0], expression[0]), _error(unsure))
+        """Estimate a face in an image (H, W, 3). crop: of `coarse_crop`, with this net's `size`."""
+        identity, expression, camera, log_variance = self.network(self._input(image, crop))
+        return Estimate(_state(crop, camera, identity[0], expression[0]), _error(log_variance))
 
     def look(self, image: Image, around: WeakPerspective, rounds: int = 2) -> Estimate:
-        """A face that is about where `around` shows the average face: each round's face gives the next one's
-        crop."""
+        """Estimate a face near the mean face in pose `around`; each round's face gives the next crop."""
         face = self.model.face_vertices
         uv = around.project(self.model.mean[face])[:, :2]
         for _ in range(rounds - 1):
@@ -165,14 +164,13 @@ class E2farRunner(_Net):
     name = "e2far"
 
     def __call__(self, image: Image, crop: SquareCrop) -> tuple[Float32, Float32]:
-        """Identity (K,) and expression (E,) of a face; image (H, W, 3), crop: of `coarse_crop`, with this
-        net's `size`."""
-        identity, expression = self.network(self.look_at(image, crop))
+        """Identity (K,) and expression (E,) of a face. crop: of `coarse_crop`, with this net's `size`."""
+        identity, expression = self.network(self._input(image, crop))
         return identity[0], expression[0]
 
     def look(self, image: Image, landmarks: ArrayLike, rounds: int = 2) -> FaceState:
-        """A face with landmarks (478 or 68, 2), px: each round's face gives the next one's crop. The pose is
-        the one in which its shape shows the landmarks best (`inverse.landmark_fit.fit_pose`)."""
+        """Estimate a face with landmarks (478 or 68, 2), px; each round's face gives the next crop. Its pose
+        is fitted to the landmarks (`inverse.landmark_fit.fit_pose`)."""
         observed, name = landmarks_for(self.model, landmarks)
         face = self.model.face_vertices
         uv = camera_from_landmarks(self.model, landmarks).project(self.model.mean[face])[:, :2]
@@ -184,13 +182,13 @@ class E2farRunner(_Net):
             uv = found
         return self._posed(image, uv, observed, name)
 
-    def _posed(self, image: Image, uv: Float32, observed: Float32, name: str) -> FaceState:
+    def _posed(self, image: Image, uv: Float, observed: Float, name: str) -> FaceState:
         identity, expression = self(image, coarse_crop(uv, self.size))
         return fit_pose(self.model, observed, identity, expression, name=name).state
 
 
 class TrackingRunner(_Net):
-    """Tracking CoarseNet: what has changed since the frame before."""
+    """Tracking CoarseNet: the change since the previous frame."""
 
     name = "tracking"
 
@@ -201,26 +199,32 @@ class TrackingRunner(_Net):
     def __call__(
         self, image: Image, before: FaceState, vertices: Float32, crop: SquareCrop
     ) -> tuple[Estimate, Float32]:
-        """image (H, W, 3): the frame; before: the state in the frame before it, with its shape's vertices
-        (N, 3), model space, mm; crop: `crops.tracking_crop` of that state, with this net's `size`.
+        """Estimate a face from its state in the previous frame.
 
-        Returns the estimate, with the same identity, and the change (E + 6,) in standard deviations of the
-        training data.
+        Args:
+            image: the frame, (H, W, 3).
+            before: the previous state.
+            vertices: (N, 3) of its shape, model space, mm.
+            crop: `crops.tracking_crop` of it, with this net's `size`.
+
+        Returns:
+            The estimate, with the same identity, and the change (E + 6,) in standard deviations of the
+            training data.
         """
         camera = crop.camera(before.camera)
         pncc = self._pncc(vertices, camera, self.size, self.size)
-        expression, pose, delta, unsure = self.network(
-            self.look_at(image, crop),
+        expression, pose, delta, log_variance = self.network(
+            self._input(image, crop),
             np.ascontiguousarray(pncc.transpose(2, 0, 1))[None],
             before.expression[None].astype(np.float32),
             camera.vector[None].astype(np.float32),
         )
-        return Estimate(_state(crop, pose, before.identity, expression[0]), _error(unsure)), delta[0]
+        return Estimate(_state(crop, pose, before.identity, expression[0]), _error(log_variance)), delta[0]
 
 
 @dataclass(frozen=True, eq=False)
 class FineSurface:
-    """Relief of a face, in FineNet's crop."""
+    """Relief of a face in FineNet's crop."""
 
     crop: SquareCrop
     surface: SkinSurface
@@ -229,12 +233,12 @@ class FineSurface:
 
     @property
     def relief(self) -> Float32:
-        """(S, S) mm: displacement of the model's own surface with its facets, 0 off the mask."""
+        """(S, S) displacement of the model's own faceted surface, mm; 0 off the mask."""
         s = self.surface
         return np.where(s.mask, self.displacement + (s.base - s.depth), 0).astype(np.float32)
 
     def on(self, coarse: DepthPatch) -> DepthPatch:
-        """A coarse depth map of the picture with this relief on it."""
+        """A coarse depth map of the image with this relief on it."""
         import cv2
 
         height, width = coarse.depth.shape
@@ -254,35 +258,44 @@ class FineRunner(_Net):
     name = "fine"
 
     def __call__(self, image: Image, state: FaceState, vertices: Float32) -> FineSurface:
-        """image (H, W, 3); vertices (N, 3) of the state's shape, model space, mm."""
+        """Estimate relief from an image (H, W, 3). vertices: (N, 3) of the state's shape, model space, mm."""
         uvz = state.camera.project(vertices)
         crop = fine_crop(uvz[self.model.face_vertices], self.size)
         return self.surface(smoothed_crop(image, crop), crop, state, uvz)
 
-    def surface(self, picture: Image, crop: SquareCrop, state: FaceState, uvz: Float32) -> FineSurface:
-        """The same with the crop's picture (S, S, 3) and the projected vertices (N, 3), px of the image."""
+    def surface(self, image: Image, crop: SquareCrop, state: FaceState, uvz: Float32) -> FineSurface:
+        """The same from the crop's image (S, S, 3) and projected vertices (N, 3), px of the whole image."""
         matrix = crop.matrix
         inside = np.concatenate([uvz[:, :2] @ matrix[:, :2].T + matrix[:, 2], uvz[:, 2:]], axis=1)
         scale = state.camera.scale * crop.zoom
-        drawn = skin_surface(self.model, inside.astype(np.float32), scale, crop.size, crop.size, _DETAIL)
-        mask = drawn.mask
-        middle = np.float32(np.median(drawn.base[mask])) if mask.any() else np.float32(0)
+        skin = skin_surface(self.model, inside.astype(np.float32), scale, crop.size, crop.size, _DETAIL)
+        mask = skin.mask
+        middle = np.float32(np.median(skin.base[mask])) if mask.any() else np.float32(0)
         box = np.concatenate(bounds(inside[self.model.face_vertices, :2]))
         width = face_width(box, scale)
-        depth = np.where(mask, drawn.base - middle, np.float32(0))
-        return FineSurface(crop, drawn, self.displacement(picture, depth, mask, width))
+        depth = np.where(mask, skin.base - middle, np.float32(0))
+        return FineSurface(crop, skin, self.displacement(image, depth, mask, width))
 
-    def displacement(self, picture: Image, depth: Float32, mask: NDArray[np.bool_], width: float) -> Float32:
-        """(S, S) mm along camera z, 0 off the mask, for a crop's picture (S, S, 3), its coarse depth (S, S)
-        in mm, 0 off the mask (S, S), and the face's width in mm."""
-        scale = picture.shape[0] / (FINE_MARGIN * width)
+    def displacement(self, image: Image, depth: Float32, mask: Bool, width: float) -> Float32:
+        """Run the net.
+
+        Args:
+            image: the crop's, (S, S, 3).
+            depth: (S, S) of the coarse surface, mm, 0 off the mask.
+            mask: (S, S) of the face.
+            width: of the face (`crops.face_width`), mm.
+
+        Returns:
+            (S, S) mm along camera z, 0 off the mask.
+        """
+        scale = image.shape[0] / (FINE_MARGIN * width)
         (found,) = self.network(
-            planes(picture),
+            planes(image),
             depth[None].astype(np.float32),
             mask[None].astype(np.float32),
             np.array([width], np.float32),
-            contrasts(picture)[None],
-            shading_cues(picture, depth, mask, scale)[None],
+            contrasts(image)[None],
+            shading_cues(image, depth, mask, scale)[None],
         )
         return found[0]
 
@@ -291,8 +304,11 @@ _DETAIL = DetailConfig()
 
 
 def smoothed_crop(image: Image, crop: SquareCrop) -> Image:
-    """(S, S, 3) a crop of a picture (H, W, 3) without aliasing: where it is made smaller, it is blurred as
-    far as brings a pixel of the picture to one of the crop; beyond the picture its border goes on."""
+    """A crop (S, S, 3) of an image (H, W, 3) without aliasing.
+
+    An image that is made smaller is blurred first, to the crop's resolution. Beyond the image its border is
+    repeated.
+    """
     import cv2
 
     if crop.zoom > 0.95:  # hardly smaller

@@ -1,9 +1,9 @@
-"""What a picture's shading says of relief, to first order.
+"""Shading cues: first-order evidence of relief in an image, input of FineNet.
 
-Under a light that is known, a small slope (p, q) of relief changes the logarithm of a Lambertian surface's
-brightness by a p + b q. The light is found from the picture itself, with skin taken for one grey: then what
-is brighter or darker than the smooth surface, and a and b in each pixel, are all that shape from shading
-needs. FineNet is given them: to find the light, a network would have to see the whole face at once.
+Under a known light, a small slope (p, q) of relief changes the logarithm of a Lambertian surface's brightness
+by a p + b q. The light is estimated from the image itself, with skin as one grey. The brightness relative to
+the smooth surface, and a and b in each pixel, are then all that shape from shading needs. A network could
+estimate the light only from the whole face at once.
 """
 
 from __future__ import annotations
@@ -11,37 +11,42 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.rendering.spherical_harmonics import K0
-from facerelief.typed import Float32
+from facerelief.typed import Bool, Float32, Image
 
 _STEP = 4
-"""Every so manieth row and column is looked at for the light."""
+"""The light is estimated from every n-th row and column."""
 _RIDGE = 0.01
-"""Pull of all coefficients but the first to zero, for each pixel: some look alike from the front."""
+"""Ridge penalty of all coefficients but the first, per pixel: some look alike from the front."""
 _TOLERANCE = 0.15
-"""Brightness, of 1, that a pixel may be off before it counts for little: brows, beards, shadows."""
+"""Residual brightness, of 1, that halves a pixel's influence: brows, beards, shadows."""
 _ROUNDS = 3
 _DARKEST, _MOST = 0.03, 2.0
-"""Brightness below which nothing is told, and the largest values given."""
+"""Brightness below which the cues are zero, and the largest absolute value of the logarithm."""
 GAIN = 3.0
 """The first channel is this times the logarithm: wrinkles change brightness by a few per cent."""
 
 
-def shading_cues(picture: NDArray[np.uint8], depth: Float32, mask: NDArray[Any], scale: float) -> Float32:
-    """(3, S, S) `GAIN` times the logarithm of brightness over that of the smooth surface, and the derivatives
-    of that logarithm by the slopes dz/dx and dz/dy (y up); 0 off the mask and at its rim.
+def shading_cues(image: Image, depth: Float32, mask: Bool, scale: float) -> Float32:
+    """Brightness against the smooth surface, and its derivatives by slopes.
 
-    picture (S, S, 3) RGB; depth (S, S) mm along camera z of the smooth surface; mask (S, S) where it is;
-    scale: px/mm.
+    Args:
+        image: (S, S, 3) RGB.
+        depth: (S, S) of the smooth surface, mm along camera z.
+        mask: (S, S) of that surface.
+        scale: px/mm.
+
+    Returns:
+        (3, S, S) `GAIN` times the logarithm of brightness over that of the smooth surface; the derivatives of
+        that logarithm by dz/dx and dz/dy (y up); 0 off the mask and at its rim.
     """
     import cv2
 
     from facerelief.rendering import _kernels
 
-    size = picture.shape[:2]
-    grey = cv2.transform(picture.astype(np.float32), np.full((1, 3), 1 / 765, np.float32)).reshape(size)
+    size = image.shape[:2]
+    grey: Any = cv2.transform(image.astype(np.float32), np.full((1, 3), 1 / 765, np.float32)).reshape(size)
     depth = np.ascontiguousarray(depth, np.float32)
     inside = np.ascontiguousarray(mask, np.bool_)
     light = face_light(grey, depth, inside, scale)
@@ -53,9 +58,18 @@ def shading_cues(picture: NDArray[np.uint8], depth: Float32, mask: NDArray[Any],
     return out
 
 
-def face_light(grey: Float32, depth: Float32, mask: NDArray[np.bool_], scale: float) -> Float32:
-    """(9,) light times skin, as `lighting.sh_basis` counts, that explains brightness (S, S) in [0, 1] on a
-    depth map (S, S), mm, inside a mask, best; robustly, with a pull to light from all sides."""
+def face_light(grey: Float32, depth: Float32, mask: Bool, scale: float) -> Float32:
+    """Light of a grey surface, by iteratively reweighted least squares with a ridge penalty.
+
+    Args:
+        grey: (S, S) brightness in [0, 1].
+        depth: (S, S) mm along camera z.
+        mask: (S, S) of the surface.
+        scale: px/mm.
+
+    Returns:
+        (9,) light times skin, coefficients of `lighting.sh_basis`.
+    """
     from facerelief.rendering import _kernels
 
     rows = np.empty(((grey.shape[0] // _STEP + 1) * (grey.shape[1] // _STEP + 1), 9), np.float32)

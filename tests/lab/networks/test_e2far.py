@@ -41,11 +41,28 @@ def test_the_papers_sizes():
 
 @pytest.mark.parametrize("size", [48, 80, 112, 180])
 @pytest.mark.parametrize("head", ["fc", "pool"])
-def test_every_size_that_is_let_through_fits(size, head):
+def test_heads_are_independent_and_only_the_expression_learns_through_fusion(size, head):
+    """At every allowed size: the expression's gradient reaches pool4 past pool5, the identity's does not."""
+    torch.manual_seed(0)
     net = E2far(replace(SMALL, size=size, head=head)).eval()
-    out = net(torch.rand(2, 3, size, size))
-    assert out.identity.shape == (2, 5)
-    assert out.expression.shape == (2, 52)
+    image = torch.rand(2, 3, size, size)
+    pool4, pool5 = (x.detach().requires_grad_() for x in net.trunk(image))
+    assert net.fusion is not None
+    assert net.neutral is not None
+    parts = {"neutral": net.neutral, "expressive": net.expressive, "fusion": net.fusion}
+    identity, expression = net.neutral(pool5), net.expressive(net.fusion(pool4, pool5))
+    whole = net(image)
+    torch.testing.assert_close(whole, E2farOutput(identity, net.expression_scale(expression)))
+    assert (whole.identity.shape, whole.expression.shape) == ((2, 5), (2, 52))
+    for out, learning in ((identity, {"neutral"}), (expression, {"expressive", "fusion"})):
+        pool4.grad = pool5.grad = None
+        net.zero_grad(set_to_none=True)
+        out.square().sum().backward()
+        assert (pool4.grad is not None and bool(pool4.grad.any())) == ("fusion" in learning)
+        assert pool5.grad is not None
+        assert bool(pool5.grad.any())
+        reached = {name for name, part in parts.items() if any(p.grad is not None for p in part.parameters())}
+        assert reached == learning
 
 
 @pytest.mark.parametrize("size", [32, 96, 128, 224])
@@ -91,7 +108,7 @@ def error(model) -> ShapeError:
     return ShapeError(model)
 
 
-def test_the_gram_matrix_says_what_vertices_say(model, error):
+def test_the_gram_matrix_agrees_with_vertices(model, error):
     rng = np.random.default_rng(3)
     face = model.face_vertices
     identity, expression = rng.normal(size=(2, model.n_identity)), rng.uniform(size=(2, model.n_expression))
@@ -106,7 +123,7 @@ def test_the_gram_matrix_says_what_vertices_say(model, error):
     )
 
 
-def test_size_is_taken_out_as_vertices_say(model):
+def test_size_is_taken_out_as_of_vertices(model):
     rng = np.random.default_rng(4)
     face = model.face_vertices
     d = rng.normal(size=model.n_identity)
@@ -131,7 +148,7 @@ def test_the_truth_scores_zero_and_nothing_scores_less(model, error, config):
     assert e2far_loss(off, truth, error, config).loss.item() > 1e-3
 
 
-def test_multi_task_weighs_its_parts(model, error):
+def test_the_multi_task_loss_is_a_weighted_sum(model, error):
     truth = E2farTarget(torch.zeros(1, model.n_identity), torch.zeros(1, model.n_expression))
     out = E2farOutput(torch.full_like(truth.identity, 0.1), torch.full_like(truth.expression, 0.1))
     neutral, offset = error.neutral(out.identity).item(), error.offset(out.expression).item()
