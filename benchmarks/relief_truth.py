@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.geometry.depth import normals_from_depth
-from facerelief.inverse.relief import Relief, ReliefConfig, solve_relief
+from facerelief.inverse.relief import Relief, solve_relief
+from facerelief.inverse.relief_config import ReliefConfig
 from facerelief.lab.evaluation.truth.relief import (
     BANDS,
     ReliefCase,

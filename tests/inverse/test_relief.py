@@ -9,7 +9,8 @@ import pytest
 
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.inverse import _kernels
-from facerelief.inverse.relief import ReliefConfig, solve_relief
+from facerelief.inverse.relief import solve_relief
+from facerelief.inverse.relief_config import ReliefConfig
 from facerelief.rendering.lighting import directional_light, fold_light, shade
 from facerelief.rendering.spherical_harmonics import sh_basis
 

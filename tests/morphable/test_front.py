@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facerelief import WeakPerspective, open_model
-from facerelief.inverse.detail import draw_face, face_pixels
+from facerelief.inverse.detail import face_pixels, rasterize_face
 from facerelief.morphable.front import front_triangles
 from facerelief.rendering import rasterize
 
@@ -16,7 +16,7 @@ def test_the_front_alone_draws_the_same_face(yaw):
     shape = model.shape(rng.normal(size=model.n_identity), 0.4 * rng.random(model.n_expression))
     uvz = WeakPerspective(0.1, yaw, 0.2, 64.0, 66.0, 0.55).project(shape)
     whole = rasterize(uvz, model.triangles, 128, 128, cull_backfaces=True)
-    front = draw_face(model, uvz, 128, 128)
+    front = rasterize_face(model, uvz, 128, 128)
     for one, other in zip(face_pixels(model, whole), face_pixels(model, front), strict=True):
         np.testing.assert_array_equal(one, other)
     skin, eyes = face_pixels(model, front)

@@ -1,4 +1,4 @@
-"""Inverse rendering: from a picture to pose, shape, expression, albedo and light."""
+"""Inverse rendering: from an image to pose, shape, expression, albedo and light."""
 
 from facerelief.inverse.fit import FitConfig, InverseFit, fit_face
 from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, fit_landmarks

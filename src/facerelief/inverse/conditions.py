@@ -1,8 +1,8 @@
-"""How a fitted face is lit, exposed and covered in its picture: plain numbers that tell how far to trust it.
+"""Light, exposure and cover of a fitted face: plain numbers that say whether its fit can be trusted.
 
 Everything is measured on the visible skin at a small fixed resolution. Most measures need the model only for
-the place of each pixel on the face; those that compare the picture with the model's own drawing use
-correlations, so that they stay what they are when the model's skin gets better or worse.
+the place of each pixel on the face; those that compare the image with the rendered model use correlations,
+so that they do not depend on the quality of the model's skin.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.geometry.normals import vertex_normals
 from facerelief.inverse.image_level import image_level
@@ -23,12 +22,12 @@ from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.rasterizer import interpolate, rasterize
 from facerelief.rendering.spherical_harmonics import sh_basis
-from facerelief.typed import Float32
+from facerelief.typed import Bool, Float, Float32, Float64, Image
 
 SIDE = 112
-"""Face side, px, at which pictures are looked at; smaller faces stay as they are."""
+"""Face side, px, at which images are measured; smaller faces stay as they are."""
 FEWEST = 60
-"""Fewer visible pixels than this tell nothing."""
+"""Visible pixels needed for any measure."""
 CELL = 6.0
 """mm, side of the cells that the face is averaged over."""
 ROWS, COLUMNS = 26, 24
@@ -37,6 +36,20 @@ ABOVE = 8
 """Rows above the eyes."""
 CLIPPED = 0.98
 """Channel values from here on count as clipped."""
+BLACK = 0.02
+"""Luminance below this shows no features."""
+WASHED_OUT = 0.3
+"""A region with this share of clipped or black pixels is not measured."""
+GREY = 0.015
+"""Spread of colour up to which an image counts as one-coloured."""
+UNEXPLAINED = 0.25
+"""Colour difference from the rendered model that counts as unexplained, as a share of skin brightness."""
+EYES_HALF_WIDTH, EYES_BELOW, EYES_ABOVE = 55, -14, 24
+"""Eye region, brows included: mm to either side, and range of y."""
+MOUTH_HALF_WIDTH, MOUTH_HALF_HEIGHT = 32, 16
+"""Mouth region, mm."""
+SHORTEST_LINE = 6
+"""Usable slots that a line through the face needs."""
 SKIN_RED = (-0.05, 0.75)
 """Natural logarithm of red over green of skins of all kinds in ordinary light (sRGB-coded medians)."""
 SKIN_BLUE = (-1.1, 0.08)
@@ -45,21 +58,21 @@ SKIN_BLUE = (-1.1, 0.08)
 
 @dataclass(frozen=True)
 class Conditions:
-    """Measures about one fitted face. The values given here are those of a faultless picture."""
+    """Measures of one fitted face; the defaults are those of a faultless image."""
 
     pixels: int = 0
-    """Visible skin pixels that were looked at (face side at most 112 px); with 0 nothing is known and all
+    """Visible skin pixels that were measured (face side at most 112 px); with 0 nothing is known and all
     other values stay faultless."""
     chroma: float = 1.0
     """Spread of colour that brightness does not explain, as a share of mean brightness: 0 for grey and toned
-    pictures."""
+    images."""
     brightness: float = 1.0
     """Luminance that a tenth of the face exceeds, 0..1."""
     clipped: float = 0.0
     """Share of the face with two or three channels at their limit."""
     cast: float = 0.0
-    """How far the face's colour, on either half, lies outside what skin of any kind shows in ordinary light;
-    natural logarithm of channel ratios."""
+    """Distance of the face's colour, on either half, from the range of all skins in ordinary light; natural
+    logarithm of channel ratios."""
     turned: float = 0.0
     """Absolute yaw, radians."""
     direction: float = 0.0
@@ -78,23 +91,29 @@ class Conditions:
     eyes: float = 1.0
     """Correlation of the eye region, brows included, with the model's."""
     eyes_darker: float = 0.0
-    """How much darker the eye region is than the whole face, natural logarithm."""
+    """Median brightness of the whole face over that of the eye region, natural logarithm."""
     mouth: float = 1.0
     """Correlation of the mouth region with the model's after what varies slowly is taken away: mean of
-    brightness and, in pictures that show it, of redness."""
+    brightness and, in images that show it, of redness."""
     mouth_contrast: float = 1.0
     """Standard deviation of the mouth region's brightness, natural logarithm, likewise; 0 for plain cloth."""
 
 
 def measure_conditions(
-    model: FaceModel, image: NDArray[np.uint8], state: FaceState, appearance: Appearance
+    model: FaceModel, image: Image, state: FaceState, appearance: Appearance
 ) -> Conditions:
-    """Look at one fitted face: image (H, W, 3) uint8 RGB, the fit's state and appearance.
+    """Measure the conditions of one fitted face.
 
-    All values are finite. What cannot be seen (a region turned away, outside the picture, or washed out)
-    keeps its faultless value.
+    All values are finite. A region that cannot be seen (turned away, outside the image, or washed out) keeps
+    its faultless value.
+
+    Args:
+        model: Face model of the fit.
+        image: (H, W, 3) uint8 RGB.
+        state: Pose and shape, in px of the image.
+        appearance: Skin and light.
     """
-    seen = _look(model, image, state, appearance)
+    seen = _visible_skin(model, image, state, appearance)
     if seen is None:
         return Conditions()
     colour = _colour(seen)
@@ -112,16 +131,16 @@ def measure_conditions(
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Where things are on a model's mean face, mm, model space."""
+    """Places of features on a model's mean face, mm, model space."""
 
     eyes: Float32
     """(2,) x and y of the eyes' middle."""
     mouth: Float32
-    """(2,)"""
+    """(2,) x and y of the mouth's middle."""
 
 
 def places(model: FaceModel) -> Places:
-    """From the model's iBUG or MediaPipe landmarks; from its face's extent where it has neither."""
+    """Places from the model's iBUG or MediaPipe landmarks; from its face's extent where it has neither."""
     corners: Mapping[str, tuple[list[int], list[int]]] = {
         "ibug68": (list(range(36, 48)), list(range(48, 68))),
         "mediapipe478": ([33, 133, 263, 362], [61, 291, 0, 17]),
@@ -142,8 +161,8 @@ class _Seen:
     """Visible skin pixels, P of them."""
 
     color: Float32
-    """(P, 3) the picture, [0, 1]."""
-    drawn: Float32
+    """(P, 3) the image, [0, 1]."""
+    rendered: Float
     """(P, 3) the fitted model, shaded."""
     albedo: Float32
     """(P, 3) unshaded."""
@@ -152,9 +171,8 @@ class _Seen:
     px_per_mm: float
 
 
-def _look(
-    model: FaceModel, image: NDArray[np.uint8], state: FaceState, appearance: Appearance
-) -> _Seen | None:
+def _visible_skin(model: FaceModel, image: Image, state: FaceState, appearance: Appearance) -> _Seen | None:
+    """None where fewer than `FEWEST` pixels are visible."""
     vertices = model.shape(state.identity, state.expression)
     face = model.face_vertices
     uv = state.camera.project(vertices[face])[:, :2]
@@ -168,7 +186,7 @@ def _look(
     camera = level.camera(state.camera)
     rows, columns = level.color.shape[:2]
     fragments = rasterize(camera.project(vertices), model.triangles, rows, columns, cull_backfaces=True)
-    eligible: NDArray[np.bool_] = np.asarray(face[model.triangles].all(axis=1))
+    eligible: Bool = np.asarray(face[model.triangles].all(axis=1))
     seen = (fragments.triangle >= 0) & eligible[np.maximum(fragments.triangle, 0)]
     inside = np.zeros_like(seen)
     inside[level.inside] = True
@@ -180,9 +198,9 @@ def _look(
     mixed = interpolate(fragments, model.triangles, corners)[seen]
     normal = mixed[:, :3] / np.maximum(np.linalg.norm(mixed[:, :3], axis=1, keepdims=True), 1e-6)
     albedo = mixed[:, 3:6]
-    drawn = albedo * (sh_basis(normal) @ appearance.light)
+    rendered = albedo * (sh_basis(normal) @ appearance.light)
     middle = places(model).eyes
-    return _Seen(level.color[seen], drawn, albedo, mixed[:, 6:8] - middle, camera.scale)
+    return _Seen(level.color[seen], rendered, albedo, mixed[:, 6:8] - middle, camera.scale)
 
 
 def _exposure(seen: _Seen) -> dict[str, float]:
@@ -195,7 +213,7 @@ def _exposure(seen: _Seen) -> dict[str, float]:
 def _colour(seen: _Seen) -> dict[str, float]:
     color = seen.color
     luminance = color @ LUMA
-    # a grey or toned picture has one colour for each brightness
+    # a grey or toned image has one colour for each brightness
     by_brightness = np.stack([np.ones_like(luminance), luminance, luminance**2], axis=1)
     chroma = np.stack([color[:, 0] - color[:, 1], color[:, 2] - color[:, 1]], axis=1)
     left_over = chroma - by_brightness @ np.linalg.lstsq(by_brightness, chroma, rcond=None)[0]
@@ -221,11 +239,11 @@ def _off_skin(color: Float32) -> float:
 
 def _light(seen: _Seen, appearance: Appearance) -> dict[str, float]:
     light = appearance.light.astype(np.float64).mean(axis=1)
-    apart = np.sqrt(((seen.color - seen.drawn) ** 2).mean(axis=1))
-    skin = max(float(np.percentile(seen.drawn @ LUMA, 75)), 0.1)
+    apart = np.sqrt(((seen.color - seen.rendered) ** 2).mean(axis=1))
+    skin = max(float(np.percentile(seen.rendered @ LUMA, 75)), 0.1)
     return {
         "direction": float(np.linalg.norm(light[1:4]) / max(abs(light[0]), 1e-3)),
-        "unexplained": float((apart > 0.25 * skin).mean()),
+        "unexplained": float((apart > UNEXPLAINED * skin).mean()),
     }
 
 
@@ -242,17 +260,17 @@ def _edges(seen: _Seen) -> dict[str, float]:
     # (lines, slots, 2 sides, 2): cells that are known, and the sum of their values
     sums = (lines @ table).reshape(-1, _SLOTS, 2, 2)
     count, total = sums[..., 0], sums[..., 1]
-    usable: NDArray[np.bool_] = np.asarray((count >= 3).all(axis=2))
+    usable: Bool = np.asarray((count >= 3).all(axis=2))
     mean = total / np.maximum(count, 1)
     contrast = np.where(usable, mean[:, :, 0] - mean[:, :, 1], np.nan)
     length = usable.sum(axis=1)
-    if not (length >= 6).any():
+    if not (length >= SHORTEST_LINE).any():
         return {}
     # most of the line must be an edge: the contrast that seven tenths of its length exceed
     sign = np.where(np.nansum(contrast, axis=1) < 0, -1.0, 1.0)
-    ordered = np.sort(contrast * sign[:, None], axis=1)  # what is not known comes last
+    ordered = np.sort(contrast * sign[:, None], axis=1)  # unknown slots come last
     weak = np.take_along_axis(ordered, np.minimum(3 * length // 10, _SLOTS - 1)[:, None], axis=1)[:, 0]
-    weak = np.where(length >= 6, weak, -np.inf)
+    weak = np.where(length >= SHORTEST_LINE, weak, -np.inf)
     at = int(weak.argmax())
     best = max(float(weak[at]), 0.0)
     side = ahead[at] * sign[at]
@@ -260,7 +278,7 @@ def _edges(seen: _Seen) -> dict[str, float]:
     if not (dark.any() and light.any()):
         return {"edge": best}
     between = 0.5 * (np.median(value[dark]) + np.median(value[light]))
-    # less the camera's noise, which is the greater part of what dark skin shows
+    # less the camera's noise, which is most of the texture of dark skin
     variance = np.maximum(values[:, 2] - values[:, 1] ** 2 - (1.5 / 255) ** 2, 0.0)
     texture = np.sqrt(variance) / (values[:, 1] + 0.01)
     return {
@@ -271,37 +289,37 @@ def _edges(seen: _Seen) -> dict[str, float]:
 
 
 def _features(seen: _Seen, where: Places, chroma: float) -> dict[str, float]:
-    """Whether eyes and mouth look like eyes and mouth."""
+    """Likeness of eyes and mouth to the model's."""
     x, y = seen.place.T
-    luminance, drawn = seen.color @ LUMA, np.maximum(seen.drawn @ LUMA, 0.0)
-    # what is clipped or black shows no features, and is no cover for that
-    washed = ((seen.color > CLIPPED).sum(axis=1) >= 2) | (luminance < 0.02)
-    eyes = (np.abs(x) < 55) & (y > -14) & (y < 24)
+    luminance, rendered = seen.color @ LUMA, np.maximum(seen.rendered @ LUMA, 0.0)
+    # clipped and black pixels show no features, which does not mean that something covers them
+    washed = ((seen.color > CLIPPED).sum(axis=1) >= 2) | (luminance < BLACK)
+    eyes = (np.abs(x) < EYES_HALF_WIDTH) & (y > EYES_BELOW) & (y < EYES_ABOVE)
     down = y - (where.mouth - where.eyes)[1]
-    mouth = (np.abs(x) < 32) & (np.abs(down) < 16)
+    mouth = (np.abs(x) < MOUTH_HALF_WIDTH) & (np.abs(down) < MOUTH_HALF_HEIGHT)
     found: dict[str, float] = {}
-    if eyes.sum() >= FEWEST and washed[eyes].mean() < 0.3:
-        found["eyes"] = _correlation(np.log(luminance[eyes] + 0.02), np.log(drawn[eyes] + 0.02))
+    if eyes.sum() >= FEWEST and washed[eyes].mean() < WASHED_OUT:
+        found["eyes"] = _correlation(np.log(luminance[eyes] + 0.02), np.log(rendered[eyes] + 0.02))
         found["eyes_darker"] = float(
             np.log((np.median(luminance) + 0.01) / (np.median(luminance[eyes]) + 0.01))
         )
-    if mouth.sum() >= FEWEST // 2 and washed[mouth].mean() < 0.3:
+    if mouth.sum() >= FEWEST // 2 and washed[mouth].mean() < WASHED_OUT:
         # light and beards change slowly over the region, lips do not
         across, up = x[mouth] / 20, down[mouth] / 20
         slow = np.stack([np.ones_like(up), across, up, across * across, across * up, up * up], axis=1)
         looks = [
             np.stack([np.log(c @ LUMA + 0.02), np.log((c[:, 0] + 0.02) / (c[:, 1] + 0.02))], axis=1)
-            for c in (seen.color[mouth], np.maximum(seen.drawn[mouth], 0.0))
+            for c in (seen.color[mouth], np.maximum(seen.rendered[mouth], 0.0))
         ]
         observed, expected = (v - slow @ np.linalg.lstsq(slow, v, rcond=None)[0] for v in looks)
         bright, red = (_correlation(observed[:, k], expected[:, k]) for k in (0, 1))
-        # redness cannot be told in grey and one-coloured pictures
-        found["mouth"] = 0.5 * (bright + red) if chroma > 0.015 else bright
+        # grey and one-coloured images show no redness
+        found["mouth"] = 0.5 * (bright + red) if chroma > GREY else bright
         found["mouth_contrast"] = float(observed[:, 0].std())
     return found
 
 
-def _correlation(a: Float32, b: Float32) -> float:
+def _correlation(a: Float, b: Float) -> float:
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-6))
 
@@ -321,7 +339,7 @@ _ANGLES, _OFFSETS, _SLOTS = 8, 13, 16
 
 
 @cache
-def _lines() -> tuple[Float32, Any]:
+def _lines() -> tuple[Float64, Any]:
     """Lines through the face at all angles and offsets.
 
     Returns (lines, cells) signed distance in mm of the cells' middles from each line, and a sparse (lines *

@@ -1,7 +1,9 @@
-"""From a coarse fit to everything the photo shows: relief by shape from shading, albedo without light.
+"""Detail of a fitted face: its relief and the photo's own albedo, without light.
 
-The order of Guo et al. (TPAMI 2019): model fit, then geometry detail with the parametric albedo, then the
-albedo from the picture with the refined normals, blended with the parametric one.
+*Relief* is the height of the skin above the coarse surface (found in `relief`); *detail* is all that the
+model cannot hold and pixels show, relief and albedo. The order is that of Guo et al. (TPAMI 2019): model fit,
+then relief with the parametric albedo, then the albedo from the photo with the refined normals, blended with
+the parametric one.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.geometry.adjacency import diagonals, neighbour_mean, vertex_links
 from facerelief.geometry.boxes import bounds
@@ -20,12 +21,16 @@ from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.patch import ColorPatch, DepthPatch
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric_term import Appearance
-from facerelief.inverse.relief import ReliefConfig, solve_relief
+from facerelief.inverse.relief import solve_relief
+from facerelief.inverse.relief_config import ReliefConfig
 from facerelief.morphable.front import front_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize
-from facerelief.typed import Bool, Float32
+from facerelief.typed import Bool, Float, Float32, Image, Int32
+
+DARKEST_SKIN = 0.02
+"""Parametric albedo is held above this."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +38,27 @@ class DetailConfig:
     """Relief and albedo of the photo."""
 
     resolution: int = 512
-    """Relief is found at the photo's own resolution, but at most so many px along the face's longer side."""
+    """Relief is found at the photo's own resolution, but at most this many px along the face's longer
+    side."""
     relief: ReliefConfig = field(default_factory=ReliefConfig)
     """Weights and schedule of shape from shading."""
     beta: float = 0.7
-    """Share of the photo's own albedo; the rest is the model's."""
+    """Share of the photo's own albedo; the rest is the parametric one."""
     darkest: float = 0.1
-    """Shading below this counts as this when the photo is divided by it."""
+    """The photo is divided by shading of at least this."""
     brightest: float = 1.2
     """Albedo is held below this."""
     facing: float = 0.25
-    """Surface that is turned away further (z of its normal) gets no relief."""
+    """Surface whose normal has a smaller z gets no relief."""
     facets_mm: float = 1.2
     """Deviation of the Gaussian that rounds off the model's triangles before relief is found; 0 for none."""
     brows: float = 0.1
-    """How far pixels of the brows are believed, beside 1 for bare skin: hair is dark for its own reasons."""
+    """Weight of pixels of the brows, beside 1 for bare skin: hair is dark whatever its slope."""
 
 
 @dataclass(frozen=True, eq=False)
 class Detail:
-    """What was found beyond the coarse model, on the photo's pixels."""
+    """Relief and albedo of a face, on the photo's pixels."""
 
     coarse: DepthPatch
     """Depth of the model's face region, skin and eyes."""
@@ -64,8 +70,8 @@ class Detail:
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawing:
-    """The model drawn into a part of the photo: coarse depth, albedo, and where relief may be."""
+class _Rendering:
+    """The model rendered into a part of the photo: coarse depth, albedo, and the places of relief."""
 
     zoom: float
     depth: Float32
@@ -75,32 +81,38 @@ class _Drawing:
     skin: Bool
     """(h, w) the face's skin."""
     brows: Float32
-    """(h, w) how far in the brows, 0 to 1."""
+    """(h, w) share of brows, 0 to 1."""
 
 
 def find_detail(
     model: FaceModel,
-    image: NDArray[np.uint8],
+    image: Image,
     state: FaceState,
     appearance: Appearance,
     config: DetailConfig | None = None,
 ) -> Detail:
-    """Relief and albedo of a fitted face.
+    """Find relief and albedo of a fitted face.
 
-    image (H, W, 3) uint8 RGB. Never fails on a picture: where nothing can be seen, relief is 0 and albedo the
-    model's.
+    Never fails on an image: where nothing can be seen, relief is 0 and albedo is the parametric one.
+
+    Args:
+        model: Face model of the fit.
+        image: (H, W, 3) uint8 RGB.
+        state: Pose and shape, in px of the image.
+        appearance: Skin and light.
+        config: Weights and schedule.
     """
     config = config or DetailConfig()
     started = time.perf_counter()
     vertices = model.shape(state.identity, state.expression)
-    skin = np.clip(model.skin(appearance.albedo), 0.02, config.brightest)
-    window, side = _window(model, vertices, state.camera, image.shape)
-    left, top, right, bottom = window
+    skin = np.clip(model.skin(appearance.albedo), DARKEST_SKIN, config.brightest)
     uvz = state.camera.project(vertices)
+    window, side = _window(model, uvz, image.shape)
+    left, top, right, bottom = window
     zoom = min(config.resolution / side, 1.0)
-    whole = _draw(model, uvz, skin, window, 1.0)
-    work = whole if zoom == 1.0 else _draw(model, uvz, skin, window, zoom)
-    drawn = time.perf_counter()
+    whole = _rendered(model, uvz, skin, window, 1.0)
+    work = whole if zoom == 1.0 else _rendered(model, uvz, skin, window, zoom)
+    rendered = time.perf_counter()
 
     photo = image[top:bottom, left:right].astype(np.float32) / np.float32(255.0)
     seen = photo if zoom == 1.0 else _shrunk(photo, work)
@@ -129,10 +141,10 @@ def find_detail(
     return Detail(
         coarse=DepthPatch(coarse, left, top),
         fine=DepthPatch((coarse + displacement).astype(np.float32), left, top),
-        skin=ColorPatch(color, left, top),
+        skin=ColorPatch(np.asarray(color, np.float32), left, top),
         timings_ms={
-            "depth": 1e3 * (drawn - started),
-            "relief": 1e3 * (solved - drawn),
+            "depth": 1e3 * (rendered - started),
+            "relief": 1e3 * (solved - rendered),
             "albedo": 1e3 * (ended - solved),
         },
     )
@@ -141,14 +153,18 @@ def find_detail(
 def coarse_depth(
     model: FaceModel, vertices: Float32, camera: WeakPerspective, shape: tuple[int, ...]
 ) -> DepthPatch:
-    """Depth of the model's face region, skin and eyes, on the pixels of a photo of `shape` (H, W, ...).
+    """Depth of the model's face region, skin and eyes, on the pixels of a photo.
 
-    vertices (N, 3) model space, mm.
+    Args:
+        model: Face model of the vertices.
+        vertices: (N, 3) model space, mm.
+        camera: Pose, in px of the photo.
+        shape: (H, W, ...) of the photo.
     """
     uvz = camera.project(vertices)
-    (left, top, right, bottom), _ = _window_of(model, uvz, shape)
+    (left, top, right, bottom), _ = _window(model, uvz, shape)
     uvz = uvz - [left, top, 0.0]
-    fragments = draw_face(model, uvz, bottom - top, right - left)
+    fragments = rasterize_face(model, uvz, bottom - top, right - left)
     skin, eyes = face_pixels(model, fragments)
     return DepthPatch(
         np.where(skin | eyes, fragments.depth, np.float32(np.nan)).astype(np.float32), left, top
@@ -156,8 +172,8 @@ def coarse_depth(
 
 
 def blended_albedo(
-    photo: Float32, parametric: Float32, shading: Float32, config: DetailConfig | None = None
-) -> Float32:
+    photo: Float, parametric: Float, shading: Float, config: DetailConfig | None = None
+) -> Float:
     """(h, w, 3) beta photo / shading + (1 - beta) parametric, each (h, w, 3), within [0, brightest]."""
     config = config or DetailConfig()
     own = photo / np.maximum(shading, np.float32(config.darkest))
@@ -169,7 +185,7 @@ def blended_albedo(
 
 def photo_albedo(
     model: FaceModel,
-    image: NDArray[np.uint8],
+    image: Image,
     vertices: Float32,
     camera: WeakPerspective,
     albedo: Float32,
@@ -177,32 +193,30 @@ def photo_albedo(
     fine: DepthPatch,
     config: DetailConfig | None = None,
 ) -> ColorPatch:
-    """The albedo of photo and model, blended as `find_detail` does it, of a face whose relief is known.
+    """Albedo of photo and model, blended as in `find_detail`, of a face of known relief.
 
-    image (H, W, 3) uint8; vertices (N, 3) model space, mm; albedo (A,) coefficients; light (9, 3); fine:
-    depth with relief on the photo's pixels.
+    Args:
+        model: Face model of the vertices.
+        image: (H, W, 3) uint8 RGB.
+        vertices: (N, 3) model space, mm.
+        camera: Pose, in px of the image.
+        albedo: (A,) coefficients, or none for the mean skin.
+        light: (9, 3) in camera space.
+        fine: Depth with relief on the photo's pixels.
+        config: Shares of the two albedos.
     """
     h, w = fine.depth.shape
     photo = image[fine.top : fine.top + h, fine.left : fine.left + w] / np.float32(255)
     shading = shade(np.nan_to_num(normals_from_depth(fine.depth, camera.scale)), light)
     uvz = camera.in_crop(fine.left, fine.top, 1.0).project(vertices)
-    drawn = rasterize(uvz, model.triangles, h, w, cull_backfaces=True)
-    own = np.clip(model.skin(albedo if len(albedo) else None), 0.02, 1.2).astype(np.float32)
-    color = blended_albedo(photo, interpolate(drawn, model.triangles, own), shading, config)
+    fragments = rasterize(uvz, model.triangles, h, w, cull_backfaces=True)
+    own = np.clip(model.skin(albedo if len(albedo) else None), DARKEST_SKIN, 1.2).astype(np.float32)
+    color = blended_albedo(photo, interpolate(fragments, model.triangles, own), shading, config)
     color[np.isnan(fine.depth)] = np.nan
     return ColorPatch(color.astype(np.float32), fine.left, fine.top)
 
 
-def _window(
-    model: FaceModel, vertices: Float32, camera: WeakPerspective, shape: tuple[int, ...]
-) -> tuple[tuple[int, int, int, int], float]:
-    """As `_window_of`, of vertices (N, 3) mm."""
-    return _window_of(model, camera.project(vertices), shape)
-
-
-def _window_of(
-    model: FaceModel, uvz: Float32, shape: tuple[int, ...]
-) -> tuple[tuple[int, int, int, int], float]:
+def _window(model: FaceModel, uvz: Float, shape: tuple[int, ...]) -> tuple[tuple[int, int, int, int], float]:
     """The part of the photo with face and eyes (left, top, right, bottom), and the face's longer side, px, of
     projected vertices (N, 3)."""
     shown = model.face_vertices | model.eyeballs
@@ -213,32 +227,43 @@ def _window_of(
     return (left, top, right, bottom), float((high - low).max())
 
 
-def _draw(
-    model: FaceModel, uvz: Float32, skin: Float32, window: tuple[int, int, int, int], zoom: float
-) -> _Drawing:
-    """The whole head hides what lies behind it, but only face and eyes are kept."""
+def _rendered(
+    model: FaceModel, uvz: Float, skin: Float32, window: tuple[int, int, int, int], zoom: float
+) -> _Rendering:
+    """The whole head is rasterised, since it hides parts of the face, but only face and eyes are kept."""
     left, top, right, bottom = window
     height, width = int(np.ceil((bottom - top) * zoom)), int(np.ceil((right - left) * zoom))
     inside = (uvz - [left, top, 0.0]) * [zoom, zoom, 1.0]
     fragments = rasterize(inside, model.triangles, height, width, cull_backfaces=True)
     attributes = np.column_stack([skin, brow_share(model)]).astype(np.float32)
-    drawn = interpolate(fragments, model.triangles, attributes)
+    values = interpolate(fragments, model.triangles, attributes)
     on_face, eyes = face_pixels(model, fragments)
     depth = np.where(on_face | eyes, fragments.depth, np.float32(np.nan))
-    albedo, brows = np.ascontiguousarray(drawn[..., :3]), np.ascontiguousarray(drawn[..., 3])
-    return _Drawing(zoom, depth.astype(np.float32), albedo, on_face, brows)
+    albedo, brows = np.ascontiguousarray(values[..., :3]), np.ascontiguousarray(values[..., 3])
+    return _Rendering(zoom, depth.astype(np.float32), albedo, on_face, brows)
 
 
-def draw_face(model: FaceModel, uvz: Float32, height: int, width: int) -> Fragments:
-    """Face and eyes drawn without the rest of the head, which in all poses that show a face lies behind or
-    beside them: half the time. uvz (N, 3) px, px, mm; ids are those of `model.triangles`."""
+def rasterize_face(model: FaceModel, uvz: Float, height: int, width: int) -> Fragments:
+    """Rasterise face and eyes without the rest of the head, in half the time.
+
+    In all poses that show a face the rest lies behind or beside them.
+
+    Args:
+        model: Face model of the vertices.
+        uvz: (N, 3) px, px, mm along camera z.
+        height: Rows.
+        width: Columns.
+
+    Returns:
+        Fragments with ids of `model.triangles`.
+    """
     kept, ids = front_triangles(model)
     fragments = rasterize(uvz, kept, height, width, cull_backfaces=True)
     return replace(fragments, triangle=ids[fragments.triangle])
 
 
 def face_pixels(model: FaceModel, fragments: Fragments) -> tuple[Bool, Bool]:
-    """(h, w) skin of the face, as its outline says, and (h, w) eyeballs, of a drawing of the model."""
+    """(h, w) skin within the face's smooth outline, and (h, w) eyeballs, of a rasterised model."""
     from facerelief.inverse import _kernels
 
     skin: Bool = np.empty(fragments.triangle.shape, np.bool_)
@@ -249,7 +274,7 @@ def face_pixels(model: FaceModel, fragments: Fragments) -> tuple[Bool, Bool]:
 
 
 @functools.lru_cache(maxsize=4)
-def _triangle_kinds(model: FaceModel) -> tuple[NDArray[np.uint8], Float32, NDArray[np.int32]]:
+def _triangle_kinds(model: FaceModel) -> tuple[Image, Float32, Int32]:
     """(T,) 1 within the face's outline, 2 crossed by it, 3 of the eyeballs, else 0; (N,) share and (T, 3)
     triangles as the kernel takes them."""
     share, whole, eyes = face_outline(model)
@@ -266,17 +291,26 @@ class SkinSurface:
     depth: Float32
     """(h, w) mm along camera z, NaN off skin and eyes."""
     mask: Bool
-    """(h, w) skin that relief is found on."""
+    """(h, w) skin that may have relief."""
     base: Float32
-    """(h, w) the depth without the model's facets: what relief is a displacement of."""
+    """(h, w) the depth without the model's facets, which relief displaces."""
 
 
 def skin_surface(
-    model: FaceModel, uvz: Float32, scale: float, height: int, width: int, config: DetailConfig | None = None
+    model: FaceModel, uvz: Float, scale: float, height: int, width: int, config: DetailConfig | None = None
 ) -> SkinSurface:
-    """Draw a face as `find_detail` does. uvz (N, 3) px, px, mm along camera z; scale px/mm."""
+    """Rasterise a face as `find_detail` does.
+
+    Args:
+        model: Face model of the vertices.
+        uvz: (N, 3) px, px, mm along camera z.
+        scale: px/mm.
+        height: Rows.
+        width: Columns.
+        config: Facets and the least facing.
+    """
     config = config or DetailConfig()
-    fragments = draw_face(model, uvz, height, width)
+    fragments = rasterize_face(model, uvz, height, width)
     skin, eyes = face_pixels(model, fragments)
     depth = np.where(skin | eyes, fragments.depth, np.float32(np.nan)).astype(np.float32)
     facing = np.nan_to_num(normals_from_depth(depth, scale)[:, :, 2])
@@ -285,8 +319,10 @@ def skin_surface(
 
 
 def rounded(depth: Float32, mask: Bool, sigma: float) -> Float32:
-    """Depth (h, w) smoothed inside a mask (h, w) by a Gaussian of `sigma` px, less and less toward the mask's
-    border, near which depth stays as it is."""
+    """Depth (h, w), mm, smoothed inside a mask (h, w) by a Gaussian of `sigma` px.
+
+    Less and less toward the mask's border, near which depth stays as it is.
+    """
     import cv2
 
     if sigma <= 0 or not mask.any():
@@ -299,7 +335,7 @@ def rounded(depth: Float32, mask: Bool, sigma: float) -> Float32:
     )
     framed = np.pad(mask.astype(np.uint8), 1)
     distance = np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, 3))[1:-1, 1:-1]
-    # nothing where the Gaussian is cut off: on a slope its mean would be another place's
+    # nothing where the mask cuts the Gaussian off: on a slope its mean would be biased
     share = np.clip(distance / (2.5 * sigma) - 1, 0, 1).astype(np.float32)
     return np.where(mask, depth + share * (mean - held), depth).astype(np.float32)
 
@@ -320,10 +356,12 @@ def brow_share(model: FaceModel) -> Float32:
 
 @functools.lru_cache(maxsize=4)
 def face_outline(model: FaceModel) -> tuple[Float32, Bool, Bool]:
-    """Where the face's region ends, without the steps of its triangles.
+    """Outline of the face's region, without the steps of its triangles.
 
-    Returns share (N,), at least 0.5 inside when interpolated; which triangles may belong to the face at all
-    (T + 1,), and which to the eyeballs (T + 1,); the last entry, for pixels without triangle, is False.
+    Returns:
+        Share (N,), at least 0.5 inside when interpolated; mask (T + 1,) of triangles that may belong to the
+        face at all, and mask (T + 1,) of those of the eyeballs; the last entry, for pixels without triangle,
+        is False.
     """
     face = model.face_vertices
     t = model.triangles
@@ -342,7 +380,7 @@ def face_outline(model: FaceModel) -> tuple[Float32, Bool, Bool]:
     return share, np.append(whole, False), np.append(eyes[t].all(axis=1), False)
 
 
-def _shrunk(photo: Float32, work: _Drawing) -> Float32:
+def _shrunk(photo: Float32, work: _Rendering) -> Float32:
     """The window of the photo on the working grid."""
     import cv2
 
@@ -351,14 +389,13 @@ def _shrunk(photo: Float32, work: _Drawing) -> Float32:
     # pixel centres sit at +0.5
     shift = 0.5 * work.zoom - 0.5
     matrix = np.array([[work.zoom, 0, shift], [0, work.zoom, shift]])
-    return np.asarray(
-        cv2.warpAffine(
-            blurred, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+    small = cv2.warpAffine(
+        blurred, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
+    return np.asarray(small, np.float32)
 
 
-def _enlarged(values: Float32, known: Bool, shape: tuple[int, int], zoom: float) -> Float32:
+def _enlarged(values: Float, known: Bool, shape: tuple[int, int], zoom: float) -> Float:
     """Values (h, w[, C]) of the working grid on the photo's grid of `shape`; unknown ones from their
     neighbours."""
     import cv2
@@ -367,11 +404,11 @@ def _enlarged(values: Float32, known: Bool, shape: tuple[int, int], zoom: float)
     matrix = np.array([[zoom, 0, shift], [0, zoom, shift]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
-    def larger(x: Float32) -> Float32:
+    def larger(x: Float) -> Float32:
         out = cv2.warpAffine(
             np.ascontiguousarray(x), matrix, shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE
         )
-        return np.asarray(out)
+        return np.asarray(out, np.float32)
 
     if known.all():
         return larger(values.astype(np.float32))

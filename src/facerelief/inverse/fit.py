@@ -1,4 +1,4 @@
-"""The coarse inverse rendering of one face: landmarks, then pixels. Relief follows in `detail`."""
+"""The coarse inverse rendering of one face: landmarks, then pixels. Detail follows in `detail`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.inverse.detail import DetailConfig
 from facerelief.inverse.landmark_fit import (
@@ -20,6 +20,7 @@ from facerelief.inverse.photometric import PhotometricConfig, PhotometricFit, fi
 from facerelief.inverse.photometric_term import Appearance
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.morphable.model import FaceModel
+from facerelief.typed import Float, Float64, Image
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,10 @@ class InverseFit:
 
     @property
     def spread_mm(self) -> float:
-        """How far stage 1's landmarks lie from the detected ones: how well the model can show them at all.
-        Stage 2 leaves them for the pixels' sake."""
+        """Distance of stage 1's landmarks to the detected ones, robust root mean square, mm.
+
+        It measures how well the model can show them at all; stage 2 trades them for colours.
+        """
         return self.landmarks.rms_px / self.landmarks.state.camera.scale
 
 
@@ -59,11 +62,15 @@ def landmark_set(count: int) -> str:
     return {478: "mediapipe478", 468: "mediapipe478", 68: "ibug68"}.get(count, f"{count} points")
 
 
-def landmarks_for(model: FaceModel, landmarks: ArrayLike) -> tuple[NDArray[np.float64], str]:
+def landmarks_for(model: FaceModel, landmarks: ArrayLike) -> tuple[Float64, str]:
     """Landmarks as a model knows them, and the name of their set.
 
-    landmarks (478, 2) MediaPipe (468 without the irises, which become NaN) or (68, 2) iBUG px; of a model
-    without MediaPipe points the 68 that lie among the 478.
+    Args:
+        model: Face model.
+        landmarks: (478, 2) MediaPipe (468 without the irises, which become NaN) or (68, 2) iBUG, px.
+
+    Returns:
+        (L, 2) px; for a model without MediaPipe points the 68 that lie among the 478.
     """
     observed = np.asarray(landmarks, np.float64)
     name = landmark_set(len(observed))
@@ -76,16 +83,22 @@ def landmarks_for(model: FaceModel, landmarks: ArrayLike) -> tuple[NDArray[np.fl
 
 def fit_face(
     model: FaceModel,
-    image: NDArray[np.uint8],
+    image: Image,
     box: tuple[float, float, float, float],
-    landmarks: NDArray[np.floating],
+    landmarks: Float,
     config: FitConfig | None = None,
 ) -> InverseFit:
-    """Fit a model to one face of a picture.
+    """Fit a model to one face of an image.
 
-    image (H, W, 3) uint8 RGB, box (left, top, right, bottom) px, landmarks (478, 2) MediaPipe (468 without
-    the irises) or (68, 2) iBUG px. A model without MediaPipe points is fitted to the 68 that lie among the
-    478. Raises ModelError where the model has neither.
+    Args:
+        model: Face model; without MediaPipe points it is fitted to the 68 that lie among the 478.
+        image: (H, W, 3) uint8 RGB.
+        box: (left, top, right, bottom) px.
+        landmarks: (478, 2) MediaPipe (468 without the irises) or (68, 2) iBUG, px.
+        config: Weights and schedules of both stages.
+
+    Raises:
+        ModelError: The model has neither landmark set.
     """
     config = config or FitConfig()
     observed, name = landmarks_for(model, landmarks)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
 from facerelief.geometry.alignment import rotation_from_vector, solve_weak_perspective
@@ -22,12 +21,12 @@ from facerelief.inverse.solver import bounded_step
 from facerelief.morphable.landmark_sets import CLOSED_OUTLINES, OUTLINES
 from facerelief.morphable.model import FaceModel
 from facerelief.runtime.threads import single_thread
-from facerelief.typed import Float32, Float64
+from facerelief.typed import Bool, Float, Float32, Float64
 
 
 @dataclass(frozen=True)
 class LandmarkFitConfig:
-    """How landmarks are weighed against the model's statistics."""
+    """Weights of landmarks against the model's statistics."""
 
     iterations: int = 9
     """Gauss-Newton steps."""
@@ -49,20 +48,23 @@ class LandmarkFitConfig:
 
 @dataclass(frozen=True, eq=False)
 class FaceState:
-    """What a fit has found: pose and coefficients, in the units of FaceModel and WeakPerspective."""
+    """Pose and shape of a face, in the units of FaceModel and WeakPerspective."""
 
     camera: WeakPerspective
     identity: Float32
+    """(K,) standard deviations."""
     expression: Float32
+    """(E,) weights."""
 
     @property
     def coefficients(self) -> Float32:
+        """(K + E,) identity, then expression."""
         return np.concatenate([self.identity, self.expression])
 
 
 @dataclass(frozen=True, eq=False)
 class LandmarkFit:
-    """A state, and how far its landmarks lie from the detected ones."""
+    """A state, and the distances of its landmarks to the detected ones."""
 
     state: FaceState
     residual_px: Float32
@@ -72,7 +74,7 @@ class LandmarkFit:
 
 
 class LandmarkTerm:
-    """Residuals and derivatives of a model's landmarks in a picture.
+    """Residuals and derivatives of a model's landmarks in an image.
 
     Prepared once per model and landmark set (`landmark_term` caches it). Unknowns, in this order: a rotation
     vector applied after the present rotation (3, radians), log scale (1), translation (2, px), identity (K),
@@ -128,9 +130,14 @@ class LandmarkTerm:
     def _expression_deviation(self, model: FaceModel) -> float:
         return self.config.expression if model.expression_kind == "blendshape" else 1.0
 
-    def start(self, observed: Float64, usable: NDArray[np.bool_], points: Float32 | None = None) -> FaceState:
-        """The mean face, or one with landmarks at `points` (L, 3), in its best weak-perspective pose; the
-        sides of the outline count little."""
+    def start(self, observed: Float64, usable: Bool, points: Float | None = None) -> FaceState:
+        """The mean face in its best weak-perspective pose; the sides of the outline count little.
+
+        Args:
+            observed: (L, 2) landmarks, px.
+            usable: (L,) those that are there.
+            points: (L, 3) landmarks of another face in place of the mean's, model space, mm.
+        """
         points = self.mean if points is None else points
         weight = 1.0 / self.spread**2
         weight[self.sliding] *= 0.05
@@ -138,7 +145,7 @@ class LandmarkTerm:
         return FaceState(camera, np.zeros(self.n_identity, np.float32), self._shut(observed))
 
     def _shut(self, observed: Float64) -> Float32:
-        """(E,) expression to begin with: blinks as far as the lids seen are nearer than an open eye's.
+        """(E,) initial expression: blinks as far as the observed lids are nearer than an open eye's.
 
         A shut eye's lids lie many spreads from an open one's: a fit that begins with open eyes takes them for
         outliers, and ends with open eyes.
@@ -174,8 +181,8 @@ class LandmarkTerm:
             expression[blink] = np.float32(start + shares[nearest])
         return replace(state, expression=expression)
 
-    def surface(self, state: FaceState) -> tuple[Float32, Float32]:
-        """(L, 3) landmark positions in model space and their (L, 3, K+E) basis, outline landmarks slid."""
+    def surface(self, state: FaceState) -> tuple[Float, Float32]:
+        """(L, 3) landmarks, model space, mm, and their (L, 3, K + E) basis; outline landmarks have slid."""
         coefficients = state.coefficients
         points = self.mean + self.basis @ coefficients
         yaw = state.camera.yaw
@@ -184,7 +191,7 @@ class LandmarkTerm:
         # yaw > 0 hides the person's left, x > 0
         hidden = np.sign(points[self.sliding, 0]) == np.sign(yaw)
         rows = self.row_mean[hidden] + self.row_basis[hidden] @ coefficients
-        # sideways as the face sees it, however the picture is rolled
+        # sideways of the face, however the image is rolled
         sideways = matrix_from_euler(state.camera.pitch, yaw, 0.0)[0]
         outward = np.sign(yaw) * (rows @ sideways.astype(np.float32))
         best = outward.argmax(axis=1)
@@ -196,12 +203,12 @@ class LandmarkTerm:
         return points, basis
 
     def project(self, state: FaceState) -> Float32:
-        """(L, 2) landmarks in the picture."""
+        """(L, 2) landmarks in the image, px."""
         return state.camera.project(self.surface(state)[0])[:, :2].astype(np.float32)
 
-    def filled(self, state: FaceState, observed: Float64, usable: NDArray[np.bool_]) -> Float64:
-        """(L, 2) the observed landmarks, missing ones where the state sees them (their neighbours on the
-        outline need them to tell along from across)."""
+    def filled(self, state: FaceState, observed: Float64, usable: Bool) -> Float64:
+        """(L, 2) the observed landmarks, missing ones where the state has them: their neighbours on the
+        outline need them for the outline's direction."""
         return np.where(usable[:, None], observed, self.project(state))
 
     def linearise(self, state: FaceState, observed: Float64) -> tuple[Float64, Float32]:
@@ -251,7 +258,7 @@ class LandmarkTerm:
         robust = 1.0 / (1.0 + (relative / (widen * self.config.robust)) ** 2) ** 2
         return self.config.evidence * robust / (self.spread * scale) ** 2
 
-    def moved(self, state: FaceState, step: Float64) -> FaceState:
+    def moved(self, state: FaceState, step: Float) -> FaceState:
         """The state after a step in the unknowns."""
         camera = state.camera
         rotation = rotation_from_vector(step[:3]) @ camera.rotation
@@ -291,7 +298,7 @@ def _blinks(model: FaceModel, name: str) -> list[tuple[int, Any, Any]]:
     return [(known.index(blink), *eye) for blink, eye in sides if blink in known]
 
 
-def _opening(points: Float64, lids: Any, corners: Any) -> float:
+def _opening(points: Float, lids: Any, corners: Any) -> float:
     """Height over width of an eye; points (L, 2 or 3)."""
     xy = np.asarray(points, np.float64)[:, :2]
     height = np.mean([np.linalg.norm(xy[a] - xy[b]) for a, b in lids])
@@ -306,7 +313,7 @@ def landmark_term(model: FaceModel, name: str, config: LandmarkFitConfig) -> Lan
 
 def fit_landmarks(
     model: FaceModel,
-    observed: NDArray[np.floating],
+    observed: Float,
     *,
     name: str = "mediapipe478",
     config: LandmarkFitConfig | None = None,
@@ -314,8 +321,16 @@ def fit_landmarks(
 ) -> LandmarkFit:
     """Fit pose, identity and expression to landmarks.
 
-    observed (L, 2) px in the set `name` of the model; points that are not finite are left out. Raises
-    ModelError when the model lacks that set, ValueError for other shapes or fewer than 6 usable points.
+    Args:
+        model: Face model.
+        observed: (L, 2) px in the landmark set `name`; points that are not finite are left out.
+        name: Landmark set of the model.
+        config: Weights.
+        start: State to begin with; by default the mean face in its best pose.
+
+    Raises:
+        ModelError: The model lacks that set.
+        ValueError: Other shapes, or fewer than 6 usable points.
     """
     config = config or LandmarkFitConfig()
     term = landmark_term(model, name, config)
@@ -326,17 +341,27 @@ def fit_landmarks(
 
 def fit_pose(
     model: FaceModel,
-    observed: NDArray[np.floating],
-    identity: NDArray[np.floating],
-    expression: NDArray[np.floating],
+    observed: Float,
+    identity: Float,
+    expression: Float,
     *,
     name: str = "mediapipe478",
     config: LandmarkFitConfig | None = None,
 ) -> LandmarkFit:
-    """The weak-perspective pose in which a given shape shows landmarks, as `fit_landmarks` would find it:
-    outline landmarks slide, and outliers count little.
+    """Fit the weak-perspective pose alone; as in `fit_landmarks`, outline landmarks slide and outliers count
+    little.
 
-    observed (L, 2) px, NaN where there is none; identity (K,), expression (E,). Raises as `fit_landmarks`.
+    Args:
+        model: Face model.
+        observed: (L, 2) px, NaN where there is none.
+        identity: (K,) standard deviations.
+        expression: (E,) weights.
+        name: Landmark set of the model.
+        config: Weights.
+
+    Raises:
+        ModelError: The model lacks that set.
+        ValueError: Other shapes, or fewer than 6 usable points.
     """
     config = config or LandmarkFitConfig()
     term = landmark_term(model, name, config)
@@ -361,12 +386,12 @@ def fit_pose(
         return _measured(term, state, filled, usable)
 
 
-def _usable(term: LandmarkTerm, observed: NDArray[np.floating]) -> tuple[Float64, NDArray[np.bool_]]:
-    """Landmarks (L, 2) float64 and which of them are there. Raises ValueError for too few."""
+def _usable(term: LandmarkTerm, observed: Float) -> tuple[Float64, Bool]:
+    """(L, 2) landmarks and (L,) a mask of those that are there. Raises ValueError for too few."""
     points = np.asarray(observed, dtype=np.float64)
     if points.shape != (len(term.mean), 2):
         raise ValueError(f"landmarks have shape {points.shape}, expected {(len(term.mean), 2)}")
-    usable: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
+    usable: Bool = np.asarray(np.isfinite(points).all(axis=1))
     if usable.sum() < 6:
         raise ValueError(f"only {int(usable.sum())} usable landmarks, at least 6 are needed")
     return points, usable
@@ -375,7 +400,7 @@ def _usable(term: LandmarkTerm, observed: NDArray[np.floating]) -> tuple[Float64
 def _descend(
     term: LandmarkTerm,
     points: Float64,
-    usable: NDArray[np.bool_],
+    usable: Bool,
     config: LandmarkFitConfig,
     start: FaceState | None,
 ) -> LandmarkFit:
@@ -389,7 +414,7 @@ def _descend(
         weight = term.robust_weights(residual, state.camera.scale, widen) * usable
         b, a = term.whitened(residual, jacobian, filled, weight)
         hessian = (a.T @ a).astype(np.float64)
-        values = np.concatenate([np.zeros(6), state.coefficients])
+        values = np.concatenate([np.zeros(6), state.coefficients], dtype=np.float64)
         gradient = a.T.astype(np.float64) @ b + term.prior * values
         hessian[np.diag_indices_from(hessian)] += term.prior
         # the first steps are short in shape, so that pose settles first
@@ -402,22 +427,20 @@ def _descend(
 
 def landmark_residual(
     model: FaceModel,
-    observed: NDArray[np.floating],
+    observed: Float,
     state: FaceState,
     *,
     name: str = "mediapipe478",
     config: LandmarkFitConfig | None = None,
 ) -> LandmarkFit:
-    """How far the landmarks of a state lie from observed ones (L, 2), px, NaN where there is none."""
+    """Distances of a state's landmarks to observed ones (L, 2), px, NaN where there is none."""
     term = landmark_term(model, name, config or LandmarkFitConfig())
     points = np.asarray(observed, np.float64)
-    usable: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
+    usable: Bool = np.asarray(np.isfinite(points).all(axis=1))
     return _measured(term, state, term.filled(state, points, usable), usable)
 
 
-def _measured(
-    term: LandmarkTerm, state: FaceState, filled: Float64, usable: NDArray[np.bool_]
-) -> LandmarkFit:
+def _measured(term: LandmarkTerm, state: FaceState, filled: Float64, usable: Bool) -> LandmarkFit:
     residual, _ = term.linearise(state, filled)
     distance = np.where(usable, np.linalg.norm(residual, axis=1), np.nan)
     weight = term.robust_weights(residual, state.camera.scale) * usable

@@ -1,7 +1,7 @@
-"""What light on portraits is like: a Gaussian over the 27 coefficients of a spherical-harmonic light.
+"""Prior of light on portraits: a Gaussian over the 27 coefficients of a spherical-harmonic light.
 
-The three channels are told apart as one grey light and two colour differences, since light varies in
-brightness and direction far more than in colour. Coefficients are channel-major here, (27,) = nine of red,
+The three channels are taken as one grey light and two colour differences, since light varies in brightness
+and direction far more than in colour. Coefficients are channel-major here, (27,) = nine of red,
 then green, then blue.
 """
 
@@ -21,8 +21,8 @@ faces the camera. About the mean over 500 studio portraits."""
 # orthonormal: brightness, red against green and blue, green against blue
 _MIX = np.array([[1, 1, 1], [2, -1, -1], [0, 1, -1]]) / np.sqrt([[3.0], [6.0], [2.0]])
 
-# basis averaged over the directions that a surface seen from the front shows, by projected area: what a light
-# gives to a face on the whole (E z = 2/3, E z^2 = 1/2)
+# basis averaged over the directions that a surface seen from the front shows, by projected area: the mean
+# brightness that a light gives to a face (E z = 2/3, E z^2 = 1/2)
 _ON_FACE = np.array([K0, 0, K1 * 2 / 3, 0, 0, 0, K2 / (2 * np.sqrt(3)) * 0.5, 0, 0])
 
 
@@ -31,12 +31,12 @@ class LightPrior:
     """Standard deviations of light, as shares of full light."""
 
     level: float = 0.05
-    """Of the brightness a face gets on the whole. Skin tone and brightness cannot be told apart by a face
-    alone: less of this reads a dark picture as dark skin, more reads dark skin as a dark picture."""
+    """Of the mean brightness of a face. One face alone does not determine both its skin tone and its light's
+    brightness: less of this reads a dark image as dark skin, more reads dark skin as a dark image."""
     direction: float = 0.20
     """Of each coefficient of the grey light."""
     colour: float = 0.04
-    """Of the colour differences a face gets on the whole."""
+    """Of the mean colour differences of a face."""
     colour_direction: float = 0.04
     """Of each coefficient's colour differences."""
 

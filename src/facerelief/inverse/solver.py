@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from facerelief.typed import Float64
+from facerelief.typed import Float, Float64
 
 
 def bounded_step(
@@ -12,16 +12,25 @@ def bounded_step(
 ) -> Float64:
     """Minimiser d of g . d + d . H d / 2 with low <= values + d <= high.
 
-    H (n, n) positive definite, all others (n,). Block principal pivoting (Judice and Pires 1994): all
-    unknowns that leave their range go to its end, all that are pushed inward from an end go free, and the
-    rest is solved again; two or three solves as a rule. The result is always within the range; after `rounds`
-    solves it is the last one, cut to the range.
+    Block principal pivoting (Judice & Pires 1994): all unknowns that leave their range go to its end, all
+    that are pushed inward from an end go free, and the rest is solved again; two or three solves as a rule.
+
+    Args:
+        hessian: (n, n) H, positive definite.
+        gradient: (n,) g.
+        values: (n,) present values of the unknowns.
+        low: (n,) least values.
+        high: (n,) largest values.
+        rounds: Most solves.
+
+    Returns:
+        (n,) always within the range; after `rounds` solves the last one, clipped to the range.
     """
     lowest, highest = low - values, high - values
     at_low = (values <= low) & (gradient > 0)
     at_high = (values >= high) & (gradient < 0)
     fewest, patience = len(values) + 1, 3
-    # what counts as rounding
+    # slopes below this are rounding errors
     little = 1e-12 * float(np.abs(gradient).max(initial=0.0))
     step = np.zeros_like(values)
     for _ in range(rounds):
@@ -49,7 +58,8 @@ def bounded_step(
     return np.clip(values + step, low, high) - values
 
 
-def _solve(matrix: Float64, right: Float64) -> Float64:
+def _solve(matrix: Float64, right: Float64) -> Float:
+    """Solution of a symmetric system, with a small ridge where it is not positive definite."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
     try:

@@ -23,7 +23,7 @@ from facerelief.geometry.normals import vertex_normals
 from facerelief.geometry.rotation import matrix_from_euler
 from facerelief.inference.crops import SquareCrop
 from facerelief.inverse.detail import skin_surface
-from facerelief.inverse.relief import SKIN_DETAIL
+from facerelief.inverse.relief_config import SKIN_DETAIL
 from facerelief.rendering.lighting import rotate_light, shade
 from facerelief.rendering.rasterizer import interpolate, rasterize
 from facerelief.synthesis.face_map import FACING, face_map, facing, ramp
