@@ -49,7 +49,7 @@ ROOMS: dict[str, Room] = {
     ),
     "morphable": Room(
         "`FaceModel`, the open model, model files, statistics; `readers/` for Basel, FLAME, ICT",
-        set(),
+        {"io"},
         {"numpy", "scipy", "h5py"},
     ),
     "runtime": Room(

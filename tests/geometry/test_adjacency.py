@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facerelief.geometry.adjacency import diagonals, graph_laplacian, neighbour_mean, vertex_links
+from facerelief.geometry.adjacency import (
+    diagonals,
+    graph_laplacian,
+    neighbour_mean,
+    non_manifold_edges,
+    open_edges,
+    vertex_links,
+)
 
 # a square of two triangles that share the edge 0-2; vertex 4 belongs to none
 SQUARE = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
@@ -77,3 +84,11 @@ def test_no_triangles_no_links():
     links = vertex_links(np.zeros((0, 3), np.int32), 4)
     assert links.nnz == 0
     np.testing.assert_array_equal(neighbour_mean(links) @ np.ones(4), 0)
+
+
+def test_edges_are_counted():
+    assert len(open_edges(SQUARE)) == 4
+    assert non_manifold_edges(SQUARE) == 0
+    assert non_manifold_edges(np.array([*SQUARE, [0, 2, 4]])) == 1
+    assert non_manifold_edges(np.array([*SQUARE, [0, 2, 2]])) == 0  # no area, no edge
+    assert non_manifold_edges(np.zeros((0, 3), int)) == 0

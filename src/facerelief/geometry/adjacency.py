@@ -64,3 +64,25 @@ def graph_laplacian(links: Any) -> Any:
 
 def _degree(links: Any) -> NDArray[Any]:
     return np.asarray(links.sum(axis=1)).ravel()
+
+
+def open_edges(triangles: NDArray[np.integer]) -> NDArray[np.int64]:
+    """(E, 2) edges that only one triangle has: the rims of the mesh and of its holes."""
+    edges, counts = _edges(triangles)
+    return edges[counts == 1]
+
+
+def non_manifold_edges(triangles: NDArray[np.integer]) -> int:
+    """How many edges belong to more than two triangles."""
+    return int((_edges(triangles)[1] > 2).sum())
+
+
+def _edges(triangles: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    t = np.asarray(triangles, np.int64).reshape(-1, 3)
+    t = t[(t != np.roll(t, 1, axis=1)).all(axis=1)]  # triangles with a doubled corner have no area
+    edges = np.sort(np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]]), axis=1)
+    if not len(edges):
+        return edges, np.zeros(0, np.int64)
+    high = int(edges.max()) + 1
+    keys, counts = np.unique(edges[:, 0] * high + edges[:, 1], return_counts=True)
+    return np.stack([keys // high, keys % high], axis=1), counts

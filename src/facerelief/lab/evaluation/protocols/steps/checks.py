@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from facerelief.geometry.adjacency import non_manifold_edges
 from facerelief.geometry.alignment import procrustes
 from facerelief.geometry.mesh import Mesh
-from facerelief.io.meshes import non_manifold_edges
 from facerelief.lab.evaluation.protocols.files.landmark_files import MEAN_ANCHORS, Landmarks
 from facerelief.lab.evaluation.protocols.problems import EvaluationError
 from facerelief.typed import Float64

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from facerelief.geometry.adjacency import open_edges
 from facerelief.geometry.alignment import Similarity
 from facerelief.geometry.closest import Nearest
-from facerelief.io.meshes import open_edges
 from facerelief.lab.evaluation.protocols.steps.alignment import Surface
 from facerelief.typed import Float64
 
