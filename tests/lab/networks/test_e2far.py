@@ -46,7 +46,8 @@ def test_heads_are_independent_and_only_the_expression_learns_through_fusion(siz
     torch.manual_seed(0)
     net = E2far(replace(SMALL, size=size, head=head)).eval()
     image = torch.rand(2, 3, size, size)
-    pool4, pool5 = (x.detach().requires_grad_() for x in net.trunk(image))
+    scaled = (255 * image - 127.5) / 64
+    pool4, pool5 = (x.detach().requires_grad_() for x in net.trunk(scaled))
     assert net.fusion is not None
     assert net.neutral is not None
     parts = {"neutral": net.neutral, "expressive": net.expressive, "fusion": net.fusion}
