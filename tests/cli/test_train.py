@@ -38,6 +38,15 @@ def test_from_a_data_set_to_a_file(face_set_of, tmp_path):
     assert run("export", tmp_path / "run", "-o", tmp_path / "net.onnx").exit_code == 1
 
 
+def test_a_tracking_net_has_width_and_size_of_the_net_it_starts_from(face_set_of, tmp_path):
+    data = face_set_of(facerelief.open_model(), tmp_path / "set", "pairs", 6, 2)
+    assert run("coarse", "--data", data, "-o", tmp_path / "first", "--steps", 1, *TINY).exit_code == 0
+    started = ("tracking", "--data", data, "-o", tmp_path / "run", "--steps", 1, "--from", tmp_path / "first")
+    assert run(*started, *TINY[4:]).exit_code == 0
+    net = json.loads((tmp_path / "run" / "config.json").read_text())["task"]["coarse"]
+    assert (net["size"], net["width"]) == (48, 0.125)
+
+
 def test_bad_input_ends_in_one_line(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / RECIPE).write_text(json.dumps({"kind": "fine"}))

@@ -170,10 +170,10 @@ class _Shape(Train):
 
     kind: ClassVar[Literal["coarse", "tracking"]]
 
-    size: Annotated[int, options.Range(32), arg(metavar="PX")] = 224
-    """Side of the crop, px."""
+    size: Annotated[int | None, options.Range(32), arg(metavar="PX")] = None
+    """Side of the crop, px; 224 unless given (tracking: that of --from)."""
     width: Annotated[float | None, arg(metavar="X")] = None
-    """Channels over those of ResNet-18; the preset's unless given."""
+    """Channels over those of ResNet-18; the preset's unless given (tracking: those of --from)."""
     loss: Literal["split", "parameters"] = "split"
     """The paper's split loss, or squared errors of parameters."""
     axes: Literal[2, 3] = 3
@@ -186,10 +186,14 @@ class _Shape(Train):
         """See `Train`."""
         from facerelief.lab.networks.guo import CoarseNetConfig
         from facerelief.lab.networks.losses import CoarseLoss
+        from facerelief.lab.networks.run_folder import coarse_config
         from facerelief.lab.networks.tasks import TaskConfig
 
         paper = self.preset == "paper"
-        net = CoarseNetConfig(self.size, self.width or self.sizes.width)
+        first = CoarseNetConfig(width=self.sizes.width)
+        if self.kind == "tracking" and self.start_from is not None:
+            first = coarse_config(self.start_from)
+        net = CoarseNetConfig(self.size or first.size, self.width or first.width)
         loss = CoarseLoss(
             self.loss,
             self.axes,
