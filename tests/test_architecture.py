@@ -133,7 +133,7 @@ ROOMS: dict[str, Room] = {
     "cli": Room(
         "the command line, one file a command",
         LIBRARY | {"lab.datasets", "lab.networks", "lab.evaluation", "lab.building", "lab.benchmarks"},
-        {"numpy", "cv2", "typer", "tyro", "docstring_parser", "rich", "av", "torch"},
+        {"numpy", "cv2", "tyro", "docstring_parser", "rich", "av", "torch"},
     ),
 }
 EVERYWHERE = {"errors", "_version", "examples", "typed"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,8 @@ from facerelief.geometry import Mesh
 from facerelief.io.obj import write_obj
 
 
-def run(*args: object, code: int = 0):
-    """Run the command in this process; its exit code must be `code`, and no traceback may be printed."""
-    return run_command("evaluate", "protocol", *args, code=code)
+def run(*words: object, code: int = 0) -> Any:
+    return run_command("evaluate", "protocol", *words, code=code)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_list():
 
 def test_json(folders, tmp_path):
     data, mine = folders
-    about = json.loads(run("true-error", "--data", data, "--predictions", mine, "--json").stdout)
+    about = json.loads(run("true-error", "--data", data, "--predictions", mine, "--json", "-").stdout)
     assert (about["preset"], about["unit"], about["cases"], about["scored"]) == ("true-error", "mm", 2, 2)
     assert about["each"]["a"]["mean"] < 1e-3 < 0.5 < about["each"]["b"]["mean"]
     assert about["rows"]["all: mean"]["mean"] == pytest.approx(about["each"]["b"]["mean"] / 2, abs=1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import ict_layout
@@ -12,14 +13,13 @@ import pytest
 from command_line import run_command
 
 from facerelief.lab.evaluation.truth import heads as head_truth
-from facerelief.lab.evaluation.truth.heads_draw import GROUPS, YAW_NAMES
+from facerelief.lab.evaluation.truth.heads_draw import GROUPS, HEAD_YAW_NAMES
 
 QUICK = ("--persons", 2, "--workers", 1, "--methods", "landmarks,e2far")
 
 
-def run(*args: object, code: int = 0):
-    """Run the command in this process; its exit code must be `code`, and no traceback may be printed."""
-    return run_command("evaluate", "truth", *args, code=code)
+def run(*words: object, code: int = 0) -> Any:
+    return run_command("evaluate", "truth", *words, code=code)
 
 
 def strict(text: str) -> dict:
@@ -43,7 +43,7 @@ def empty(tmp_path_factory) -> Path:
 
 
 def test_json_says_what_was_promised(heads, empty, tmp_path, monkeypatch):
-    result = run("--heads", heads, *QUICK, "--nets", empty, "--json")
+    result = run("--heads", heads, *QUICK, "--nets", empty, "--json", "-")
     about = strict(result.stdout)
     assert list(about["mean_mm"]) == ["mean_face", "landmarks", "e2far"]
     assert about["mean_mm"]["e2far"] is None
@@ -53,10 +53,10 @@ def test_json_says_what_was_promised(heads, empty, tmp_path, monkeypatch):
     whole = about["methods"]["landmarks"]["all"]
     assert whole["low"] <= whole["mean_mm"] <= whole["high"]
     assert whole["mean_mm"] == about["mean_mm"]["landmarks"]
-    assert list(about["methods"]["landmarks"]["yaw"]) == list(YAW_NAMES)
+    assert list(about["methods"]["landmarks"]["yaw"]) == list(HEAD_YAW_NAMES)
     assert list(about["methods"]["landmarks"]["expression"]) == list(GROUPS)
     assert [bar["met"] for bar in about["bars"]] == [None] * 3
-    assert "10 of 10 pictures" in result.stderr
+    assert "10 of 10 images" in result.stderr
     monkeypatch.setattr(head_truth, "find_face", lambda case: None)
     again = run("--heads", heads / "ict_facekit_light.npz", *QUICK, "--json", tmp_path / "again.json")
     assert "mean_face" in again.stdout  # tables too where the JSON has a file
@@ -73,9 +73,9 @@ def test_tables_backgrounds_and_sheet(heads, tmp_path, monkeypatch):
     sheet = tmp_path / "sheet.png"
     result = run("--heads", heads, *QUICK, "--backgrounds", behind, "--sheet", sheet, "--seed", 5)
     assert "0 of 10 faces" in result.stdout
-    assert "2 persons, 10 pictures, seed 5" in result.stdout
+    assert "2 persons, 10 images, seed 5" in result.stdout
     assert "not measured" in result.stdout
-    for name in (*YAW_NAMES, *GROUPS):
+    for name in (*HEAD_YAW_NAMES, *GROUPS):
         assert name in result.stdout
     assert [line for line in result.stderr.splitlines() if "b.jpg" in line]
     picture = cv2.imread(str(sheet))

@@ -21,6 +21,7 @@ from facerelief.inference.runners import (
     TrackingRunner,
     camera_from_landmarks,
     coarse_crop,
+    net_file,
     nets_know,
     smoothed_crop,
 )
@@ -167,3 +168,14 @@ def test_only_the_embedded_model_is_spoken(model):
     with pytest.raises(ModelError, match=r'no coarse net for face model .* method "fit"'):
         CoarseRunner(few)
     assert facerelief.Reconstructor(few).method == "fit"
+
+
+def test_other_nets_by_argument_or_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("FACERELIEF_NETS", raising=False)
+    shipped = net_file("coarse")
+    assert net_file("coarse", tmp_path) == tmp_path / "coarse.onnx"
+    monkeypatch.setenv("FACERELIEF_NETS", str(tmp_path / "other"))
+    assert net_file("coarse") == tmp_path / "other" / "coarse.onnx"
+    assert net_file("coarse", tmp_path) == tmp_path / "coarse.onnx"
+    monkeypatch.delenv("FACERELIEF_NETS")
+    assert net_file("coarse") == shipped

@@ -98,6 +98,24 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("train", "export"): Command(
         "train:Export", "Write a run's network as ONNX with half-precision weights."
     ),
+    ("evaluate", "fit"): Command(
+        "evaluate_fit:Fit", "Reconstruct photos and measure how well the result explains them."
+    ),
+    ("evaluate", "nets"): Command(
+        "evaluate_nets:Nets",
+        "Measure the networks on subjects that they have not seen, beside their targets.",
+    ),
+    ("evaluate", "compare"): Command(
+        "evaluate_compare:Compare",
+        "Compare all methods on the same held-out images, all starting from the same detected face.",
+    ),
+    ("evaluate", "truth"): Command(
+        "evaluate_truth:Truth",
+        "Measure all methods on rendered images of ICT-FaceKit heads, whose exact shape is known.",
+    ),
+    ("evaluate", "protocol"): Command(
+        "evaluate_protocol:Protocol", "Score 3D faces against scans or annotations by a published protocol."
+    ),
     ("bench", "pictures"): Command(
         "bench:Pictures", "Time every stage of a reconstruction, beside its target."
     ),
@@ -115,8 +133,6 @@ GROUPS: dict[str, str] = {
     "bench": "Time reconstruction (bench alone), the making of training data, or tracking.",
 }
 """First words that have commands below them."""
-LEGACY = ("evaluate",)
-"""Commands that are still on typer."""
 DEFAULTS: dict[str, str] = {"bench": "pictures"}
 """The command that a group's name alone means."""
 
@@ -149,10 +165,6 @@ def _run(words: list[str]) -> int:
         say(f"facerelief {__version__}")
         return 0
     path = _path(words)
-    if words and words[0] in LEGACY and path not in COMMANDS:
-        from facerelief.cli import evaluate
-
-        evaluate.evaluate_app(words[1:], prog_name="facerelief evaluate")
     if path in COMMANDS:
         from facerelief.cli.options import parse
 

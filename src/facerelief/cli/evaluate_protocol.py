@@ -1,131 +1,112 @@
-"""`facerelief evaluate protocol`: scores predictions by the published protocols."""
+"""`facerelief evaluate protocol`: scores of predictions by the published protocols."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from tyro.conf import Positional, arg
 
-from facerelief.cli.evaluate_nets import JsonOption, write_json
+from facerelief.cli import options
+from facerelief.cli.console import UsageError, note, number, progress, report, say, table
 
 if TYPE_CHECKING:
-    from facerelief.lab.evaluation.protocols.runner import Report
+    from facerelief.lab.evaluation.protocols.runner import ProtocolReport
 
 SHOWN = 20
 """Lines about missing, refused or odd predictions that are printed; the JSON has all."""
+Unit = Annotated[Literal["mm", "cm", "m"], arg(metavar="mm|cm|m")]
 
 
-def evaluate_protocol(
-    name: Annotated[
-        str | None, typer.Argument(metavar="PRESET", help="Which protocol; --list names them.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="The benchmark's folder, laid out as its owners give it."),
-    ] = None,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Meshes (OBJ, PLY) of any system, with landmarks beside each."),
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            metavar="net|fit|...", help="Instead: run one of our methods on the benchmark's pictures."
-        ),
-    ] = None,
-    unit: Annotated[str, typer.Option(metavar="mm|cm|m", help="Unit of the predicted meshes.")] = "mm",
-    data_unit: Annotated[str, typer.Option(metavar="mm|cm|m", help="Unit of the scans.")] = "mm",
-    annotations: Annotated[
-        str, typer.Option(metavar="original|reannotated", help="Which annotations of AFLW2000-3D.")
-    ] = "original",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many cases, evenly spread.")] = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Cases without a prediction are no failure.")
-    ] = False,
-    list_: Annotated[bool, typer.Option("--list", help="Print the protocols, a line each.")] = False,
-    as_json: JsonOption = None,
-) -> None:
+@dataclass(frozen=True)
+class Protocol:
     """Score 3D faces against scans or annotations by a published protocol.
 
-    Predictions of any system (--predictions) or of our own methods (--method). Folders, recipes and what each
-    number means: docs/evaluation.md. Ends with 1 where a case has no prediction or could not be measured.
+    Predictions of any system (--predictions) or of our own methods (--method). docs/evaluation.md describes
+    folders and recipes and defines the numbers. Ends with 1 where a case has no prediction or could not be
+    measured.
+
+    Examples:
+        facerelief evaluate protocol --list
+        facerelief evaluate protocol now --data NoW/ --predictions meshes/ --json now.json
     """
-    from facerelief.lab.evaluation.protocols.predictions import FolderPredictions, MethodPredictions
-    from facerelief.lab.evaluation.protocols.presets import PRESETS, preset
-    from facerelief.lab.evaluation.protocols.recipes import Settings
-    from facerelief.lab.evaluation.protocols.runner import run_protocol
-    from facerelief.lab.evaluation.protocols.steps.checks import UNITS
 
-    if list_:
-        for each in PRESETS:
-            print(f"{each.name:13} {each.about}")
-        return
-    if name is None or data is None or (predictions is None) == (method is None):
-        raise typer.BadParameter("give a PRESET (--list names them), --data, and --predictions or --method")
-    for option, value in (("--unit", unit), ("--data-unit", data_unit)):
-        if value not in UNITS:
-            raise typer.BadParameter(f"{option} {value}: expected {', '.join(UNITS)}")
-    chosen = preset(name, annotations)
-    if predictions is not None:
-        source = FolderPredictions(predictions, unit, flat=chosen.flat)
-    else:
-        source = MethodPredictions(str(method), neutral=chosen.neutral, flat=chosen.flat)
+    name: Annotated[Positional[str | None], arg(metavar="PRESET")] = None
+    """The protocol; --list names them."""
+    data: options.Folder = None
+    """The benchmark's folder, laid out as its owners give it."""
+    predictions: options.Folder = None
+    """Meshes (OBJ, PLY) of any system, with landmarks beside each."""
+    method: Annotated[str | None, arg(metavar="net|fit|...")] = None
+    """Instead: run one of our methods on the benchmark's images."""
+    unit: Unit = "mm"
+    """Unit of the predicted meshes."""
+    data_unit: Unit = "mm"
+    """Unit of the scans."""
+    annotations: Annotated[str, arg(metavar="original|reannotated")] = "original"
+    """Annotations of AFLW2000-3D."""
+    limit: options.Limit = None
+    """At most this many cases, evenly spread."""
+    allow_missing: bool = False
+    """Cases without a prediction are no failure."""
+    list: bool = False
+    """Print the protocols, a line each."""
+    json: options.JsonFile = None
 
-    def note(done: int, total: int) -> None:
-        if done % 20 == 0 or done == total:
-            print(f"{done} of {total} cases", file=sys.stderr, flush=True)
+    def run(self) -> int:
+        """Score and print."""
+        from facerelief.lab.evaluation.metrics.reports import to_json
+        from facerelief.lab.evaluation.protocols.predictions import FolderPredictions, MethodPredictions
+        from facerelief.lab.evaluation.protocols.presets import PRESETS, preset
+        from facerelief.lab.evaluation.protocols.recipes import Settings
+        from facerelief.lab.evaluation.protocols.runner import run_protocol
 
-    report = run_protocol(chosen, data, source, Settings(data_unit), limit=limit, progress=note)
-    about = {
-        "predictions": str(predictions) if predictions is not None else f"method {method}"
-    } | report.as_json()
-    if as_json is None or str(as_json) != "-":
-        _print(report, about["predictions"])
-    write_json(about, as_json)
-    _tell(report)
-    if report.refused or not report.scores or (report.missing and not allow_missing):
-        raise typer.Exit(1)
+        if self.list:
+            for each in PRESETS:
+                say(f"{each.name:13} {each.about}")
+            return 0
+        if self.name is None or self.data is None or (self.predictions is None) == (self.method is None):
+            raise UsageError("give a PRESET (--list names them), --data, and --predictions or --method")
+        chosen = preset(self.name, self.annotations)
+        if self.predictions is not None:
+            of, source = (
+                str(self.predictions),
+                FolderPredictions(self.predictions, self.unit, flat=chosen.flat),
+            )
+        else:
+            of = f"method {self.method}"
+            source = MethodPredictions(str(self.method), neutral=chosen.neutral, flat=chosen.flat)
+        with progress("cases") as show:
+            made = run_protocol(
+                chosen, self.data, source, Settings(self.data_unit), limit=self.limit, progress=show
+            )
+        report({"predictions": of} | to_json(made.document), self.json, lambda: _print(made, of))
+        _note_problems(made)
+        failed = made.refused or not made.scores or (made.missing and not self.allow_missing)
+        return 1 if failed else 0
 
 
-def _print(report: Report, of: str) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console() if sys.stdout.isatty() else Console(width=150)
-    console.print(report.preset.about, highlight=False)
-    rows: Mapping[str, Mapping[str, Any]] = report.summary["rows"]
+def _print(made: ProtocolReport, of: str) -> None:
+    say(made.preset.about)
+    rows = made.summary.rows
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
-    table = Table("", title=f"{report.preset.name}, {report.preset.unit}: {escape(of)}")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for label, row in rows.items():
-        table.add_row(escape(label), *(_number(row.get(column)) for column in columns))
-    console.print(table)
-    console.print(f"{len(report.scores)} of {report.asked} cases scored", highlight=False)
+    cells = [[label, *(number(row.get(column)) for column in columns)] for label, row in rows.items()]
+    table(("", *columns), cells, f"{made.preset.name}, {made.preset.unit}: {of}")
+    say(f"{len(made.scores)} of {made.asked} cases scored")
 
 
-def _number(value: Any) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
-
-
-def _tell(report: Report) -> None:
-    """What is missing or wrong, on the error stream."""
-    for what, lines in (
-        ("warning", report.warnings),
-        ("refused", list(report.refused.values())),
-        ("missing", list(report.missing.values())),
+def _note_problems(made: ProtocolReport) -> None:
+    """Predictions that are missing or wrong."""
+    for kind, lines in (
+        ("warning", made.warnings),
+        ("refused", list(made.refused.values())),
+        ("missing", list(made.missing.values())),
     ):
         for line in lines[:SHOWN]:
-            print(f"{what}: {line}", file=sys.stderr)
+            note(f"{kind}: {line}")
         if len(lines) > SHOWN:
-            print(f"{what}: ... and {len(lines) - SHOWN} more", file=sys.stderr)
-    if report.missing:
-        print(f"{len(report.missing)} of {report.asked} cases have no prediction", file=sys.stderr)
-    if report.refused:
-        print(f"{len(report.refused)} of {report.asked} cases could not be measured", file=sys.stderr)
+            note(f"{kind}: ... and {len(lines) - SHOWN} more")
+    if made.missing:
+        note(f"{len(made.missing)} of {made.asked} cases have no prediction")
+    if made.refused:
+        note(f"{len(made.refused)} of {made.asked} cases could not be measured")

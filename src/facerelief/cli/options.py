@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import tyro
@@ -96,6 +96,8 @@ Group = Annotated[UseAppendAction[tuple[str, ...]], arg(name="group", metavar="N
 
 # ---------------------------------------------------------------- options with one meaning everywhere
 
+Split = Annotated[Literal["val", "test"] | None, arg(metavar="val|test")]
+"""`--split`: held-out part of a data set."""
 Model = Annotated[str, arg(metavar="open|FILE")]
 """`--model`: the embedded face model or a model file."""
 Nets = Annotated[Path | None, arg(metavar="DIR")]
@@ -256,6 +258,11 @@ def configured(configuration: Callable[..., T], **values: Any) -> T:
         return configuration(**values)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def names(text: str) -> list[str]:
+    """Members of a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def image_suffix(file: Path) -> str:

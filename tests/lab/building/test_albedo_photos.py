@@ -23,7 +23,7 @@ from facerelief.lab.building.albedo_photos import (
     observe_photos,
     write_albedo_report,
 )
-from facerelief.lab.evaluation.photos.fit_quality import Photo
+from facerelief.lab.datasets.photos import Photo
 from facerelief.rendering.spherical_harmonics import sh_basis
 
 LEARNING = AlbedoConfig(components=5, rounds=1, imputations=2)

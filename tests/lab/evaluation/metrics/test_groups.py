@@ -1,29 +1,23 @@
-"""Groups: known tones, files of people in both layouts, counts, and no figure of too few persons."""
+"""Groups: known tones, files of people in both layouts, ages."""
 
 from __future__ import annotations
 
 import itertools
-from types import SimpleNamespace
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from facerelief.errors import FacereliefError
-from facerelief.lab.evaluation.compare.run import PhotoRow, PictureRow
 from facerelief.lab.evaluation.metrics.groups import (
     AGE,
     GENDER,
-    LEAST_PERSONS,
     TONE,
     TONES,
     Person,
     age_group,
     group_names,
     groups_of,
-    photo_fairness,
-    picture_fairness,
     read_people,
     skin_tone,
     tone_group,
@@ -52,11 +46,9 @@ class TestTone:
         marks = np.full((478, 2), np.nan)
         points = toy_camera.project(toy_model.landmarks["ibug68"].of(toy_model.mean))[:, :2]
         marks[list(IBUG68_AMONG_MEDIAPIPE)] = points
-        face = SimpleNamespace(box=(0.0, 0.0, 120.0, 160.0), landmarks=marks)
         lab = cv2.cvtColor(np.float32([[colour]]) / 255, cv2.COLOR_RGB2LAB)[0, 0]
-        assert skin_tone(toy_model, image, face) == pytest.approx(typology_angle(lab[0], lab[2]), abs=0.1)
-        away = SimpleNamespace(box=face.box, landmarks=marks + 1000)
-        assert np.isnan(skin_tone(toy_model, image, away))
+        assert skin_tone(toy_model, image, marks) == pytest.approx(typology_angle(lab[0], lab[2]), abs=0.1)
+        assert np.isnan(skin_tone(toy_model, image, marks + 1000))
 
 
 class TestPeople:
@@ -122,53 +114,9 @@ class TestPeople:
         assert group_names(GENDER, ["male", "", "female"]) == ["female", "male"]
 
 
-def photo_rows(model: Any, persons: int) -> list[PhotoRow]:
-    rng = np.random.default_rng(0)
-    rows: list[PhotoRow] = []
-    for k in range(persons):
-        own = rng.normal(size=model.n_identity)
-        for number in range(2):
-            measures = {"nme68": float(k), "apart_mm": 1.0, "rerender": 0.1}
-            identity = (own + 0.1 * rng.normal(size=len(own))).astype(np.float32)
-            rows.append(PhotoRow(f"{k}-{number}", str(k), "g", True, {"net": measures}, {"net": identity}))
-    return rows
-
-
-class TestTables:
-    def test_photos_by_group(self, toy_model):
-        rows = photo_rows(toy_model, 12)
-        groups = [
-            {TONE: "light" if int(row.person) < 8 else "dark", AGE: "", GENDER: "female"} for row in rows
-        ]
-        found = photo_fairness(toy_model, rows, groups)
-        assert list(found) == [TONE, GENDER]
-        assert list(found[TONE]) == ["light", "dark"]
-        light, dark = found[TONE]["light"], found[TONE]["dark"]
-        assert (light["photos"], light["persons"]) == (16, 8)
-        assert light["methods"]["net"]["nme68"]["value"] == pytest.approx(3.5)
-        assert light["methods"]["net"]["consistency"]["persons"] == 8
-        assert light["methods"]["net"]["consistency"]["auc"]["value"] == 1
-        # four persons are too few for a figure, and are counted
-        assert LEAST_PERSONS > 4
-        assert dark == {"photos": 8, "persons": 4, "methods": {}}
-        everybody = found[GENDER]["female"]["methods"]["net"]["nme68"]["value"]
-        assert everybody == pytest.approx(np.mean([row.measures["net"]["nme68"] for row in rows]))
-
-    def test_pictures_by_group(self):
-        errors = dict.fromkeys(("rigid_mm", "level_mm", "neutral_mm", "nme68"), 1.0)
-        rows = [
-            PictureRow(str(k), f"{k}.jpg", 0.0, (), {"fit": {**errors, "rigid_mm": float(k)}}, {"fit": 1.0})
-            for k in range(10)
-        ]
-        groups = [{TONE: "tan"} if k < 6 else {} for k in range(10)]
-        found = picture_fairness(rows, groups)
-        assert list(found) == [TONE]
-        assert found[TONE]["tan"]["pictures"] == 6
-        assert found[TONE]["tan"]["methods"]["fit"]["rigid_mm"]["value"] == pytest.approx(2.5)
-
-    def test_groups_of_a_photo(self, tmp_path):
-        file = tmp_path / "people.csv"
-        file.write_text("person,age\nanna,31\n")
-        people = read_people(file)
-        assert groups_of(people, "anna", "x.jpg", 50) == {TONE: "light", AGE: "25 to 34", GENDER: ""}
-        assert groups_of(people, "ben", "x.jpg", float("nan")) == {TONE: "", AGE: "", GENDER: ""}
+def test_groups_of_a_photo(tmp_path):
+    file = tmp_path / "people.csv"
+    file.write_text("person,age\nanna,31\n")
+    people = read_people(file)
+    assert groups_of(people, "anna", "x.jpg", 50) == {TONE: "light", AGE: "25 to 34", GENDER: ""}
+    assert groups_of(people, "ben", "x.jpg", float("nan")) == {TONE: "", AGE: "", GENDER: ""}

@@ -17,7 +17,7 @@ from facerelief.io.ply import write_ply
 from facerelief.lab.evaluation.protocols.predictions import FolderPredictions
 from facerelief.lab.evaluation.protocols.presets import preset
 from facerelief.lab.evaluation.protocols.recipes import Settings
-from facerelief.lab.evaluation.protocols.runner import Report, run_protocol
+from facerelief.lab.evaluation.protocols.runner import ProtocolReport, run_protocol
 
 SEVEN = [36, 39, 42, 45, 33, 48, 54]
 REALY_UNIT_MM = 9.0
@@ -226,10 +226,12 @@ def moves() -> dict[str, Callable[..., Move]]:
 
 
 @pytest.fixture(scope="session")
-def run() -> Callable[..., Report]:
+def run() -> Callable[..., ProtocolReport]:
     """run(preset, data, predictions, unit="mm", data_unit="mm"): of several settings only the first."""
 
-    def go(name: str, data: Path, predictions: Path, unit: str = "mm", data_unit: str = "mm") -> Report:
+    def go(
+        name: str, data: Path, predictions: Path, unit: str = "mm", data_unit: str = "mm"
+    ) -> ProtocolReport:
         return run_protocol(
             preset(name), data, FolderPredictions(predictions, unit), Settings(data_unit), limit=1
         )

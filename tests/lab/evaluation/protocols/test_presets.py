@@ -69,8 +69,8 @@ def test_one_millimetre_of_noise_scores_what_theory_says(name, expected, person,
     found = run(name, data, person.predict(name, tmp_path / "mine", moves["moved"](scale)))
     assert value(found, MAIN[name]) == pytest.approx(expected, rel=0.04)
     if name == "now":
-        assert found.summary["rows"]["all"]["median"] == pytest.approx(MEDIAN, rel=0.04)
-        assert found.summary["rows"]["all"]["std"] == pytest.approx(np.sqrt(1 - 2 / np.pi), rel=0.05)
+        assert found.summary.rows["all"]["median"] == pytest.approx(MEDIAN, rel=0.04)
+        assert found.summary.rows["all"]["std"] == pytest.approx(np.sqrt(1 - 2 / np.pi), rel=0.05)
 
 
 def test_noise_in_both_directions_and_by_regions(person, moves, run, tmp_path):
@@ -147,9 +147,9 @@ def test_ply_and_obj_score_alike(person, moves, run, tmp_path):
 
 def test_rows_and_the_curve_of_now(person, run, tmp_path):
     data = person.data("now", tmp_path / "data", noise=1.0)
-    about = run("now", data, person.predict("now", tmp_path / "mine")).as_json()
-    assert set(about["rows"]) == {"multiview_neutral", "all"}
-    curve = dict(about["curve_mm_percent"])
+    about = run("now", data, person.predict("now", tmp_path / "mine")).document
+    assert set(about.summary.rows) == {"multiview_neutral", "all"}
+    curve = dict(about.summary.curve_mm_percent)
     assert next(iter(curve)) == 0
     assert list(curve)[-1] == 7
     assert curve[1.0] == pytest.approx(68.3, abs=3)

@@ -16,28 +16,20 @@ from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.lab.evaluation.metrics.face_errors import expression_groups
 from facerelief.lab.evaluation.truth import heads as head_truth
-from facerelief.lab.evaluation.truth.heads import (
-    METHODS,
-    NEAREST,
-    Bench,
-    Cells,
-    HeadRow,
-    evaluate_heads,
-    find_face,
-    head_report,
-)
+from facerelief.lab.evaluation.truth.heads import METHODS, HeadBenchmark, evaluate_heads, find_face
 from facerelief.lab.evaluation.truth.heads_draw import (
     GROUPS,
-    YAW_BINS,
-    YAW_NAMES,
+    HEAD_YAW_BINS,
+    HEAD_YAW_NAMES,
     HeadTruthConfig,
-    draw_case,
-    drawn_expression,
     known_distance,
     person_coefficients,
+    render_case,
+    sampled_expression,
 )
 from facerelief.lab.evaluation.truth.heads_errors import MEASURES, head_errors, nearest_shape
 from facerelief.lab.evaluation.truth.heads_ict import Heads, read_heads, spread_out
+from facerelief.lab.evaluation.truth.heads_report import NEAREST
 from facerelief.morphable import open_model, save_model
 from facerelief.rendering.rasterizer import rasterize
 
@@ -56,7 +48,7 @@ def heads(folder) -> Heads:
 
 @pytest.fixture(scope="module")
 def case(heads):
-    return draw_case(heads, 3, 2)
+    return render_case(heads, 3, 2)
 
 
 def true_shape(heads: Heads, case) -> np.ndarray:
@@ -152,29 +144,29 @@ class TestNearest:
 
     def test_it_is_measured_with_the_methods(self, heads, monkeypatch):
         monkeypatch.setattr(head_truth, "find_face", lambda case: None)
-        row = Bench(heads, {}, HeadTruthConfig(size=64, face_px=36), nearest=True).measure((1, 0))
+        row = HeadBenchmark(heads, {}, HeadTruthConfig(size=64, face_px=36), nearest=True).measure((1, 0))
         assert row.errors[NEAREST]["mean_mm"] < 0.5 * row.errors["mean_face"]["mean_mm"]
 
 
 class TestPictures:
     def test_same_seed_same_picture(self, heads, case):
-        again = draw_case(heads, 3, 2, HeadTruthConfig(persons=99))
+        again = render_case(heads, 3, 2, HeadTruthConfig(persons=99))
         np.testing.assert_array_equal(case.image, again.image)
         np.testing.assert_array_equal(case.vertices, again.vertices)
-        other = draw_case(heads, 3, 2, HeadTruthConfig(seed=1))
+        other = render_case(heads, 3, 2, HeadTruthConfig(seed=1))
         assert (other.identity != case.identity).any()
         assert (other.image != case.image).any()
 
     def test_bins_groups_and_persons(self, heads):
         small = HeadTruthConfig(size=64, face_px=36)
-        cases = [draw_case(heads, person, number, small) for person in range(5) for number in range(5)]
+        cases = [render_case(heads, person, number, small) for person in range(5) for number in range(5)]
         for c in cases:
-            low, high = YAW_BINS[YAW_NAMES.index(c.yaw_bin)]
+            low, high = HEAD_YAW_BINS[HEAD_YAW_NAMES.index(c.yaw_bin)]
             assert low <= abs(np.degrees(c.camera.yaw)) <= high
             wanted = () if c.group == "other" else (c.group,)
             assert expression_groups(heads.model, c.expression) == wanted
             np.testing.assert_array_equal(c.identity, person_coefficients(0, c.person, 4))
-        assert len({(c.yaw_bin, c.group) for c in cases}) == len(YAW_NAMES) * len(GROUPS)
+        assert len({(c.yaw_bin, c.group) for c in cases}) == len(HEAD_YAW_NAMES) * len(GROUPS)
         for person in range(5):
             assert {c.group for c in cases if c.person == person} == set(GROUPS)
         signs = [np.sign(c.camera.yaw) for c in cases]
@@ -184,14 +176,14 @@ class TestPictures:
     def test_groups_of_all_arkit_units(self, group):
         ours = open_model()
         for seed in range(40):
-            weights = drawn_expression(ours.expression_names, group, np.random.default_rng(seed))
+            weights = sampled_expression(ours.expression_names, group, np.random.default_rng(seed))
             assert 0 <= weights.min() <= weights.max() <= 1
             assert expression_groups(ours, weights) == (() if group == "other" else (group,))
 
     def test_the_picture_shows_the_true_shape(self, heads):
         plain = HeadTruthConfig(size=160, face_px=100, noise=0.0)
         grey = [np.full((40, 40, 3), 255, np.uint8)]
-        case = draw_case(heads, 1, 1, plain, grey)
+        case = render_case(heads, 1, 1, plain, grey)
         uvz = case.camera.project(heads.model.shape(case.identity, case.expression))
         np.testing.assert_allclose(
             case.vertices, case.camera.to_camera(heads.model.shape(case.identity, case.expression)), atol=1e-3
@@ -205,8 +197,10 @@ class TestPictures:
 
     def test_backgrounds_are_used(self, heads):
         small = HeadTruthConfig(size=64, face_px=36)
-        red = draw_case(heads, 0, 0, small, [np.full((30, 50, 3), (255, 0, 0), np.uint8)])
-        named = draw_case(heads, 0, 0, small, ["a"], lambda name: np.full((30, 50, 3), (255, 0, 0), np.uint8))
+        red = render_case(heads, 0, 0, small, [np.full((30, 50, 3), (255, 0, 0), np.uint8)])
+        named = render_case(
+            heads, 0, 0, small, ["a"], lambda name: np.full((30, 50, 3), (255, 0, 0), np.uint8)
+        )
         np.testing.assert_array_equal(red.image, named.image)
         corner = red.image[:8, :8].astype(int)
         assert (corner[..., 0] > 200).all()
@@ -219,7 +213,7 @@ class TestPictures:
 
     def test_an_unknown_group(self):
         with pytest.raises(ValueError, match="angry"):
-            drawn_expression(("jawOpen",), "angry", np.random.default_rng(0))
+            sampled_expression(("jawOpen",), "angry", np.random.default_rng(0))
 
 
 class TestPersons:
@@ -237,88 +231,24 @@ class TestPersons:
             assert known_distance(people) > 7
 
 
-def rows(persons: int = 12, pictures: int = 5, seed: int = 0, copies: int = 1) -> list[HeadRow]:
-    """Each person has an error of its own; "fit" is three quarters of the mean face's."""
-    rng = np.random.default_rng(seed)
-    out = []
-    for person in range(persons):
-        base = rng.uniform(1.0, 3.0)
-        for number in range(pictures):
-            for _ in range(copies):
-                errors: dict[str, dict[str, float]] = {
-                    "mean_face": dict.fromkeys(MEASURES, base),
-                    "fit": dict.fromkeys(MEASURES, 0.75 * base),
-                }
-                group = GROUPS[(person + number) % 5]
-                found = not (person == 0 and number == 4)
-                out.append(HeadRow(person, 5.0, YAW_NAMES[number], group, found, errors, {"fit": 8.0}))
-    return out
+def test_what_fails_or_sees_nothing_has_the_mean_faces_error(heads, monkeypatch):
+    def broken(image, face):
+        raise ModelError("no shape today")
 
+    def still(image, face):
+        camera = WeakPerspective(0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+        return FaceState(camera, np.zeros(2, np.float32), np.zeros(3, np.float32))
 
-class TestIntervals:
-    def test_they_hold_the_mean(self):
-        for seed in range(5):
-            part = Cells(rows(seed=seed)).part("mean_face", lambda row: True)
-            assert part["low"] < part["mean_mm"] < part["high"]
-            values = [row.errors["mean_face"]["mean_mm"] for row in rows(seed=seed)]
-            assert part["mean_mm"] == pytest.approx(np.mean(values))
-
-    def test_a_constant_share_is_certain(self):
-        part = Cells(rows()).part("fit", lambda row: True)
-        assert [part[f"below_{x}"] for x in ("percent", "low", "high")] == pytest.approx([25.0] * 3)
-
-    def test_more_persons_narrow_them_more_pictures_do_not(self):
-        def width(those):
-            part = Cells(those).part("fit", lambda row: True)
-            return part["high"] - part["low"]
-
-        assert width(rows(persons=120)) < 0.5 * width(rows(persons=12))
-        assert width(rows(copies=4)) == pytest.approx(width(rows()))
-
-    def test_the_width_is_that_of_the_mean(self):
-        those = rows(persons=200, pictures=1)
-        part = Cells(those).part("mean_face", lambda row: True)
-        sigma = np.std([row.errors["mean_face"]["mean_mm"] for row in those]) / np.sqrt(200)
-        assert part["high"] - part["low"] == pytest.approx(2 * 1.96 * sigma, rel=0.1)
-
-    def test_nothing_is_nothing(self):
-        part = Cells(rows()).part("net", lambda row: True)
-        assert part["pictures"] == 0
-        assert np.isnan([part["mean_mm"], part["low"], part["below_percent"]]).all()
-
-
-class TestReport:
-    def test_parts_counts_and_bars(self):
-        about = head_report(rows(), ["mean_face", "fit", "net"])
-        assert about["mean_mm"].keys() == {"mean_face", "fit", "net"}
-        assert about["found"]["all"] == {"pictures": 60, "found": 59}
-        assert about["found"]["yaw"]["60-80"] == {"pictures": 12, "found": 11}
-        assert about["methods"]["fit"]["found"]["pictures"] == 59
-        assert {x: part["pictures"] for x, part in about["methods"]["fit"]["yaw"].items()} == dict.fromkeys(
-            YAW_NAMES, 12
-        )
-        assert sum(part["pictures"] for part in about["methods"]["fit"]["expression"].values()) == 60
-        met = {bar["what"].split(":")[0]: (bar["at_least"], bar["met"]) for bar in about["bars"]}
-        assert met == {"fit": (30.0, False), "net": (20.0, None), "e2far": (20.0, None)}
-
-    def test_what_fails_or_sees_nothing_has_the_mean_faces_error(self, heads, monkeypatch):
-        def broken(image, face):
-            raise ModelError("no shape today")
-
-        def still(image, face):
-            camera = WeakPerspective(0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-            return FaceState(camera, np.zeros(2, np.float32), np.zeros(3, np.float32))
-
-        row = Bench(heads, {"net": broken, "fit": still}, HeadTruthConfig()).measure((0, 1))
-        assert row.found
-        assert row.failed == {"net": "no shape today"}
-        assert row.errors["net"] == row.errors["mean_face"]
-        assert row.errors["fit"] == pytest.approx(row.errors["mean_face"])
-        monkeypatch.setattr(head_truth, "find_face", lambda case: None)
-        row = Bench(heads, {"fit": broken}, HeadTruthConfig()).measure((0, 1))
-        assert not row.found
-        assert row.failed == {}
-        assert row.errors["fit"] == row.errors["mean_face"]
+    row = HeadBenchmark(heads, {"net": broken, "fit": still}, HeadTruthConfig()).measure((0, 1))
+    assert row.found
+    assert row.failed == {"net": "no shape today"}
+    assert row.errors["net"] == row.errors["mean_face"]
+    assert row.errors["fit"] == pytest.approx(row.errors["mean_face"])
+    monkeypatch.setattr(head_truth, "find_face", lambda case: None)
+    row = HeadBenchmark(heads, {"fit": broken}, HeadTruthConfig()).measure((0, 1))
+    assert not row.found
+    assert row.failed == {}
+    assert row.errors["fit"] == row.errors["mean_face"]
 
 
 class TestRun:
@@ -328,18 +258,18 @@ class TestRun:
             folder, ["landmarks"], HeadTruthConfig(persons=2), progress=lambda n, of: done.append((n, of))
         )
         assert done == [(k, 10) for k in range(1, 11)]
-        assert list(about["mean_mm"]) == ["mean_face", "landmarks"]
-        assert 0.1 < about["mean_mm"]["landmarks"] < 4
-        assert about["found"]["all"]["found"] >= 8
-        assert about["not_measured"] == {}
-        assert about["heads"]["model"] == "ict-facekit"
+        assert list(about.report.mean_mm) == ["mean_face", "landmarks"]
+        assert 0.1 < about.report.mean_mm["landmarks"] < 4
+        assert about.report.found.whole.found >= 8
+        assert about.not_measured == {}
+        assert about.heads.model == "ict-facekit"
 
     def test_a_missing_network_is_told(self, folder, tmp_path, monkeypatch):
         monkeypatch.setattr(head_truth, "find_face", lambda case: None)
         about = evaluate_heads(folder, ["e2far", NEAREST], HeadTruthConfig(persons=2), nets=tmp_path)
-        assert about["mean_mm"][NEAREST] < about["mean_mm"]["mean_face"]
-        assert "e2far" in about["not_measured"]
-        assert np.isnan(about["mean_mm"]["e2far"])
+        assert about.report.mean_mm[NEAREST] < about.report.mean_mm["mean_face"]
+        assert "e2far" in about.not_measured
+        assert np.isnan(about.report.mean_mm["e2far"])
         with pytest.raises(ModelError, match=r"coarse\.onnx"):
             evaluate_heads(folder, ["net"], HeadTruthConfig(persons=2), nets=tmp_path)
 
@@ -355,7 +285,7 @@ class TestRun:
             evaluate_heads(folder, ["landmarks", "net"], HeadTruthConfig(persons=2), workers=n)
             for n in (1, 2)
         )
-        assert one["methods"] == two["methods"]
+        assert one.report.methods == two.report.methods
 
 
 @pytest.mark.slow
@@ -366,6 +296,6 @@ def test_the_real_heads() -> None:
     assert len(both.region) > 6400
     assert both.distance_mm[both.region].mean() < 0.15
     about = evaluate_heads(SHARED, METHODS, HeadTruthConfig(persons=4))
-    assert about["found"]["all"]["found"] >= 18
-    values = about["mean_mm"]
+    assert about.report.found.whole.found >= 18
+    values = about.report.mean_mm
     assert values["fit"] < values["landmarks"] < values["mean_face"] < 3

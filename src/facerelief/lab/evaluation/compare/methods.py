@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facerelief.detection import DetectedFace
 from facerelief.inference.runners import (
     CoarseRunner,
     E2farRunner,
@@ -19,6 +18,7 @@ from facerelief.inference.runners import (
 from facerelief.inverse.detail import find_detail
 from facerelief.inverse.fit import fit_face, landmarks_for
 from facerelief.inverse.landmark_fit import FaceState, fit_landmarks, fit_pose
+from facerelief.lab.datasets.fits import Fit
 from facerelief.morphable.model import FaceModel
 from facerelief.runtime.threads import load_linear_algebra
 from facerelief.typed import Image
@@ -32,31 +32,19 @@ METHODS = {
     LANDMARKS: "landmark fit",
     MEAN_FACE: "mean face",
 }
-"""Names and what tables call them, in the order of tables."""
+"""Methods -> names in tables, in the order of tables."""
 FIT_RELIEF = "fit_relief"
-"""Inverse rendering with relief: timed, but no method of its own, since relief changes no coefficient."""
+"""Inverse rendering with relief, for timings alone: relief changes no coefficient."""
 
 
-class Face(Protocol):
-    """A detected face; `detection.DetectedFace` is one."""
-
-    @property
-    def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom, px."""
-        ...
-
-    @property
-    def landmarks(self) -> NDArray[Any]:
-        """(478, 2) px, in MediaPipe's order."""
-        ...
-
-
+Face = DetectedFace | Fit
+"""A face with its box (left, top, right, bottom) and 478 landmarks, px."""
 Method = Callable[[Image, Face], FaceState]
-"""Picture (H, W, 3) and a face of it -> pose in the picture's pixels, identity, expression."""
+"""Image (H, W, 3) and a face in it -> pose in the image's pixels, identity, expression."""
 
 
 def missing_nets(names: Sequence[str], nets: str | Path | None = None) -> dict[str, str]:
-    """Those of the methods whose network is not there, and why: {} or {"e2far": ...}."""
+    """Methods whose network is missing -> reason."""
     needed = {E2FAR: ("e2far",), NET: ("coarse",), NET_FINE: ("coarse", "fine")}
     out: dict[str, str] = {}
     for name in names:
@@ -68,14 +56,18 @@ def missing_nets(names: Sequence[str], nets: str | Path | None = None) -> dict[s
 
 
 def open_method(model: FaceModel, name: str, nets: str | Path | None = None) -> Method:
-    """One of `METHODS`, or `FIT_RELIEF`: what `Reconstructor` does, less what its shape does not need (light,
-    texture and, but for "net_fine" and "fit_relief", relief).
+    """One of `METHODS`, or `FIT_RELIEF`, as `Reconstructor` runs it.
+
+    Steps that do not change the shape are left out: light, texture and, but for "net_fine" and "fit_relief",
+    relief.
 
     mean_face   no identity, no expression, in the pose that fits the landmarks best (`fit_pose`, as e2far's)
     net_fine    the state is CoarseNet's: FineNet adds relief to its surface. The relief is computed and
-                dropped, for the time it takes
+                dropped, so that it is part of the measured time
 
-    Raises ModelError for a network that is missing or damaged, ValueError for an unknown name.
+    Raises:
+        ModelError: A network is missing or damaged.
+        ValueError: The name is unknown.
     """
     if name == MEAN_FACE:
         nothing = np.zeros(model.n_identity, np.float32), np.zeros(model.n_expression, np.float32)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from facerelief.errors import FacereliefError
+from facerelief.lab.evaluation.compare.images import ImageReport, ImageRow, methods_of
 from facerelief.lab.evaluation.compare.methods import METHODS, NET_FINE
-from facerelief.lab.evaluation.compare.run import PictureRow
 from facerelief.lab.evaluation.metrics.face_errors import YAW_NAMES
 from facerelief.typed import Float
 
@@ -38,18 +38,20 @@ def check_plotting() -> None:
 
 
 def cumulative(values: Float) -> tuple[Float, Float]:
-    """Errors in rising order and, at each, the share of all values (N,) that are no larger; what is not
-    finite counts as larger than any."""
+    """Errors in rising order and, at each, the share of all values (N,) that are no larger.
+
+    Values that are not finite count as larger than any.
+    """
     known = np.sort(values[np.isfinite(values)])
     return known, np.arange(1, len(known) + 1) / max(len(values), 1)
 
 
-def plot_cumulative(rows: Sequence[PictureRow]) -> bytes:
-    """PNG: share of pictures by error, of shape after pose and of landmarks. Raises FacereliefError."""
+def plot_cumulative(rows: Sequence[ImageRow]) -> bytes:
+    """PNG: share of images by error, of shape after pose and of landmarks. Raises FacereliefError."""
     figure, axes = _figure(2)
     panels = (("rigid_mm", "shape error after pose, mm"), ("nme68", "landmark error, per cent"))
     for axis, (measure, label) in zip(axes, panels):
-        names = _drawn(rows[0].errors if rows else {})
+        names = _shown(rows[0].errors if rows else None)
         found = {name: np.array([row.errors[name][measure] for row in rows]) for name in names}
         for name, values in found.items():
             errors, shares = cumulative(values)
@@ -62,19 +64,19 @@ def plot_cumulative(rows: Sequence[PictureRow]) -> bytes:
     return _png(figure)
 
 
-def plot_by_yaw(report: Mapping[str, Any]) -> bytes:
-    """PNG: mean errors with their intervals by yaw, of a `picture_report`. Raises FacereliefError."""
+def plot_by_yaw(report: ImageReport) -> bytes:
+    """PNG: mean errors with their intervals by yaw, of an `image_report`. Raises FacereliefError."""
     figure, axes = _figure(2)
-    names = _drawn(report["methods"])
+    names = _shown(report.methods)
     for axis, (measure, label) in zip(
         axes, (("rigid_mm", "shape error after pose, mm"), ("nme68", "landmark error, per cent"))
     ):
         for k, name in enumerate(names):
-            parts = report["methods"][name]["by_yaw"]
+            parts = report.methods[name].by_yaw
             at = [i for i, yaw in enumerate(YAW_NAMES) if yaw in parts]
-            cells = [parts[YAW_NAMES[i]][measure] for i in at]
-            middle = np.array([cell["value"] for cell in cells])
-            spread = np.array([[c["value"] - c["low"], c["high"] - c["value"]] for c in cells]).T
+            cells = [parts[YAW_NAMES[i]].measures[measure] for i in at]
+            middle = np.array([cell.value for cell in cells])
+            spread = np.array([[c.value - c.low, c.high - c.value] for c in cells]).T
             axis.errorbar(
                 np.array(at) + 0.06 * (k - (len(names) - 1) / 2),
                 middle,
@@ -92,9 +94,13 @@ def plot_by_yaw(report: Mapping[str, Any]) -> bytes:
     return _png(figure)
 
 
-def write_plots(folder: Path, rows: Sequence[PictureRow], report: Mapping[str, Any]) -> list[Path]:
-    """Write both plots into a folder, which is made. Raises FacereliefError without matplotlib, OutputError
-    for a folder that cannot be written."""
+def write_plots(folder: Path, rows: Sequence[ImageRow], report: ImageReport) -> list[Path]:
+    """Write both plots into a folder, which is made if missing.
+
+    Raises:
+        FacereliefError: matplotlib is missing.
+        OutputError: The folder cannot be written.
+    """
     from facerelief.errors import OutputError
 
     written: list[Path] = []
@@ -110,9 +116,9 @@ def write_plots(folder: Path, rows: Sequence[PictureRow], report: Mapping[str, A
     return written
 
 
-def _drawn(methods: Mapping[str, Any]) -> list[str]:
-    """CoarseNet + FineNet has CoarseNet's curve."""
-    return [name for name in METHODS if name in methods and name != NET_FINE]
+def _shown(methods: Any) -> list[str]:
+    """Methods with a curve: CoarseNet + FineNet has CoarseNet's."""
+    return [name for name in methods_of(methods) if name != NET_FINE]
 
 
 def _figure(columns: int) -> tuple[Any, Any]:

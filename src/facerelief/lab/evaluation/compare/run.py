@@ -1,379 +1,306 @@
-"""All methods on the same held-out pictures: errors in shape and landmarks, and what photos without a known
-shape allow to measure. What every figure means: docs/comparison.md.
-"""
+"""The comparison of all methods: on labelled images, on photos without known shape, by groups of subjects."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.detection import detect_faces
 from facerelief.errors import FacereliefError
-from facerelief.face.reconstruction import Reconstruction
-from facerelief.geometry.alignment import procrustes
-from facerelief.inverse.detail import coarse_depth
-from facerelief.inverse.landmark_fit import FaceState
-from facerelief.inverse.photometric import fit_appearance
-from facerelief.lab.evaluation.compare.methods import MEAN_FACE, METHODS, NET_FINE, Face, Method
-from facerelief.lab.evaluation.metrics.face_errors import (
-    YAW_NAMES,
-    Labelled,
-    Progress,
-    box_crop,
-    expression_groups,
-    face_px,
-    ibug68,
-    label_state,
-    nme,
-    overlap,
-    state_errors,
-    true_face,
-    yaw_bin,
+from facerelief.examples import astronaut_path
+from facerelief.inference.runners import FineRunner
+from facerelief.io.images import read_image
+from facerelief.lab.datasets.fits import FitFolder
+from facerelief.lab.evaluation.compare.fairness import (
+    Fairness,
+    FairnessReport,
+    image_fairness,
+    photo_fairness,
 )
-from facerelief.lab.evaluation.metrics.intervals import (
-    Float,
-    PersonBootstrap,
-    below_percent,
-    identity_consistency,
-    shape_gram,
+from facerelief.lab.evaluation.compare.images import ImageReport, ImageRow, compare_images, image_report
+from facerelief.lab.evaluation.compare.methods import (
+    FIT,
+    MEAN_FACE,
+    METHODS,
+    NET_FINE,
+    Method,
+    missing_nets,
+    open_method,
 )
-from facerelief.lab.evaluation.photos.fit_quality import drawn_model, rerendered
+from facerelief.lab.evaluation.compare.photos import (
+    PhotoInput,
+    PhotoReport,
+    PhotoRow,
+    compare_photos,
+    photo_report,
+)
+from facerelief.lab.evaluation.compare.sources import PhotoSources
+from facerelief.lab.evaluation.metrics.face_errors import Progress
+from facerelief.lab.evaluation.metrics.groups import People, groups_of, skin_tone
+from facerelief.lab.evaluation.metrics.intervals import Interval, PersonBootstrap
+from facerelief.lab.evaluation.metrics.reports import IF_KNOWN, INLINE
+from facerelief.lab.evaluation.nets.fine import evaluate_photos
+from facerelief.lab.evaluation.nets.held_out import held_out, held_out_fits, photo_reliefs
 from facerelief.morphable.model import FaceModel
-from facerelief.typed import Image
 
-CROP = 224
-"""Side, px, of the crop in which visible vertices are told: CoarseNet's."""
-LEAST_OVERLAP = 0.2
-"""Intersection over union below which a detected face is not the label's."""
-PICTURE_MEASURES = ("rigid_mm", "level_mm", "neutral_mm", "nme68", "nme51", "yaw", "pitch")
-PHOTO_MEASURES = ("nme68", "apart_mm", "rerender")
+MOST_RELIEFS = 60
+"""Photos on which relief is compared."""
 
-
-# ---------------------------------------------------------------- pictures with known shape
+Notes = Callable[[str, int], Progress]
+"""(subject, number of samples) -> `Progress`."""
 
 
 @dataclass(frozen=True)
-class PictureRow:
-    """One labelled picture, measured with every method."""
+class ComparedImagesReport:
+    """Labelled images of a data set."""
 
-    person: str
-    """The family: who is never divided between training and test."""
-    source: str
-    """The photo it was made of."""
-    yaw: float
-    """True, degrees."""
-    groups: tuple[str, ...]
-    """See `nets.expression_groups`."""
-    errors: dict[str, dict[str, float]]
-    """Method -> `PICTURE_MEASURES`."""
-    ms: dict[str, float]
-    """Method -> time from the detected face to the shape."""
-
-
-Detect = Callable[[Image, NDArray[Any]], Face | None]
-"""The face of a picture that a labelled box (left, top, right, bottom) is of, or None."""
-
-
-def face_in(image: Image, box: NDArray[Any]) -> Face | None:
-    """The detected face that overlaps a box (left, top, right, bottom), px, most; None where none does by a
-    fifth."""
-    faces = detect_faces(image, small_faces=False)
-    rated = [(overlap(np.array(face.box), np.asarray(box)), -k) for k, face in enumerate(faces)]
-    best, k = max(rated, default=(0.0, 0))
-    return faces[-k] if best >= LEAST_OVERLAP else None
+    data: str
+    split: str
+    left_out: dict[str, str]
+    """Sample -> reason."""
+    report: ImageReport = field(metadata=INLINE)
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Rows of labelled pictures, and which pictures were left out."""
+class ComparedPhotosReport:
+    """Photos without known shape."""
 
-    rows: list[PictureRow] = field(default_factory=list["PictureRow"])
-    left_out: dict[str, str] = field(default_factory=dict[str, str])
-    """Sample -> why: no face found in it, or a method that gave nothing. Left out for all methods."""
-
-
-def compare_pictures(
-    model: FaceModel,
-    methods: Mapping[str, Method],
-    samples: Iterable[Labelled],
-    detect: Detect = face_in,
-    progress: Progress = lambda done: None,
-) -> Pictures:
-    """Run every method on every labelled picture, from one detected face, and measure it against
-    the label."""
-    out = Pictures()
-    for done, sample in enumerate(samples, 1):
-        found = _picture(model, methods, sample, detect)
-        if isinstance(found, PictureRow):
-            out.rows.append(found)
-        else:
-            out.left_out[str(getattr(sample, "key", done))] = found
-        progress(done)
-    return out
+    left_out: dict[str, str]
+    """Photo -> reason."""
+    fits_from_file: bool
+    """True where the states of method "fit" come from a folder of fits."""
+    report: PhotoReport = field(metadata=INLINE)
 
 
-def _picture(
-    model: FaceModel, methods: Mapping[str, Method], sample: Labelled, detect: Detect
-) -> PictureRow | str:
-    labels = sample.labels
-    face = detect(sample.image, labels["box"])
-    if face is None:
-        return "the detector finds no such face"
-    truth = true_face(model, label_state(labels), box_crop(labels["box"], CROP))
-    try:
-        states, ms = run_methods(methods, sample.image, face)
-    except (FacereliefError, ValueError) as error:
-        return str(error)
-    errors: dict[str, dict[str, float]] = {}
-    for name, state in states.items():
-        all_ = state_errors(model, truth, state)
-        all_["neutral_mm"] = neutral_error(model, state.identity, truth.state.identity)
-        errors[name] = {measure: all_[measure] for measure in PICTURE_MEASURES}
-    about = sample.about
-    return PictureRow(
-        str(about.get("family") or about.get("person") or about.get("source")),
-        str(about.get("source", "")),
-        math.degrees(truth.state.camera.yaw),
-        expression_groups(model, truth.state.expression),
-        errors,
-        ms,
-    )
+@dataclass(frozen=True)
+class ReliefAgreement:
+    """FineNet's relief against that of the fit on held-out photos, from the fit's own coarse face."""
+
+    photos: int
+    band_r: Interval
+    """Correlation; see `nets.fine.band_errors`."""
+    height: Interval
+    """Strength of FineNet's relief over that of the fit."""
 
 
-def run_methods(
-    methods: Mapping[str, Method], image: Image, face: Face
-) -> tuple[dict[str, FaceState], dict[str, float]]:
-    """States and times in ms of every method on a face of a picture (H, W, 3). Raises FacereliefError or
-    ValueError where one gives nothing, or numbers that are not finite."""
-    states: dict[str, FaceState] = {}
-    ms: dict[str, float] = {}
-    for name, method in methods.items():
-        started = time.perf_counter()
-        state = method(image, face)
-        ms[name] = 1e3 * (time.perf_counter() - started)
-        if not (np.isfinite(state.coefficients).all() and np.isfinite(state.camera.vector).all()):
-            raise FacereliefError(f"{METHODS.get(name, name)}: numbers that are not finite")
-        states[name] = state
-    return states, ms
+@dataclass(frozen=True)
+class Compared:
+    """What was measured; None for parts without data."""
+
+    pictures: ComparedImagesReport | None = field(default=None, metadata=IF_KNOWN)
+    fairness: FairnessReport | None = field(default=None, metadata=IF_KNOWN)
+    photos: ComparedPhotosReport | None = field(default=None, metadata=IF_KNOWN)
+    relief: ReliefAgreement | None = field(default=None, metadata=IF_KNOWN)
 
 
-def neutral_error(model: FaceModel, found: Float, true: Float) -> float:
-    """Mean distance, mm, of corresponding vertices of the neutral shapes of two identities (K,), over the
-    whole face, seen or not, after the rigid motion that brings these closest."""
-    face = model.face_vertices
-    return rigid_distance(model.shape(found)[face], model.shape(true)[face])
+@dataclass(frozen=True)
+class ComparisonReport:
+    """Everything that `facerelief evaluate compare` measures."""
+
+    methods: dict[str, str]
+    """Methods that were measured -> their names in tables."""
+    not_measured: dict[str, str]
+    """Methods -> reason."""
+    nets: str
+    """Folder of the networks, or "shipped"."""
+    seed: int
+    threads: int
+    machine: Mapping[str, Any]
+    """See `lab.benchmarks.timing.machine`."""
+    load_before: float | None
+    compared: Compared = field(metadata=INLINE)
+    speed: Mapping[str, Any] | None = field(metadata=IF_KNOWN)
+    """See `lab.benchmarks.methods.bench_methods`."""
 
 
-def rigid_distance(own: Float, other: Float) -> float:
-    """Mean distance of corresponding points (N, 3) after the rigid motion that brings `own` to `other` with
-    least squares."""
-    own, other = own.astype(np.float64), other.astype(np.float64)
-    moved = procrustes(own, other, with_scale=False).apply(own)
-    return float(np.linalg.norm(moved - other, axis=1).mean())
+@dataclass(frozen=True)
+class ComparisonData:
+    """Data to compare on, None for those that are not there."""
+
+    coarse: Path | None
+    """Data set of the kinds coarse or renders."""
+    fits: Path | None
+    """Fitted photos."""
+    photos: Path | None
+    split: str | None
+    """Of the data set and the fits: "val" or "test"."""
+    limit: int
+    """Most labelled images."""
+    persons: int | None
+    """Most subjects of the photos."""
 
 
-def picture_report(rows: Sequence[PictureRow], seed: int = 0) -> dict[str, Any]:
-    """Means with intervals by method. JSON-serialisable but for NaN.
+def available_methods(wanted: Sequence[str], nets: Path | None) -> tuple[list[str], dict[str, str]]:
+    """Methods of `wanted` that can run, always with the mean face as floor, and those that cannot -> reason.
 
-    methods: method -> {"all", "by_yaw": {bin}, "by_expression": {group}} of parts {"pictures", "persons",
-    measure: {value, low, high}}; of "all" also median and 90th percentile of rigid_mm, the median time, and
-    below_mean_face: per cent by which its mean rigid_mm is below the mean face's, on the same draws.
+    Raises:
+        ValueError: A name is unknown.
     """
-    boot = PersonBootstrap([row.person for row in rows], seed)
-    names = [name for name in METHODS if rows and name in rows[0].errors]
-    bins = np.array([yaw_bin(row.yaw) for row in rows])
-    groups = sorted({group for row in rows for group in row.groups})
-    out: dict[str, Any] = {"pictures": len(rows), "persons": boot.persons(), "methods": {}}
-    for name in names:
-        values = {
-            measure: np.array([row.errors[name][measure] for row in rows]) for measure in PICTURE_MEASURES
-        }
-
-        def part(where: NDArray[np.bool_] | None, values: dict[str, Float] = values) -> dict[str, Any]:
-            count = len(rows) if where is None else int(where.sum())
-            cells = {measure: boot.mean(found, where).document for measure, found in values.items()}
-            return {"pictures": count, "persons": boot.persons(where), **cells}
-
-        whole = part(None)
-        if MEAN_FACE in names:
-            floor = np.array([row.errors[MEAN_FACE]["rigid_mm"] for row in rows])
-            share = boot.ratio(values["rigid_mm"], floor)
-            whole["below_mean_face"] = below_percent(share).document
-        middle, high = np.nanpercentile(values["rigid_mm"], (50, 90)).tolist()
-        whole["median_rigid_mm"], whole["p90_rigid_mm"] = middle, high
-        whole["median_ms"] = float(np.median([row.ms[name] for row in rows]))
-        out["methods"][name] = {
-            "all": whole,
-            "by_yaw": {x: part(bins == x) for x in YAW_NAMES if (bins == x).any()},
-            "by_expression": {x: part(np.array([x in row.groups for row in rows])) for x in groups},
-        }
-    return out
-
-
-# ---------------------------------------------------------------- photos without
+    if unknown := [name for name in wanted if name not in METHODS]:
+        raise ValueError(f"{unknown[0]}: expected some of {', '.join(METHODS)}")
+    absent = missing_nets(wanted, nets)
+    return [n for n in METHODS if n not in absent and (n in wanted or n == MEAN_FACE)], absent
 
 
 @dataclass(frozen=True, eq=False)
-class PhotoInput:
-    """A photo, the face that was detected in it, and whom it shows."""
+class Comparison:
+    """Methods and settings that all parts of a comparison share."""
 
-    name: str
-    person: str
-    group: str
-    """The collection it is from."""
-    held_out: bool
-    """Whether the networks were trained without this person."""
-    image: Image
-    face: Face
-    known: Mapping[str, FaceState] = field(default_factory=dict[str, FaceState])
-    """States of methods that were computed before, of this very face."""
+    model: FaceModel
+    names: Sequence[str]
+    """Methods."""
+    nets: Path | None
+    """Folder of the networks; None for the shipped ones."""
+    seed: int
+    """Of the intervals' draws."""
+    people: People
+    only_known: bool
+    """Subjects that `people` lacks are left out of the fairness of photos."""
+    notes: Notes
 
+    def methods(self, *, warm: bool = False) -> dict[str, Method]:
+        """Opened methods; warm: each has seen a face, so that the first measured time is like the others."""
+        found = {name: open_method(self.model, name, self.nets) for name in self.names}
+        if warm:
+            image = read_image(astronaut_path())
+            face = detect_faces(image, max_faces=1)[0]
+            for method in found.values():
+                method(image, face)
+        return found
 
-@dataclass(frozen=True, eq=False)
-class PhotoRow:
-    """A photo without known shape, measured with every method."""
+    def measure(self, data: ComparisonData) -> tuple[Compared, list[ImageRow]]:
+        """Measure on everything that is given.
 
-    name: str
-    person: str
-    group: str
-    held_out: bool
-    measures: dict[str, dict[str, float]]
-    """Method -> `PHOTO_MEASURES`."""
-    identities: dict[str, Float]
-    """Method -> (K,)."""
+        Returns:
+            Reports, and the rows of the labelled images for plots.
 
+        Raises:
+            FacereliefError: A folder or a network cannot be used, or nothing in a folder could be measured.
+        """
+        pictures = photos = relief = None
+        rows: list[ImageRow] = []
+        of_images: Fairness | None = None
+        of_photos: Fairness | None = None
+        given = data.fits is not None or data.photos is not None
+        if data.coarse is not None:
+            sources = PhotoSources(data.fits, data.photos) if given else None
+            pictures, rows, of_images = self.images(data.coarse, data.split, data.limit, sources)
+        if given:
+            photos, of_photos = self.photos(PhotoSources(data.fits, data.photos), data.persons)
+        if data.fits is not None and NET_FINE in self.names:
+            relief = self.relief(data.fits, data.photos, data.split)
+        by_group = of_images is not None or of_photos is not None
+        fairness = FairnessReport(of_images, of_photos) if by_group else None
+        return Compared(pictures, fairness, photos, relief), rows
 
-def compare_photos(
-    model: FaceModel,
-    methods: Mapping[str, Method],
-    photos: Iterable[PhotoInput],
-    progress: Progress = lambda done: None,
-) -> tuple[list[PhotoRow], dict[str, str]]:
-    """Run every method but "net_fine", whose shape is "net"'s, on every photo; rows, and photo -> why it was
-    left out."""
-    rows: list[PhotoRow] = []
-    left_out: dict[str, str] = {}
-    for done, photo in enumerate(photos, 1):
-        live = {name: m for name, m in methods.items() if name != NET_FINE and name not in photo.known}
-        try:
-            states, _ = run_methods(live, photo.image, photo.face)
-            states |= {name: state for name, state in photo.known.items() if name in methods}
-            measures = photo_measures(model, photo.image, photo.face, states)
-        except (FacereliefError, ValueError) as error:
-            left_out[photo.name] = str(error)
-        else:
-            identities = {name: state.identity for name, state in states.items()}
-            row = PhotoRow(photo.name, photo.person, photo.group, photo.held_out, measures, identities)
-            rows.append(row)
-        progress(done)
-    return rows, left_out
+    def images(
+        self, folder: Path, split: str | None, limit: int, sources: PhotoSources | None
+    ) -> tuple[ComparedImagesReport, list[ImageRow], Fairness | None]:
+        """Measure all methods on labelled images of a data set.
 
+        Args:
+            sources: photos that the images were made of, for fairness.
 
-def photo_measures(
-    model: FaceModel, image: Image, face: Face, states: Mapping[str, FaceState]
-) -> dict[str, dict[str, float]]:
-    """What can be said of states of a face of a photo (H, W, 3) whose shape nobody knows.
+        Raises:
+            FacereliefError: The data set cannot be used, or no image could be measured.
+        """
+        chosen = held_out(self.model, folder, ("coarse", "renders"), split, limit)
+        progress = self.notes("labelled images", chosen.count)
+        found = compare_images(self.model, self.methods(warm=True), chosen.samples, progress=progress)
+        if not found.rows:
+            why = next(iter(found.left_out.values()), "there are none")
+            raise FacereliefError(f"{folder}: no image could be measured ({why}); give another data set")
+        report = image_report(found.rows, self.seed)
+        fairness = None
+        if sources is not None:
+            fairness = image_fairness(found.rows, self._image_groups(found.rows, sources), self.seed)
+        out = ComparedImagesReport(folder.name, chosen.split, found.left_out, report)
+        return out, found.rows, fairness
 
-    nme68: mean distance of their 68 landmarks from the detector's, per cent (`nets.nme`). apart_mm: mean,
-    over the other methods but the mean face, of the mean distance of corresponding vertices of the face after
-    the best rigid motion, mm; NaN where there is no other. rerender: see `rerender_error`.
-    """
-    marks = ibug68(np.asarray(face.landmarks))
-    size = face_px(marks)
-    skin = model.face_vertices
-    shapes = {name: model.shape(s.identity, s.expression) for name, s in states.items()}
-    out: dict[str, dict[str, float]] = {}
-    for name, state in states.items():
-        own = state.camera.project(model.landmarks["ibug68"].of(shapes[name]))
-        others = [x for x in states if x not in (name, MEAN_FACE)]
-        apart = [rigid_distance(shapes[name][skin], shapes[x][skin]) for x in others]
-        out[name] = {
-            "nme68": nme(own, marks, size),
-            "apart_mm": float(np.mean(apart)) if apart else float("nan"),
-            "rerender": rerender_error(model, image, face, state),
-        }
-    return out
+    def _image_groups(self, rows: Sequence[ImageRow], sources: PhotoSources) -> list[dict[str, str]]:
+        """Groups of the photo that each image was made of; none where that photo is not there."""
+        by_file: dict[str, dict[str, str]] = {}
+        wanted = sorted({row.source for row in rows})
+        note = self.notes("skin tones", len(wanted))
+        photos = {sources.relative(photo): photo for photo in sources.photos}
+        for done, source in enumerate(wanted, 1):
+            photo = photos.get(source)
+            found = None if photo is None else sources.load(photo)
+            if found is not None:
+                angle = skin_tone(self.model, found.image, np.asarray(found.face.landmarks))
+                by_file[source] = groups_of(self.people, found.person, found.name, angle)
+            note(done)
+        return [by_file.get(row.source, {}) for row in rows]
 
+    def photos(self, sources: PhotoSources, most: int | None) -> tuple[ComparedPhotosReport, Fairness | None]:
+        """Measure all methods on photos without known shape, of at most `most` subjects.
 
-def rerender_error(model: FaceModel, image: Image, face: Face, state: FaceState) -> float:
-    """Mean absolute colour difference in [0, 1] inside the face between a photo (H, W, 3) and the model in
-    this state without relief, under the light and with the albedo that explain the photo best on it
-    (`inverse.photometric.fit_appearance`); NaN where nothing is seen."""
-    appearance, _ = fit_appearance(model, image, state)
-    vertices = model.shape(state.identity, state.expression)
-    result = Reconstruction(
-        image=image,
-        model=model,
-        camera=state.camera,
-        identity=state.identity,
-        expression=state.expression,
-        albedo=appearance.albedo,
-        light=appearance.light,
-        box=face.box,
-        confidence=1.0,
-        method="",
-        coarse=coarse_depth(model, vertices, state.camera, image.shape),
-    )
-    drawn, seen = rerendered(result, result.coarse, drawn_model(result)[0])
-    return float(np.abs(drawn - seen).mean()) if len(seen) else float("nan")
+        Raises:
+            FacereliefError: No photo could be measured.
+        """
+        chosen = sources.chosen(self.people, most)
+        angles: dict[str, float] = {}
 
+        def inputs() -> Iterator[PhotoInput]:
+            for photo in chosen:
+                found = sources.load(photo)
+                if found is not None:
+                    angles[found.name] = skin_tone(self.model, found.image, np.asarray(found.face.landmarks))
+                    yield found
 
-def photo_report(model: FaceModel, rows: Sequence[PhotoRow], seed: int = 0) -> dict[str, Any]:
-    """Means with intervals by method, and identity consistency. JSON-serialisable but for NaN.
+        # times are measured on labelled images alone: here fits may come from a file
+        progress = self.notes("photos", len(chosen))
+        rows, left_out = compare_photos(self.model, self.methods(), inputs(), progress)
+        left_out = sources.left_out | left_out
+        if not rows:
+            why = next(iter(left_out.values()), "there are none")
+            raise FacereliefError(f"{sources.folder}: no photo could be measured ({why}); give other photos")
+        from_file = sources.fits is not None and FIT in self.names
+        report = ComparedPhotosReport(left_out, from_file, photo_report(self.model, rows, self.seed))
+        return report, self._photo_fairness(rows, angles)
 
-    methods: method -> measure -> {value, low, high}; consistency: method -> {"all", "held out", collection}
-    -> `Consistency`, over persons with two photos, those where there are at least two such persons.
-    """
-    boot = PersonBootstrap([row.person for row in rows], seed)
-    names = methods_of(rows)
-    return {
-        "photos": len(rows),
-        "persons": boot.persons(),
-        "held_out_persons": len({row.person for row in rows if row.held_out}),
-        "methods": {
-            name: {
-                measure: boot.mean(np.array([row.measures[name][measure] for row in rows])).document
-                for measure in PHOTO_MEASURES
-            }
-            for name in names
-        },
-        "consistency": {
-            name: {part: found for part, found in _consistencies(model, rows, name, seed).items() if found}
-            for name in names
-        },
-    }
+    def _photo_fairness(self, rows: Sequence[PhotoRow], angles: Mapping[str, float]) -> Fairness | None:
+        people = self.people
+        members = [r for r in rows if not self.only_known or people.find(r.person, r.name) is not None]
+        if not members:
+            return None
+        tones = person_angles(members, angles)
+        groups = [groups_of(people, row.person, row.name, tones[row.person]) for row in members]
+        return photo_fairness(self.model, members, groups, self.seed)
 
+    def relief(self, fits: Path, photos: Path | None, split: str | None) -> ReliefAgreement:
+        """Measure FineNet's relief against the fit's on held-out photos.
 
-def _consistencies(
-    model: FaceModel, rows: Sequence[PhotoRow], name: str, seed: int
-) -> dict[str, dict[str, Any] | None]:
-    parts = {"all": list(rows), "held out": [row for row in rows if row.held_out]}
-    parts |= {group: [row for row in rows if row.group == group] for group in sorted({r.group for r in rows})}
-    return {part: consistency_of(model, members, name, seed) for part, members in parts.items()}
-
-
-def consistency_of(
-    model: FaceModel, rows: Sequence[PhotoRow], name: str, seed: int = 0
-) -> dict[str, Any] | None:
-    """`identity_consistency` of a method over the persons with two photos, the first two by name; None below
-    two such persons."""
-    by_person: dict[str, list[PhotoRow]] = {}
-    for row in sorted(rows, key=lambda row: row.name):
-        by_person.setdefault(row.person, []).append(row)
-    pairs = [found[:2] for _, found in sorted(by_person.items()) if len(found) >= 2]
-    if len(pairs) < 2:
-        return None
-    first, second = (np.stack([pair[k].identities[name] for pair in pairs]) for k in (0, 1))
-    found = identity_consistency(first, second, shape_gram(model), seed)
-    return None if found is None else found.document
+        Raises:
+            FacereliefError: The fits cannot be used.
+        """
+        net = FineRunner(self.model, nets=self.nets)
+        folder = FitFolder(fits, photos)
+        names = held_out_fits(folder, split, MOST_RELIEFS)
+        note = self.notes("relief", len(names))
+        persons: list[str] = []
+        values: list[tuple[float, float, float]] = []
+        reliefs = photo_reliefs(self.model, folder, names, net.size)
+        for done, (name, photo) in enumerate(zip(names, reliefs), 1):
+            for row in evaluate_photos(self.model, net, [photo]):
+                persons.append(folder.load(name).family)
+                values.append((row.errors["band_r"], row.errors["found_mm"], row.errors["true_mm"]))
+            note(done)
+        boot = PersonBootstrap(persons, self.seed)
+        r, found, true = np.array(values).reshape(-1, 3).T
+        return ReliefAgreement(len(values), boot.mean(r), boot.ratio(found, true))
 
 
-def methods_of(rows: Sequence[PhotoRow]) -> list[str]:
-    """The methods that photos were measured with, in the order of tables."""
-    return [name for name in METHODS if rows and name in rows[0].measures]
+def person_angles(rows: Sequence[PhotoRow], angles: Mapping[str, float]) -> dict[str, float]:
+    """Subject -> mean typology angle of the photos that show skin, so that every subject is in one group; NaN
+    where none does."""
+    by_person: dict[str, list[float]] = {}
+    for row in rows:
+        known = by_person.setdefault(row.person, [])
+        if np.isfinite(angles[row.name]):
+            known.append(angles[row.name])
+    return {person: float(np.mean(known)) if known else np.nan for person, known in by_person.items()}

@@ -1,33 +1,32 @@
-"""The comparison's figures as tables, and as the section of a Markdown page that the command keeps."""
+"""Reports of the comparison as tables, for the terminal and for Markdown."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from facerelief.errors import FacereliefError
-from facerelief.lab.evaluation.compare.methods import METHODS, NET_FINE
-from facerelief.lab.evaluation.metrics.face_errors import YAW_NAMES
-from facerelief.lab.evaluation.metrics.groups import LEAST_PERSONS, TONE
-
-HEADING = "## Comparison of the methods"
-OPEN, CLOSE = "<!-- comparison -->", "<!-- /comparison -->"
-PARTS = ("pictures", "photos", "fairness", "speed")
-"""Parts of the section, in their order; a run replaces those that it measured."""
-
-
-_INTRO = (
-    "`facerelief evaluate compare` writes this section; [how methods are compared](../comparison.md) defines "
-    "the figures. In brackets: 95 % intervals, bootstrap over persons."
+from facerelief.lab.evaluation.compare.fairness import (
+    LEAST_PERSONS,
+    Fairness,
+    FairnessReport,
+    GroupMeasures,
+    PhotoGroupMeasures,
 )
+from facerelief.lab.evaluation.compare.images import ImageReport
+from facerelief.lab.evaluation.compare.methods import METHODS, NET_FINE
+from facerelief.lab.evaluation.compare.photos import PhotoReport
+from facerelief.lab.evaluation.compare.run import ReliefAgreement
+from facerelief.lab.evaluation.metrics.face_errors import YAW_NAMES
+from facerelief.lab.evaluation.metrics.groups import TONE
+from facerelief.lab.evaluation.metrics.identity import Consistency
+from facerelief.lab.evaluation.metrics.intervals import Interval
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells to print: the first column's are left-aligned."""
+    """Cells to print; those of the first column are left-aligned."""
 
     title: str
     head: tuple[str, ...]
@@ -35,46 +34,30 @@ class Table:
 
     @property
     def markdown(self) -> str:
-        """With its title above."""
+        """The table with its title above."""
         rule = ("---",) * len(self.head)
         lines = ["| " + " | ".join(row) + " |" for row in (self.head, rule, *self.rows)]
         return "\n".join([f"**{self.title}**", "", *lines])
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A figure, or "–" where there is none."""
+    """A number, or "–" where there is none."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
-def cell(found: Mapping[str, float | None] | None, digits: int = 2) -> str:
-    """A figure with its interval: "1.34 (1.28 to 1.41)"."""
-    if found is None or number(found["value"]) == "–":
+def cell(found: Interval | None, digits: int = 2) -> str:
+    """A number with its interval: "1.34 (1.28 to 1.41)"."""
+    if found is None or not math.isfinite(found.value):
         return "–"
-    value, low, high = (number(found[x], digits) for x in ("value", "low", "high"))
+    value, low, high = (number(x, digits) for x in (found.value, found.low, found.high))
     return value if low == high == value else f"{value} ({low} to {high})"
 
 
-# ---------------------------------------------------------------- pictures
+# ---------------------------------------------------------------- labelled images
 
 
-def picture_tables(report: Mapping[str, Any]) -> list[Table]:
-    """Of a `picture_report`: all pictures, by yaw, by expression."""
-    methods = report["methods"]
-    rows = tuple(
-        (
-            METHODS[name],
-            cell(whole["rigid_mm"]),
-            cell(whole.get("below_mean_face"), 0),
-            cell(whole["level_mm"]),
-            cell(whole["neutral_mm"]),
-            cell(whole["nme68"]),
-            number(whole["nme51"]["value"]),
-            f"{number(whole['yaw']['value'], 1)}, {number(whole['pitch']['value'], 1)}",
-            number(whole["median_ms"], 1),
-        )
-        for name, found in methods.items()
-        for whole in [found["all"]]
-    )
+def image_tables(report: ImageReport) -> list[Table]:
+    """All images, by yaw, by expression."""
     head = (
         "method",
         "shape after pose, mm",
@@ -86,18 +69,32 @@ def picture_tables(report: Mapping[str, Any]) -> list[Table]:
         "yaw, pitch, °",
         "ms",
     )
-    count = f"{report['pictures']} pictures of {report['persons']} persons"
+    rows = tuple(
+        (
+            METHODS[name],
+            cell(found["rigid_mm"]),
+            cell(whole.below_mean_face, 0),
+            cell(found["level_mm"]),
+            cell(found["neutral_mm"]),
+            cell(found["nme68"]),
+            number(found["nme51"].value),
+            f"{number(found['yaw'].value, 1)}, {number(found['pitch'].value, 1)}",
+            number(whole.median_ms, 1),
+        )
+        for name, whole, found in ((n, m.whole, m.whole.measures) for n, m in report.methods.items())
+    )
+    count = f"{report.pictures} pictures of {report.persons} persons"
     tables = [Table(f"Pictures with labels: {count}", head, rows)]
-    for key, title, names in (
-        ("by_yaw", "by yaw, degrees", YAW_NAMES),
-        ("by_expression", "by expression", None),
+    for title, parts, names in (
+        ("by yaw, degrees", {name: m.by_yaw for name, m in report.methods.items()}, YAW_NAMES),
+        ("by expression", {name: m.by_expression for name, m in report.methods.items()}, None),
     ):
-        parts = next(iter(methods.values()))[key] if methods else {}
-        chosen = [x for x in names or parts if x in parts]
-        head = ("method", *(f"{x} ({parts[x]['pictures']})" for x in chosen))
+        first = next(iter(parts.values()), {})
+        chosen = [x for x in names or first if x in first]
+        head = ("method", *(f"{x} ({first[x].pictures})" for x in chosen))
         body = tuple(
-            (METHODS[name], *(cell(found[key][x]["rigid_mm"]) for x in chosen))
-            for name, found in methods.items()
+            (METHODS[name], *(cell(found[x].measures["rigid_mm"]) for x in chosen))
+            for name, found in parts.items()
             if name != NET_FINE
         )
         if chosen:
@@ -108,17 +105,31 @@ def picture_tables(report: Mapping[str, Any]) -> list[Table]:
 # ---------------------------------------------------------------- photos
 
 
-def photo_tables(report: Mapping[str, Any], relief: Mapping[str, Any] | None = None) -> list[Table]:
-    """Of a `photo_report`: measures of photos without known shape, and identity consistency."""
-    methods = report["methods"]
-    title = f"Photos without known shape: {report['photos']} of {report['persons']} persons"
+def photo_tables(report: PhotoReport, relief: ReliefAgreement | None = None) -> list[Table]:
+    """Measures of photos without known shape, identity consistency, and agreement of relief."""
+    title = f"Photos without known shape: {report.photos} of {report.persons} persons"
     head = ("method", "68 landmarks from the detector's, %", "from the other methods, mm", "re-render error")
     rows = tuple(
         (METHODS[name], cell(found["nme68"]), cell(found["apart_mm"]), cell(found["rerender"], 4))
-        for name, found in methods.items()
+        for name, found in report.methods.items()
     )
     tables = [Table(title, head, rows)] if rows else []
-    parts = dict.fromkeys(part for found in report["consistency"].values() for part in found)
+    for part in dict.fromkeys(part for found in report.consistency.values() for part in found):
+        tables.append(_identity_table(part, {n: c[part] for n, c in report.consistency.items() if part in c}))
+    if relief:
+        head = (
+            "relief of CoarseNet + FineNet against inverse rendering's",
+            "photos",
+            "correlation",
+            "height",
+        )
+        body = ("held-out photos", str(relief.photos), cell(relief.band_r), cell(relief.height))
+        tables.append(Table("Relief agreement", head, (body,)))
+    return tables
+
+
+def _identity_table(part: str, methods: Mapping[str, Consistency]) -> Table:
+    """Identity consistency over one part of the subjects, of which there is at least one method."""
     head = (
         "method",
         "persons",
@@ -129,94 +140,77 @@ def photo_tables(report: Mapping[str, Any], relief: Mapping[str, Any] | None = N
         "EER, %",
         "nearest right, %",
     )
-    for part in parts:
-        body: list[tuple[str, ...]] = []
-        pairs = ""
-        for name, found in report["consistency"].items():
-            if (one := found.get(part)) is not None:
-                pairs = f"{one['genuine']} pairs of one person, {one['impostor']} of two"
-                body.append(
-                    (
-                        METHODS[name],
-                        str(one["persons"]),
-                        cell(one["same_mm"]),
-                        cell(one["different_mm"]),
-                        cell(one["ratio"]),
-                        cell(one["auc"], 3),
-                        _percent(one["eer"]),
-                        number(100 * one["rank1"], 0),
-                    )
-                )
-        label = {"all": "all persons", "held out": "persons held out from training"}.get(part, part)
-        tables.append(Table(f"Identity from two photos, {label}: {pairs}", head, tuple(body)))
-    if relief:
-        head = (
-            "relief of CoarseNet + FineNet against inverse rendering's",
-            "photos",
-            "correlation",
-            "height",
+    rows = tuple(
+        (
+            METHODS[name],
+            str(found.persons),
+            cell(found.same_mm),
+            cell(found.different_mm),
+            cell(found.same_over_different),
+            cell(found.auc, 3),
+            cell(Interval(100 * found.eer.value, 100 * found.eer.low, 100 * found.eer.high), 0),
+            number(100 * found.rank1, 0),
         )
-        body = [("held-out photos", str(relief["photos"]), cell(relief["band_r"]), cell(relief["height"]))]
-        tables.append(Table("Relief agreement", head, tuple(body)))
-    return tables
-
-
-def _percent(found: Mapping[str, float]) -> str:
-    return cell({key: 100 * found[key] for key in ("value", "low", "high")}, 0)
+        for name, found in methods.items()
+    )
+    last = list(methods.values())[-1]
+    label = {"all": "all persons", "held out": "persons held out from training"}.get(part, part)
+    pairs = f"{last.genuine} pairs of one person, {last.impostor} of two"
+    return Table(f"Identity from two photos, {label}: {pairs}", head, rows)
 
 
 # ---------------------------------------------------------------- fairness
 
+_FAIRNESS = (
+    ("photos", "nme68", "Landmarks from the detector's, %, photos", 2),
+    ("photos", "apart_mm", "From the other methods, mm, photos", 2),
+    ("photos", "rerender", "Re-render error, photos", 4),
+    ("photos", "same_over_different", "Identity: same / others, within the group, photos", 2),
+    ("photos", "auc", "Identity: AUC within the group, photos", 3),
+    ("pictures", "rigid_mm", "Shape after pose, mm, labelled pictures", 2),
+    ("pictures", "neutral_mm", "Neutral shape, mm, labelled pictures", 2),
+    ("pictures", "nme68", "68 landmarks, %, labelled pictures", 2),
+)
+"""Data, measure, title and digits of each table."""
 
-def fairness_tables(about: Mapping[str, Any]) -> list[Table]:
-    """Of "photos" (`photo_fairness`) and "pictures" (`picture_fairness`), those that there are: a table of
-    each measure, a row of each group."""
-    wanted = (
-        ("photos", "nme68", "Landmarks from the detector's, %, photos", 2),
-        ("photos", "apart_mm", "From the other methods, mm, photos", 2),
-        ("photos", "rerender", "Re-render error, photos", 4),
-        ("photos", "ratio", "Identity: same / others, within the group, photos", 2),
-        ("photos", "auc", "Identity: AUC within the group, photos", 3),
-        ("pictures", "rigid_mm", "Shape after pose, mm, labelled pictures", 2),
-        ("pictures", "neutral_mm", "Neutral shape, mm, labelled pictures", 2),
-        ("pictures", "nme68", "68 landmarks, %, labelled pictures", 2),
-    )
+
+def fairness_tables(report: FairnessReport) -> list[Table]:
+    """A table for each measure, a row for each group."""
     tables: list[Table] = []
-    for source, measure, title, digits in wanted:
-        parts = about.get(source) or {}
+    for data, measure, title, digits in _FAIRNESS:
+        parts: Fairness = getattr(report, data) or {}
         names = dict.fromkeys(
-            name for groups in parts.values() for group in groups.values() for name in group["methods"]
+            name for groups in parts.values() for group in groups.values() for name in group.methods
         )
         shown = [name for name in names if name != NET_FINE]
         rows: list[tuple[str, ...]] = []
         for attribute, groups in parts.items():
             for name, group in groups.items():
-                cells = [_measure(group["methods"].get(method), measure) for method in shown]
-                told = (
-                    [cell(found, digits) for found in cells]
-                    if group["methods"]
-                    else [f"fewer than {LEAST_PERSONS} persons", *[""] * (len(shown) - 1)]
-                )
-                # of photos from everywhere it is half light
-                what = "skin in the photo" if (source, attribute) == ("pictures", TONE) else attribute
-                rows.append((f"{what}: {name}", str(group["persons"]), str(group[source]), *told))
+                cells = [cell(_measure(group.methods.get(method), measure), digits) for method in shown]
+                if not group.methods:
+                    cells = [f"fewer than {LEAST_PERSONS} persons", *[""] * (len(shown) - 1)]
+                # in photos of many sources the tone is half light
+                what = "skin in the photo" if (data, attribute) == ("pictures", TONE) else attribute
+                count = group.photos if data == "photos" else group.pictures
+                rows.append((f"{what}: {name}", str(group.persons), str(count), *cells))
         if shown:
-            head = ("group", "persons", source, *(METHODS[name] for name in shown))
+            head = ("group", "persons", data, *(METHODS[name] for name in shown))
             tables.append(Table(title, head, tuple(rows)))
     return tables
 
 
-def _measure(found: Mapping[str, Any] | None, name: str) -> Mapping[str, float] | None:
-    if found is None:
-        return None
-    return found[name] if name in found else (found.get("consistency") or {}).get(name)
+def _measure(found: GroupMeasures | None, name: str) -> Interval | None:
+    """A measure of a group, or one of its identity consistency."""
+    if found is None or name in found.measures:
+        return None if found is None else found.measures[name]
+    return getattr(found.consistency, name, None) if isinstance(found, PhotoGroupMeasures) else None
 
 
 # ---------------------------------------------------------------- speed
 
 
 def speed_tables(about: Mapping[str, Any], labels: Mapping[str, str]) -> list[Table]:
-    """Of `method_benchmark.bench_methods`."""
+    """Timings of `lab.benchmarks.methods.bench_methods`; labels: names of what is no method."""
     counts = [str(count) for count in about["threads"]]
     names: dict[str, str] = {**METHODS, **labels}
 
@@ -241,51 +235,11 @@ def speed_tables(about: Mapping[str, Any], labels: Mapping[str, str]) -> list[Ta
     return [Table("Time and memory, each method in processes of its own", head, rows)]
 
 
-def told_machine(where: Mapping[str, Any], load: float | None = None) -> str:
-    """One line: processor, cores, versions, and the load before where others were at work."""
+def machine_line(where: Mapping[str, Any], load: float | None = None) -> str:
+    """Processor, cores and versions in one line; a warning where the machine was busy before."""
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     busy = f" Others were at work (load {load:.1f}): times are too long." if (load or 0.0) > 0.5 else ""
     return (
         f"{where['processor']}, {where['cores']} cores, {where['system']}; Python {where['python']}, "
         f"{versions}.{busy}"
     )
-
-
-# ---------------------------------------------------------------- the page
-
-
-def with_section(page: str, parts: Mapping[str, str]) -> str:
-    """A page with these parts of the comparison in it (name of `PARTS` -> Markdown), the others as they were.
-
-    The section lies between the lines `OPEN` and `CLOSE`, or is put at the end where the page has neither.
-    Applying it twice changes nothing more. Raises FacereliefError where one line is there without the other.
-    """
-    if page.count(OPEN) != page.count(CLOSE) or page.count(OPEN) > 1 or page.find(CLOSE) < page.find(OPEN):
-        raise FacereliefError(
-            f"expected one line {OPEN} and after it one {CLOSE}, or neither; correct the page"
-        )
-    before, _, rest = page.partition(OPEN)
-    inside, _, after = rest.partition(CLOSE)
-    if not rest:
-        before, after = (f"{page.rstrip()}\n\n" if page.strip() else ""), "\n"
-    found: dict[str, str] = {}
-    for name in PARTS:
-        match = re.search(
-            f"{re.escape(_mark(name))}\n(.*?)\n{re.escape(_mark('/' + name))}", inside, re.DOTALL
-        )
-        if name in parts:
-            found[name] = parts[name].strip()
-        elif match:
-            found[name] = match[1]
-    body = "\n\n".join(f"{_mark(name)}\n{text}\n{_mark('/' + name)}" for name, text in found.items())
-    return f"{before}{OPEN}\n\n{HEADING}\n\n{_INTRO}\n\n{body}\n\n{CLOSE}{after}"
-
-
-def _mark(name: str) -> str:
-    end = name.startswith("/")
-    return f"<!-- {'/' if end else ''}comparison: {name.lstrip('/')} -->"
-
-
-def part(intro: Sequence[str], tables: Sequence[Table], outro: Sequence[str] = ()) -> str:
-    """Markdown of paragraphs, tables and paragraphs."""
-    return "\n\n".join([*intro, *(table.markdown for table in tables), *outro])

@@ -1,20 +1,21 @@
-"""What all measures of the networks share: true faces, errors in mm and in per cent, bars.
+"""Errors of a face whose shape and pose are known, in mm and per cent, and means over many samples.
 
-The definitions are in docs/nets.md; `nets_coarse`, `nets_fine`, `nets_tracking` and `nets_clips` measure.
-Where `networks.measures` has a measure of the same name, training and evaluation mean the same by it.
+docs/nets.md defines every measure. A measure of `networks.measures` with the same name is the same measure:
+training and evaluation agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.detection import detect_faces
+from facerelief.detection import DetectedFace, detect_faces
 from facerelief.geometry.alignment import procrustes
+from facerelief.geometry.boxes import overlap
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inference.crops import SquareCrop, coarse_crop
 from facerelief.inverse.landmark_fit import FaceState
@@ -24,56 +25,15 @@ from facerelief.rendering.rasterizer import rasterize, visible_vertices
 from facerelief.typed import Bool, Float, Image
 
 Progress = Callable[[int], None]
-"""Called with how many are done."""
+"""Called with the number of samples done."""
 
 YAW_BINS = ((0, 15), (15, 30), (30, 45), (45, 90))
-"""Degrees of |yaw| between which samples are told apart."""
+"""Degrees of |yaw|: a report has one part for each."""
 ANGLES = ("pitch", "yaw", "roll")
+LEAST_OVERLAP = 0.2
+"""Intersection over union below which a detected face is not the labelled one."""
 _JAW = 17
-"""So many of the 68 landmarks, the first, lie along the jaw."""
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A number and what it has to be."""
-
-    what: str
-    value: float
-    limit: float
-    least: bool = False
-    """The value is to be at least the limit; at most unless said."""
-
-    @property
-    def met(self) -> bool | None:
-        """None where there is no value (NaN)."""
-        if np.isnan(self.value):
-            return None
-        return self.value >= self.limit if self.least else self.value <= self.limit
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """For JSON."""
-        kind = "at_least" if self.least else "at_most"
-        return {"what": self.what, "value": self.value, kind: self.limit, "met": self.met}
-
-
-class Labelled(Protocol):
-    """A picture of a data set; `datasets.samples.Sample` is one."""
-
-    @property
-    def image(self) -> Image:
-        """(S, S, 3) RGB."""
-        ...
-
-    @property
-    def labels(self) -> Mapping[str, NDArray[Any]]:
-        """As the data set's maker says."""
-        ...
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """Where it is from."""
-        ...
+"""The first 17 of the 68 landmarks lie along the jaw."""
 
 
 # ---------------------------------------------------------------- truth
@@ -84,7 +44,7 @@ class TrueFace:
     """The face region of a labelled face; F is the number of the model's face vertices."""
 
     state: FaceState
-    """Camera in the picture's pixels."""
+    """Camera in the image's pixels."""
     shape: Float
     """(F, 3) model space, mm."""
     points: Float
@@ -96,7 +56,7 @@ class TrueFace:
 
     @property
     def face_px(self) -> float:
-        """Root of the area of the landmarks' box, px: what landmark errors are told in per cent of."""
+        """Root of the area of the landmarks' box, px: the unit of landmark errors."""
         return face_px(self.marks)
 
 
@@ -112,14 +72,14 @@ def label_state(labels: Mapping[str, NDArray[Any]], start: str = "", k: int | No
 
 
 def true_face(model: FaceModel, state: FaceState, crop: SquareCrop) -> TrueFace:
-    """What is true of a face in a picture; crop: what the network sees of the picture."""
+    """True face region of an image; crop: the network's input, in which vertices count as seen."""
     vertices = model.shape(state.identity, state.expression)
     inside = crop.camera(state.camera).project(vertices)
-    drawn = rasterize(inside, model.triangles, crop.size, crop.size)
+    rendered = rasterize(inside, model.triangles, crop.size, crop.size)
     face = model.face_vertices
     shape = vertices[face]
     marks = state.camera.project(model.landmarks["ibug68"].of(vertices))[:, :2]
-    seen = visible_vertices(inside, model.triangles, drawn)[face]
+    seen = visible_vertices(inside, model.triangles, rendered)[face]
     return TrueFace(state, shape, state.camera.project(shape), seen, marks)
 
 
@@ -132,7 +92,7 @@ def box_crop(box: NDArray[Any], size: int) -> SquareCrop:
 
 
 def state_errors(model: FaceModel, truth: TrueFace, found: FaceState) -> dict[str, float]:
-    """All errors of a state, camera in the picture's pixels: those of `shape_errors`, and
+    """All errors of a state, camera in the image's pixels: those of `shape_errors`, and
 
     nme68, nme51: of the landmarks and of those off the jaw, per cent (`nme`); pitch, yaw, roll: degrees.
     """
@@ -151,8 +111,8 @@ def shape_errors(truth: TrueFace, shape: Float, camera: WeakPerspective) -> dict
     Means over the truth's seen vertices of the distance between corresponding points:
     surface_mm: in model space, neither posed nor aligned; rigid_mm: after the best rigid motion over these
     vertices; similar_mm: after the best similarity; posed_mm: in camera space, where px are divided by the
-    true scale; level_mm: that without the mean error of depth, which no picture tells. rms_mm: root mean
-    square over the whole face, seen or not, of what posed_mm is the mean of.
+    true scale; level_mm: posed_mm without the mean error of depth, which an image does not show. rms_mm:
+    root mean square of the distances of posed_mm over the whole face, seen or not.
     """
     names = ("surface_mm", "rigid_mm", "similar_mm", "posed_mm", "level_mm", "rms_mm")
     seen = truth.seen
@@ -184,25 +144,20 @@ def face_px(marks: Float) -> float:
     return float(np.sqrt(np.ptp(marks[:, :2], axis=0).prod()))
 
 
-def detected_marks(image: Image, box: NDArray[Any]) -> Float | None:
-    """(478, 2) px: landmarks of the detected face that overlaps a box (left, top, right, bottom) most; None
-    where none does by a fifth (intersection over union)."""
+def face_in(image: Image, box: NDArray[Any]) -> DetectedFace | None:
+    """Detected face of an image (H, W, 3) that overlaps a box (left, top, right, bottom), px, most.
+
+    None where no face reaches `LEAST_OVERLAP`.
+    """
     faces = detect_faces(image, small_faces=False)
-    rated = [(overlap(np.array(face.box), np.asarray(box)), -k) for k, face in enumerate(faces)]
+    rated = [(float(overlap(np.array(face.box), np.asarray(box))), -k) for k, face in enumerate(faces)]
     best, k = max(rated, default=(0.0, 0))
-    return faces[-k].landmarks if best >= 0.2 else None
+    return faces[-k] if best >= LEAST_OVERLAP else None
 
 
 def ibug68(landmarks: Float) -> Float:
     """(68, 2) of a detector's (478, 2): the MediaPipe points nearest to iBUG's."""
     return landmarks[list(IBUG68_AMONG_MEDIAPIPE), :2]
-
-
-def overlap(a: Float, b: Float) -> float:
-    """Intersection over union of two boxes (left, top, right, bottom)."""
-    shared = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
-    areas = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()
-    return float(shared / max(areas - shared, 1e-9))
 
 
 # ---------------------------------------------------------------- many samples
@@ -219,7 +174,7 @@ def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def yaw_bin(degrees: float) -> str:
-    """The name of the bin of `YAW_BINS` that a yaw is in; beyond the last one it is in the last one."""
+    """Name of the bin of `YAW_BINS` of a yaw; the last bin holds all beyond it."""
     for low, high in YAW_BINS[:-1]:
         if low <= abs(degrees) < high:
             return f"{low}-{high}"
@@ -230,8 +185,8 @@ YAW_NAMES = tuple(yaw_bin(low) for low, _ in YAW_BINS)
 
 
 def expression_groups(model: FaceModel, expression: Float) -> tuple[str, ...]:
-    """Which of "mouth open", "eyes closed" and "smile" an expression (E,) is, or "neutral"; nothing for other
-    models than ARKit's.
+    """Groups of an expression (E,): "mouth open", "eyes closed", "smile", or "neutral"; none for models
+    without ARKit's names.
 
     Jaw open by 0.3; both lids by 0.5; mouth corners by 0.4 on average; no weight above 0.3.
     """
@@ -251,36 +206,58 @@ def expression_groups(model: FaceModel, expression: Float) -> tuple[str, ...]:
     return tuple(found)
 
 
-def calibration(stated: Float, true: Float, bins: int = 5) -> dict[str, Any]:
-    """How well stated errors (N,) tell true ones (N,), both mm.
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Samples whose stated errors are neighbours."""
 
-    spearman: rank correlation; factor: mean true over mean stated, what the stated must be multiplied by to
-    be right on average; bins: equal parts of the samples by the stated error, with both means.
-    """
+    samples: int
+    stated_mm: float
+    """Mean stated error."""
+    true_mm: float
+    """Mean true error."""
+    true_p90_mm: float
+    """90th percentile of the true errors."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Agreement of stated errors with true ones."""
+
+    samples: int
+    spearman: float
+    """Rank correlation."""
+    factor: float
+    """Mean true over mean stated error."""
+    bins: tuple[CalibrationBin, ...]
+    """Equal parts of the samples, by the stated error."""
+
+
+def calibration(stated: Float, true: Float, bins: int = 5) -> Calibration:
+    """Agreement of stated errors (N,) with true ones (N,), both mm; NaN below two known samples."""
     known = np.isfinite(stated) & np.isfinite(true)
     stated, true = stated[known], true[known]
     if len(stated) < 2:
-        return {"samples": len(stated), "spearman": float("nan"), "factor": float("nan"), "bins": []}
+        return Calibration(len(stated), float("nan"), float("nan"), ())
     a, b = (np.argsort(np.argsort(x)).astype(float) for x in (stated, true))
-    told = np.ptp(stated) > 0 and np.ptp(true) > 0
+    varied = np.ptp(stated) > 0 and np.ptp(true) > 0
     order = np.argsort(stated, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    return {
-        "samples": len(stated),
-        "spearman": float(np.corrcoef(a, b)[0, 1]) if told else float("nan"),
-        "factor": float(true.mean() / max(float(stated.mean()), 1e-9)),
-        "bins": [
-            {
-                "samples": len(part),
-                "stated_mm": float(stated[part].mean()),
-                "true_mm": float(true[part].mean()),
-                "true_p90_mm": float(np.percentile(true[part], 90)),
-            }
-            for part in parts
-        ],
-    }
+    return Calibration(
+        len(stated),
+        float(np.corrcoef(a, b)[0, 1]) if varied else float("nan"),
+        float(true.mean() / max(float(stated.mean()), 1e-9)),
+        tuple(
+            CalibrationBin(
+                len(part),
+                float(stated[part].mean()),
+                float(true[part].mean()),
+                float(np.percentile(true[part], 90)),
+            )
+            for part in np.array_split(order, bins)
+            if len(part)
+        ),
+    )
 
 
 def ratio(a: float, b: float) -> float:
-    """a / b, NaN where that says nothing."""
+    """a / b; NaN where either is not finite or b is not positive."""
     return a / b if np.isfinite(a) and np.isfinite(b) and b > 0 else float("nan")

@@ -1,6 +1,6 @@
-"""Errors by skin tone, age and gender: groups with counts and intervals (docs/comparison.md).
+"""Groups of subjects by skin tone, age and gender (docs/comparison.md).
 
-Groups are those of the photos' own metadata and pixels; nothing here guesses age, gender or origin.
+They come from the metadata and the pixels of the photos; nothing here guesses age, gender or origin.
 """
 
 from __future__ import annotations
@@ -11,25 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facerelief.errors import FacereliefError
 from facerelief.geometry.normals import vertex_normals
 from facerelief.inverse.fit import landmarks_for
 from facerelief.inverse.landmark_fit import fit_landmarks
-from facerelief.lab.evaluation.compare.methods import METHODS, Face
-from facerelief.lab.evaluation.compare.run import (
-    PHOTO_MEASURES,
-    PhotoRow,
-    PictureRow,
-    consistency_of,
-    methods_of,
-)
-from facerelief.lab.evaluation.metrics.intervals import PersonBootstrap
 from facerelief.morphable.model import FaceModel
+from facerelief.typed import Float, Image
 
 TONES = (
     ("very light", 55.0),
@@ -42,27 +32,27 @@ TONES = (
 """Groups of the individual typology angle and the degrees above which each begins (Chardon et al. 1991)."""
 AGES = (25, 35, 50)
 """Years at which an age group ends and the next begins."""
-LEAST_PERSONS = 5
-"""Of groups of fewer persons only the counts are told."""
 TONE, AGE, GENDER = "skin tone", "age", "gender"
 ATTRIBUTES = (TONE, AGE, GENDER)
-_PICTURE_MEASURES = ("rigid_mm", "level_mm", "neutral_mm", "nme68")
 
 
 # ---------------------------------------------------------------- skin tone
 
 
-def skin_tone(model: FaceModel, image: NDArray[np.uint8], face: Face) -> float:
+def skin_tone(model: FaceModel, image: Image, landmarks: Float) -> float:
     """Individual typology angle of a photo's skin, degrees: atan2(L* - 50, b*) of the median CIELAB colour.
 
-    image (H, W, 3) sRGB. Looked at where the face's plain skin (no eyes, brows, lips) faces the camera, as
-    the landmark fit places it, the same for all methods. The colours are the photo's own, so light and
-    exposure are in it: only photos of one studio are told apart rightly. NaN where no skin lies in the
-    picture.
+    Measured where plain skin (no eyes, brows, lips) faces the camera, as the landmark fit places it, the same
+    for all methods. Light and exposure of the photo are in it: it compares skin only among photos of one
+    studio. NaN where no skin lies in the image.
+
+    Args:
+        image: (H, W, 3) sRGB.
+        landmarks: (478, 2) px, as detected.
     """
     import cv2
 
-    observed, name = landmarks_for(model, face.landmarks)
+    observed, name = landmarks_for(model, landmarks)
     state = fit_landmarks(model, observed, name=name).state
     vertices = model.shape(state.identity, state.expression)
     plain = model.face_vertices.copy()
@@ -94,17 +84,17 @@ def tone_group(angle: float) -> str:
 
 @dataclass(frozen=True)
 class Person:
-    """What a file says of a person."""
+    """Age and gender of a subject."""
 
     age: float | None = None
     """Years."""
     gender: str = ""
-    """In the file's words; empty where it says nothing."""
+    """In the file's words; empty where it has none."""
 
 
 @dataclass(frozen=True)
 class People:
-    """Whom a file knows: by the person's name, or by the number that the file's photos begin with."""
+    """Subjects of a file: by name, or by the number that their photos' names begin with."""
 
     by_person: Mapping[str, Person] = field(default_factory=dict[str, Person])
     by_number: Mapping[str, Person] = field(default_factory=dict[str, Person])
@@ -124,22 +114,17 @@ def read_people(file: str | Path) -> People:
 
     Columns: `person` (a name, as an index.csv has it) with `age` (years) or `gender` or both; or those of the
     London Set's own london_faces_info.csv: `face_id` (X001), `face_age`, `face_sex` or `face_gender`. Other
-    columns are left alone, empty cells are unknown. Raises FacereliefError for another file.
+    columns are left alone, empty cells are unknown.
+
+    Raises:
+        FacereliefError: The file is no such table.
     """
     file = Path(file)
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle)
-            columns = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = columns
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FacereliefError(f"{file}: cannot be read ({error}); give a CSV file") from error
+    columns, rows = _csv(file)
     london = "face_id" in columns and "person" not in columns
-    key = "face_id" if london else "person"
-    age = "face_age" if london else "age"
-    gender = next((x for x in ("face_sex", "face_gender", "gender", "sex") if x in columns), None)
-    if key not in columns or (age not in columns and gender is None):
+    key, age = ("face_id", "face_age") if london else ("person", "age")
+    gender = next((x for x in ("face_sex", "face_gender", "gender", "sex") if x in columns), "")
+    if key not in columns or not (age in columns or gender):
         raise FacereliefError(
             f"{file}: expected the columns person and age or gender, or face_id and face_age or face_sex, "
             f"found {', '.join(columns) or 'nothing'}"
@@ -147,22 +132,39 @@ def read_people(file: str | Path) -> People:
     out: dict[str, Person] = {}
     for line, row in enumerate(rows, 2):
         name = (row[key] or "").strip()
-        if london:
-            name = name.removeprefix("X")
-        told = (row.get(age) or "").strip()
-        try:
-            years = float(told) if told else None
-        except ValueError:
-            years = -1.0
-        if years is not None and not 0 <= years <= 130:
-            raise FacereliefError(
-                f"{file}: line {line}: age {told!r}, expected years; correct it or leave it out"
-            )
+        name = name.removeprefix("X") if london else name
+        years = _years(row.get(age) or "", f"{file}: line {line}")
         if not name or name in out:
             why = f"{name} a second time" if name else f"no {key}"
             raise FacereliefError(f"{file}: line {line}: {why}; give each person one line")
         out[name] = Person(years, ((row.get(gender) or "") if gender else "").strip().lower())
     return People(by_number=out) if london else People(by_person=out)
+
+
+def _csv(file: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows. Raises FacereliefError."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle)
+            columns = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = columns
+            return columns, list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FacereliefError(f"{file}: cannot be read ({error}); give a CSV file") from error
+
+
+def _years(text: str, place: str) -> float | None:
+    """An age in years, or None for an empty cell. Raises FacereliefError."""
+    text = text.strip()
+    if not text:
+        return None
+    try:
+        years = float(text)
+    except ValueError:
+        years = -1.0
+    if not 0 <= years <= 130:
+        raise FacereliefError(f"{place}: age {text!r}, expected years; correct it or leave it out")
+    return years
 
 
 def age_group(age: float | None) -> str:
@@ -190,65 +192,3 @@ def groups_of(people: People, person: str, photo: str, angle: float) -> dict[str
     """Attribute -> group of a photo; "" where it has none. angle: see `skin_tone`."""
     known = people.find(person, photo) or Person()
     return {TONE: tone_group(angle), AGE: age_group(known.age), GENDER: known.gender}
-
-
-# ---------------------------------------------------------------- tables
-
-
-def photo_fairness(
-    model: FaceModel, rows: Sequence[PhotoRow], groups: Sequence[Mapping[str, str]], seed: int = 0
-) -> dict[str, Any]:
-    """Measures of photos without known shape by group. JSON-serialisable but for NaN.
-
-    groups: of each row (`groups_of`). attribute -> group -> {"photos", "persons", "methods": method ->
-    {measure: {value, low, high}, "consistency": identity among the persons of this group alone}}; methods are
-    empty for groups below `LEAST_PERSONS`.
-    """
-    boot = PersonBootstrap([row.person for row in rows], seed)
-    names = methods_of(rows)
-
-    def cells(name: str, where: NDArray[np.bool_]) -> dict[str, Any]:
-        values = {x: np.array([row.measures[name][x] for row in rows]) for x in PHOTO_MEASURES}
-        members = [row for row, inside in zip(rows, where) if inside]
-        return {x: boot.mean(found, where).document for x, found in values.items()} | {
-            "consistency": consistency_of(model, members, name, seed)
-        }
-
-    return _by_group(boot, groups, names, cells, "photos")
-
-
-def picture_fairness(
-    rows: Sequence[PictureRow], groups: Sequence[Mapping[str, str]], seed: int = 0
-) -> dict[str, Any]:
-    """The same for labelled pictures; groups: of the photo that each was made of."""
-    boot = PersonBootstrap([row.person for row in rows], seed)
-    names = [name for name in METHODS if rows and name in rows[0].errors]
-
-    def cells(name: str, where: NDArray[np.bool_]) -> dict[str, Any]:
-        return {
-            x: boot.mean(np.array([row.errors[name][x] for row in rows]), where).document
-            for x in _PICTURE_MEASURES
-        }
-
-    return _by_group(boot, groups, names, cells, "pictures")
-
-
-def _by_group(
-    boot: PersonBootstrap, groups: Sequence[Mapping[str, str]], names: Sequence[str], cells: Any, counted: str
-) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for attribute in ATTRIBUTES:
-        found = [member.get(attribute, "") for member in groups]
-        parts: dict[str, Any] = {}
-        for group in group_names(attribute, found):
-            where = np.array([x == group for x in found])
-            persons = boot.persons(where)
-            enough = persons >= LEAST_PERSONS
-            parts[group] = {
-                counted: int(where.sum()),
-                "persons": persons,
-                "methods": {name: cells(name, where) for name in names} if enough else {},
-            }
-        if parts:
-            out[attribute] = parts
-    return out

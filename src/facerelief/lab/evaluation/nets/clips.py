@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from facerelief.detection import detect_faces
-from facerelief.lab.evaluation.metrics.face_errors import (
-    Bar,
-    Bool,
-    Float,
-    Image,
-    face_px,
-    ibug68,
-    overlap,
-    ratio,
-)
-from facerelief.tracking.tracker import TrackerConfig
+from facerelief.geometry.boxes import overlap
+from facerelief.lab.evaluation.metrics.face_errors import face_px, ibug68, ratio
+from facerelief.lab.evaluation.metrics.reports import TARGETS, Target
+from facerelief.tracking.tracker import Tracker, TrackerConfig
+from facerelief.typed import Bool, Float, Image
 
 RIGID = (27, 28, 29, 30, 33, 36, 39, 42, 45)
 """iBUG landmarks that no expression moves: bridge and base of the nose, corners of the eyes."""
 MOST_JITTER, MOST_DRIFT, MOST_FRAMES = 0.5, 1.1, 5
-"""Bars: jitter over that of CoarseNet frame by frame, distance to the detector last over first, frames until
-a face that came back is followed."""
+"""Targets: jitter over that of CoarseNet frame by frame, distance to the detector last over first, frames
+until a face that came back is followed."""
 _SPEED_FRAMES = 3.0
-"""Frames: deviation of the Gaussian through which slow and fast frames are told apart."""
+"""Frames: deviation of the Gaussian by which speeds are smoothed."""
 _WINDOW = 50
-"""Frames at the beginning and the end that are compared."""
+"""Frames at the beginning and at the end whose distances to the detector are compared."""
 
 
-class Follower(Protocol):
-    """`pipeline.tracker.Tracker` is one."""
-
-    def step(self, image: Image, time: float) -> tuple[str, Any]:
-        """How the next frame's face was had ("none", "found", "tracked"), and the face, of which
-        `landmarks68_px` is used."""
-        ...
-
-
-Follow = Callable[[TrackerConfig], Follower]
-"""A fresh tracker."""
+Start = Callable[[TrackerConfig], Tracker]
+"""Makes a fresh tracker."""
 Detect = Callable[[Image], Float | None]
 """Landmarks (68, 2), px, of the best face; see `best_marks`."""
 
@@ -55,8 +40,8 @@ PER_FRAME, RAW, FILTERED = VARIANTS
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
-    """What a tracker says of T frames."""
+class LandmarkTrack:
+    """Landmarks and states that a tracker gives for T frames."""
 
     marks: Float
     """(T, 68, 2) px, NaN where there is no face."""
@@ -64,28 +49,28 @@ class Track:
 
     @property
     def shown(self) -> Bool:
-        """(T,) where there is a face."""
+        """(T,) frames with a face."""
         return known(self.marks)
 
 
 def known(marks: Float) -> Bool:
-    """(T,) where all landmarks (T, L, 2) are numbers."""
+    """(T,) frames whose landmarks (T, L, 2) are all numbers."""
     return np.asarray(np.isfinite(marks).all(axis=(1, 2)), np.bool_)
 
 
-def follow(follower: Follower, frames: Iterable[Image], times: Sequence[float]) -> Track:
-    """Run a tracker over frames of a clip, seconds."""
+def follow(tracker: Tracker, frames: Iterable[Image], times: Sequence[float]) -> LandmarkTrack:
+    """Run a tracker over the frames of a clip, at times in seconds."""
     marks: list[Float] = []
     states: list[str] = []
     for image, time in zip(frames, times):
-        state, face = follower.step(image, float(time))
+        state, face = tracker.step(image, float(time))
         states.append(state)
         marks.append(np.full((68, 2), np.nan) if face is None else np.asarray(face.landmarks68_px, float))
-    return Track(np.array(marks).reshape(-1, 68, 2), tuple(states))
+    return LandmarkTrack(np.array(marks).reshape(-1, 68, 2), tuple(states))
 
 
 def best_marks(image: Image) -> Float | None:
-    """(68, 2) px of the best face that the detector finds; None where it finds none."""
+    """(68, 2) px: landmarks of the best detected face, or None."""
     faces = detect_faces(image, max_faces=1, small_faces=False)
     return ibug68(faces[0].landmarks) if faces else None
 
@@ -94,7 +79,7 @@ def best_marks(image: Image) -> Float | None:
 
 
 def smoothed(values: Float, sigma: float) -> Float:
-    """(T, ...) Gaussian means along time over what is known (not NaN); NaN where nothing near is known."""
+    """(T, ...) Gaussian means along time over values that are not NaN; NaN where all near ones are."""
     reach = int(np.ceil(4 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     flat = values.reshape(len(values), -1).astype(np.float64)
@@ -111,8 +96,8 @@ def smoothed(values: Float, sigma: float) -> Float:
 
 
 def speed(marks: Float) -> Float:
-    """(T,) px per frame: mean speed of landmarks (T, L, 2), their velocities averaged over some frames; NaN
-    where unknown."""
+    """(T,) px per frame: mean speed of landmarks (T, L, 2), velocities smoothed over some frames; NaN where
+    unknown."""
     if len(marks) < 2:
         return np.full(len(marks), np.nan)
     velocity = smoothed(np.gradient(marks, axis=0), _SPEED_FRAMES)
@@ -120,7 +105,7 @@ def speed(marks: Float) -> Float:
 
 
 def third(values: Float, of: Bool, *, highest: bool = False) -> Bool:
-    """(T,) those of some frames that are in the lowest third of values (T,), or the highest."""
+    """(T,) frames among `of` (T,) in the lowest third of values (T,), or the highest."""
     usable = of & np.isfinite(values)
     if not usable.any():
         return usable
@@ -140,9 +125,11 @@ def jitter(marks: Float, where: Bool) -> float:
 
 
 def lag(filtered: Float, raw: Float, where: Bool) -> float:
-    """Frames by which filtered landmarks (T, L, 2) come after the raw ones: the shift that brings both
-    closest over the frames `where` (T,). Both are smoothed alike beforehand, which moves neither; 0 where
-    nothing is known. From -1 to 6."""
+    """Delay of filtered landmarks (T, L, 2) behind the raw ones in frames, from -1 to 6.
+
+    The shift that brings both closest over the frames `where` (T,), both smoothed alike beforehand; 0 where
+    nothing is known.
+    """
     slow, quick = (smoothed(x, 1.5) for x in (filtered, raw))
     both = where & known(filtered) & known(raw)
     at = np.flatnonzero(both)
@@ -163,11 +150,11 @@ def lag(filtered: Float, raw: Float, where: Bool) -> float:
 
 
 def drift(track: Float, detected: Float, size: float, window: int = _WINDOW) -> dict[str, float]:
-    """Whether a track (T, 68, 2) leaves a detector's landmarks (T, 68, 2), over those of `RIGID`.
+    """Distance of a track (T, 68, 2) from a detector's landmarks (T, 68, 2), over those of `RIGID`.
 
     first, last: mean distance in the first and last `window` frames (at most a third of the clip), per cent
     of a size in px; ratio: last over first; shift: length of the change of the mean offset between the two,
-    per cent: what the ratio cannot tell where both err in different directions.
+    per cent, which shows drift from one side to the other.
     """
     window = max(min(window, len(track) // 3), 1)
     apart = 100 * (track - detected)[:, list(RIGID)] / size
@@ -181,7 +168,7 @@ def drift(track: Float, detected: Float, size: float, window: int = _WINDOW) -> 
 
 
 def agreement(one: Float, other: Float, size: float, where: slice = slice(None)) -> float:
-    """Mean distance of two tracks (T, 68, 2) over the frames both know, per cent of a size in px."""
+    """Mean distance of two tracks (T, 68, 2) over the frames known in both, per cent of a size in px."""
     apart = np.linalg.norm(one[where] - other[where], axis=2).mean(axis=1)
     both = np.isfinite(apart)
     return 100 * float(apart[both].mean()) / size if both.any() else float("nan")
@@ -192,13 +179,13 @@ def agreement(one: Float, other: Float, size: float, where: slice = slice(None))
 
 @dataclass(frozen=True, eq=False)
 class EditedClip:
-    """Frames of a clip in which the face slides out of the picture, stays away, and is back elsewhere."""
+    """Frames of a clip in which the face slides out of the image, stays away, and comes back elsewhere."""
 
     frames: list[Image]
     sources: list[int]
-    """Which frame of the clip each shows."""
+    """Index of the clip's frame behind each frame."""
     shifts: list[int]
-    """px by which each is moved to the right."""
+    """px by which each frame is moved to the right."""
     gone: int
     """The first frame without the face."""
     back: int
@@ -208,11 +195,17 @@ class EditedClip:
 def edited_clip(
     frames: Sequence[Image], box: Float, away: int, before: int = 30, after: int = 30, sliding: int = 5
 ) -> EditedClip:
-    """Cut a clip so: `before` frames as they are; `sliding` in which the picture slides out to one side,
-    its border going on behind it; `away` without it; `after` moved to the other side, away from the first
-    place by a quarter of the width, or as far as the face stays in the picture.
+    """Edit a clip so that its face leaves and returns.
 
-    box: left, top, right, bottom of the face, px. Raises ValueError for a clip of fewer frames than three.
+    `before` frames unchanged; `sliding` frames in which the image slides out to one side, its border
+    repeated behind it; `away` frames without the face; `after` frames with the face moved to the other side
+    by a quarter of the width, or as far as it stays inside the image.
+
+    Args:
+        box: left, top, right, bottom of the face, px.
+
+    Raises:
+        ValueError: The clip has fewer than three frames.
     """
     if len(frames) < 3:
         raise ValueError(f"{len(frames)} frames: expected at least 3")
@@ -230,17 +223,20 @@ def edited_clip(
 
 
 def shifted(image: Image, right: int) -> Image:
-    """A picture moved to the right by so many px, its border going on."""
+    """An image moved to the right by a number of px, its border repeated."""
     columns = np.clip(np.arange(image.shape[1]) - right, 0, image.shape[1] - 1)
     return np.ascontiguousarray(image[:, columns])
 
 
-def recovery(track: Track, clip: EditedClip, boxes: Sequence[Float | None]) -> dict[str, float]:
-    """How a tracker took an edited clip; boxes: of the face in the edited frames, None where unknown.
+def recovery(track: LandmarkTrack, clip: EditedClip, boxes: Sequence[Float | None]) -> dict[str, float]:
+    """Loss and recovery of the face of an edited clip.
 
-    recovered: frames from the first one with the face again to the first one whose track overlaps it by half
-    (0: at once; infinite: never); noticed: frames from the first one without the face to the first one
-    without a track (infinite: never); ghosts: share of the frames without the face that have a track.
+    recovered: frames from the face's return to the first track that overlaps it by half (0: at once;
+    infinite: never); noticed: frames from the face's disappearance to the first frame without a track
+    (infinite: never); ghosts: share of the frames without the face that have a track.
+
+    Args:
+        boxes: left, top, right, bottom of the face in the edited frames, px; None where unknown.
     """
     shown = track.shown
     away = ~shown[clip.gone : clip.back]
@@ -259,32 +255,95 @@ def recovery(track: Track, clip: EditedClip, boxes: Sequence[Float | None]) -> d
 # ---------------------------------------------------------------- a clip
 
 
+class _Pace(NamedTuple):
+    """Frames by the speed of the detector's landmarks, (T,) each."""
+
+    shown: Bool
+    """All tracks have a face."""
+    still: Bool
+    """The slowest third of the frames that the detector knows."""
+    fast: Bool
+    """The fastest third."""
+
+
+@dataclass(frozen=True)
+class ClipReport:
+    """All measures of the tracker on a clip; landmark distances in per cent of the face's size."""
+
+    frames: int
+    face_px: float
+    """Median size of the face, px (`face_px`)."""
+    detector: dict[str, float]
+    """Of the detector's own landmarks: share of frames shown, jitter_px."""
+    still_frames: int
+    """Number of frames over which jitter is measured."""
+    tracks: dict[str, dict[str, float]]
+    """Variant of `VARIANTS` -> share of frames shown, number of times found, jitter and `drift`."""
+    filter: dict[str, float]
+    """Filtered against raw landmarks: `lag` over all and over fast frames, distance over fast frames."""
+    backward: dict[str, float]
+    """Distance between tracks of the clip forward and backward, over all frames and near both ends."""
+    leaving: dict[str, float]
+    """`recovery`"""
+    targets: list[Target] = field(metadata=TARGETS)
+
+
 def evaluate_clip(
     frames: Sequence[Image],
     times: Sequence[float],
-    tracker: Follow,
+    start: Start,
     detect: Detect = best_marks,
     progress: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
-    """All measures of a clip, frames (H, W, 3) at moments, s; with bars, JSON-serialisable but for NaN.
+) -> ClipReport:
+    """All measures of a clip.
 
-    The frames that stand nearly still are those in the lowest third of the speed of the detector's landmarks,
-    so that no track chooses its own.
+    Frames that stand nearly still are those in the lowest third of the speed of the detector's landmarks, so
+    that no track chooses its own.
+
+    Args:
+        frames: (H, W, 3) images.
+        times: their times, s.
     """
     progress("detector")
     found = [detect(image) for image in frames]
     detected = np.array([np.full((68, 2), np.nan) if m is None else m[:, :2] for m in found], np.float64)
     seen = known(detected)
     size = float(np.median([face_px(marks) for marks in detected[seen]])) if seen.any() else float("nan")
-    tracks: dict[str, Track] = {}
+    tracks: dict[str, LandmarkTrack] = {}
     for name, config in VARIANTS.items():
         progress(name)
-        tracks[name] = follow(tracker(config), frames, times)
-    pace = speed(detected)
+        tracks[name] = follow(start(config), frames, times)
     shown = np.all([track.shown for track in tracks.values()], axis=0).astype(np.bool_)
-    still, fast = third(pace, seen & shown), third(pace, seen & shown, highest=True)
+    moving = speed(detected)
+    pace = _Pace(shown, third(moving, seen & shown), third(moving, seen & shown, highest=True))
+    table = _track_measures(tracks, detected, pace.still, size)
+    progress("backward")
+    again = follow(start(VARIANTS[RAW]), reversed(frames), [times[-1] - t for t in reversed(times)])
+    progress("face leaves")
+    leaving = _leaving(frames, times, detected, start)
+    jitter_share, drift_share = table[FILTERED]["jitter_over_per_frame"], table[RAW]["drift_ratio"]
+    return ClipReport(
+        len(frames),
+        size,
+        {"shown": float(seen.mean()), "jitter_px": jitter(detected, pace.still)},
+        int(pace.still.sum()),
+        table,
+        _filter_measures(tracks[FILTERED].marks, tracks[RAW].marks, pace, size),
+        _backward_measures(tracks[RAW].marks, again.marks[::-1], size),
+        leaving,
+        [
+            Target("jitter over CoarseNet's per frame", jitter_share, at_most=MOST_JITTER),
+            Target("drift, last over first frames", drift_share, at_most=MOST_DRIFT),
+            Target("frames until a returned face is followed", leaving["recovered"], at_most=MOST_FRAMES),
+        ],
+    )
+
+
+def _track_measures(
+    tracks: dict[str, LandmarkTrack], detected: Float, still: Bool, size: float
+) -> dict[str, dict[str, float]]:
     measured = {name: jitter(track.marks, still) for name, track in tracks.items()}
-    table = {
+    return {
         name: {
             "shown": float(track.shown.mean()),
             "found": float(track.states.count("found")),
@@ -295,41 +354,26 @@ def evaluate_clip(
         }
         for name, track in tracks.items()
     }
-    progress("backward")
-    again = follow(tracker(VARIANTS[RAW]), reversed(frames), [times[-1] - t for t in reversed(times)])
-    back = again.marks[::-1]
-    raw, smooth = (tracks[name].marks for name in (RAW, FILTERED))
-    progress("face leaves")
-    returned = _leaving(frames, times, detected, tracker)
-    bars = [
-        Bar("jitter over CoarseNet's per frame", table[FILTERED]["jitter_over_per_frame"], MOST_JITTER),
-        Bar("drift, last over first frames", table[RAW]["drift_ratio"], MOST_DRIFT),
-        Bar("frames until a returned face is followed", returned["recovered"], MOST_FRAMES),
-    ]
+
+
+def _filter_measures(smooth: Float, raw: Float, pace: _Pace, size: float) -> dict[str, float]:
     return {
-        "frames": len(frames),
-        "face_px": size,
-        "detector": {"shown": float(seen.mean()), "jitter_px": jitter(detected, still)},
-        "still_frames": int(still.sum()),
-        "tracks": table,
-        "filter": {
-            "lag_frames": lag(smooth, raw, shown),
-            "lag_fast_frames": lag(smooth, raw, fast),
-            "apart_fast_percent": agreement(smooth[fast], raw[fast], size),
-        },
-        "backward": {
-            "apart_percent": agreement(raw, back, size),
-            "apart_ends_percent": float(
-                np.mean([agreement(raw, back, size, s) for s in (slice(None, 20), slice(-20, None))])
-            ),
-        },
-        "leaving": returned,
-        "bars": [bar.document for bar in bars],
+        "lag_frames": lag(smooth, raw, pace.shown),
+        "lag_fast_frames": lag(smooth, raw, pace.fast),
+        "apart_fast_percent": agreement(smooth[pace.fast], raw[pace.fast], size),
+    }
+
+
+def _backward_measures(forward: Float, backward: Float, size: float) -> dict[str, float]:
+    ends = [agreement(forward, backward, size, s) for s in (slice(None, 20), slice(-20, None))]
+    return {
+        "apart_percent": agreement(forward, backward, size),
+        "apart_ends_percent": float(np.mean(ends)),
     }
 
 
 def _leaving(
-    frames: Sequence[Image], times: Sequence[float], detected: Float, tracker: Follow
+    frames: Sequence[Image], times: Sequence[float], detected: Float, start: Start
 ) -> dict[str, float]:
     seen = np.flatnonzero(known(detected))
     if not len(seen) or len(frames) < 3:
@@ -342,7 +386,7 @@ def _leaving(
         _box(detected[source]) + [shift, 0, shift, 0] if source in seen else None
         for source, shift in zip(clip.sources, clip.shifts)
     ]
-    track = follow(tracker(VARIANTS[FILTERED]), clip.frames, [step * k for k in range(len(clip.frames))])
+    track = follow(start(VARIANTS[FILTERED]), clip.frames, [step * k for k in range(len(clip.frames))])
     return recovery(track, clip, boxes)
 
 

@@ -1,30 +1,27 @@
-"""CoarseNet on held-out pictures, beside the mean face in the best pose and the detector's landmarks."""
+"""CoarseNet on held-out images, beside the mean face in the best pose and the detector's landmarks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.geometry.camera import WeakPerspective
-from facerelief.inference.crops import SquareCrop
-from facerelief.inference.runners import Estimate, camera_from_landmarks
+from facerelief.detection import DetectedFace
+from facerelief.inference.runners import CoarseRunner, camera_from_landmarks
 from facerelief.inverse.landmark_fit import FaceState
+from facerelief.lab.datasets.samples import Sample
 from facerelief.lab.evaluation.metrics.face_errors import (
     YAW_NAMES,
-    Bar,
-    Float,
-    Image,
-    Labelled,
+    Calibration,
     Progress,
     box_crop,
     calibration,
-    detected_marks,
     expression_groups,
+    face_in,
     ibug68,
     label_state,
     landmark_errors,
@@ -34,61 +31,73 @@ from facerelief.lab.evaluation.metrics.face_errors import (
     true_face,
     yaw_bin,
 )
+from facerelief.lab.evaluation.metrics.reports import INLINE, TARGETS, Target
 from facerelief.morphable.model import FaceModel
+from facerelief.typed import Image
 
 NET, LOOKED, MEAN_FACE, DETECTOR = "net", "net, detected", "mean face", "detector"
 METHODS = (NET, LOOKED, MEAN_FACE, DETECTOR)
-"""The net on the label's box; the net from the detector's landmarks, as in use; the mean face in the pose
-that the label's own landmarks give; the detector's landmarks."""
+"""The network on the label's box; the network from the detector's landmarks, as in use; the mean face in the
+pose of the label's own landmarks; the detector's landmarks."""
 
 MOST_MM, MOST_SHARE, MOST_NME, MOST_YAW = 1.6, 0.70, 1.25, 3.0
-"""Bars: mean visible-surface error, its share of the mean face's, landmark error over the detector's,
+"""Targets: mean visible-surface error, its share of the mean face's, landmark error over the detector's,
 degrees."""
 
 
-class CoarseLike(Protocol):
-    """What is measured; `pipeline.nets.CoarseRunner` is one."""
-
-    @property
-    def size(self) -> int:
-        """Side of the crop, px."""
-        ...
-
-    def __call__(self, image: Image, crop: SquareCrop) -> Estimate:
-        """A face in a crop."""
-        ...
-
-    def look(self, image: Image, around: WeakPerspective) -> Estimate:
-        """A face that is about there."""
-        ...
-
-
-Detect = Callable[[Image, NDArray[Any]], Float | None]
-"""Landmarks (478, 2) or (68, 2), px, of the face in a box; see `nets.detected_marks`."""
+Detect = Callable[[Image, NDArray[Any]], DetectedFace | None]
+"""The face in a box (left, top, right, bottom), px; see `face_in`."""
 
 
 @dataclass(frozen=True)
 class CoarseRow:
-    """Measures of one picture."""
+    """Measures of one image."""
 
     yaw: float
     """True, degrees."""
     groups: tuple[str, ...]
-    """See `nets.expression_groups`."""
+    """See `expression_groups`."""
     errors: dict[str, dict[str, float]]
-    """By method of `METHODS`, those that there are: `nets.state_errors`, of the detector landmarks alone."""
+    """Method of `METHODS` -> `state_errors`; of the detector, where it finds the face, landmark errors."""
     stated_mm: float
-    """What the net takes its error to be, on the label's box."""
+    """The error that the network states, on the label's box."""
+
+
+@dataclass(frozen=True)
+class CoarsePart:
+    """Means over some of the samples."""
+
+    samples: int
+    methods: dict[str, dict[str, float]] = field(metadata=INLINE)
+    """Method -> measure -> mean, with the number of samples; of the network's landmark errors also the ratio
+    to the detector's."""
+
+    def mean(self, method: str, measure: str) -> float:
+        """NaN where it was not measured."""
+        return self.methods.get(method, {}).get(measure, float("nan"))
+
+
+@dataclass(frozen=True)
+class CoarseReport:
+    """CoarseNet on held-out samples."""
+
+    samples: int
+    whole: CoarsePart = field(metadata={"key": "all"})
+    by_yaw: dict[str, CoarsePart]
+    by_expression: dict[str, CoarsePart]
+    calibration: Calibration
+    """Of the error that the network states."""
+    targets: list[Target] = field(metadata=TARGETS)
 
 
 def evaluate_coarse(
     model: FaceModel,
-    net: CoarseLike,
-    samples: Iterable[Labelled],
-    detect: Detect = detected_marks,
+    net: CoarseRunner,
+    samples: Iterable[Sample],
+    detect: Detect = face_in,
     progress: Progress = lambda done: None,
 ) -> list[CoarseRow]:
-    """Measure every picture; `coarse_report` sums up. Samples are of the kinds coarse, renders or pairs."""
+    """Measure every sample, of the kinds coarse, renders or pairs; `coarse_report` gives the means."""
     rows: list[CoarseRow] = []
     for done, sample in enumerate(samples, 1):
         rows.append(_measured(model, net, sample, detect))
@@ -96,7 +105,7 @@ def evaluate_coarse(
     return rows
 
 
-def _measured(model: FaceModel, net: CoarseLike, sample: Labelled, detect: Detect) -> CoarseRow:
+def _measured(model: FaceModel, net: CoarseRunner, sample: Sample, detect: Detect) -> CoarseRow:
     labels = sample.labels
     crop = box_crop(labels["box"], net.size)
     truth = true_face(model, label_state(labels), crop)
@@ -109,9 +118,9 @@ def _measured(model: FaceModel, net: CoarseLike, sample: Labelled, detect: Detec
     }
     found = detect(sample.image, labels["box"])
     if found is not None:
-        looked = net.look(sample.image, camera_from_landmarks(model, found))
+        looked = net.look(sample.image, camera_from_landmarks(model, found.landmarks))
         errors[LOOKED] = state_errors(model, truth, looked.state)
-        errors[DETECTOR] = landmark_errors(found if len(found) == 68 else ibug68(found), truth)
+        errors[DETECTOR] = landmark_errors(ibug68(found.landmarks), truth)
     return CoarseRow(
         math.degrees(truth.state.camera.yaw),
         expression_groups(model, truth.state.expression),
@@ -120,60 +129,53 @@ def _measured(model: FaceModel, net: CoarseLike, sample: Labelled, detect: Detec
     )
 
 
-def coarse_report(rows: Sequence[CoarseRow]) -> dict[str, Any]:
-    """Means over all pictures, by yaw and by expression; calibration; bars. JSON-serialisable but for NaN."""
+def coarse_report(rows: Sequence[CoarseRow]) -> CoarseReport:
+    """Means over all samples, by yaw and by expression; calibration; targets."""
     by_yaw = {name: _part([row for row in rows if yaw_bin(row.yaw) == name]) for name in YAW_NAMES}
     names = dict.fromkeys(group for row in rows for group in row.groups)
-    by_expression = {name: _part([row for row in rows if name in row.groups]) for name in sorted(names)}
     whole = _part(rows)
-    return {
-        "samples": len(rows),
-        "all": whole,
-        "by_yaw": by_yaw,
-        "by_expression": by_expression,
-        "calibration": calibration(
+    return CoarseReport(
+        len(rows),
+        whole,
+        by_yaw,
+        {name: _part([row for row in rows if name in row.groups]) for name in sorted(names)},
+        calibration(
             np.array([row.stated_mm for row in rows]), np.array([row.errors[NET]["rms_mm"] for row in rows])
         ),
-        "bars": [bar.document for bar in _bars(whole, by_yaw)],
-    }
+        _targets(whole, by_yaw),
+    )
 
 
-def _part(rows: Sequence[CoarseRow]) -> dict[str, Any]:
-    """Means by method; of the net's landmark errors also the ratio to the detector's, on pictures in which
-    that found the face."""
-    out: dict[str, Any] = {"samples": len(rows)}
+def _part(rows: Sequence[CoarseRow]) -> CoarsePart:
+    methods: dict[str, dict[str, float]] = {}
     for method in METHODS:
         members = [row.errors[method] for row in rows if method in row.errors]
         if members:
-            out[method] = {"samples": len(members)} | means(members)
+            methods[method] = {"samples": len(members)} | means(members)
     both = [row.errors for row in rows if DETECTOR in row.errors]
     for method in (NET, LOOKED):
         for name in ("nme68", "nme51"):
             if both:
                 own, other = (means([errors[m] for errors in both])[name] for m in (method, DETECTOR))
-                out[method][f"{name}_over_detector"] = ratio(own, other)
-    return out
+                methods[method][f"{name}_over_detector"] = ratio(own, other)
+    return CoarsePart(len(rows), methods)
 
 
-def _bars(whole: dict[str, Any], by_yaw: dict[str, dict[str, Any]]) -> list[Bar]:
-    bars: list[Bar] = []
-
-    def of(part: dict[str, Any], method: str, name: str) -> float:
-        return part.get(method, {}).get(name, float("nan"))
-
+def _targets(whole: CoarsePart, by_yaw: dict[str, CoarsePart]) -> list[Target]:
+    targets: list[Target] = []
     for method in (NET, LOOKED):
         for name, what in (
             ("rigid_mm", "visible surface after pose (rigid)"),
             ("level_mm", "visible surface as posed"),
         ):
-            own = of(whole, method, name)
-            bars.append(Bar(f"{method}: {what}, mm", own, MOST_MM))
-            bars.append(
-                Bar(f"{method}: that over mean face", ratio(own, of(whole, MEAN_FACE, name)), MOST_SHARE)
-            )
-        bars.append(Bar(f"{method}: yaw, degrees", of(whole, method, "yaw"), MOST_YAW))
+            own = whole.mean(method, name)
+            share = ratio(own, whole.mean(MEAN_FACE, name))
+            targets.append(Target(f"{method}: {what}, mm", own, at_most=MOST_MM))
+            targets.append(Target(f"{method}: that over mean face", share, at_most=MOST_SHARE))
+        targets.append(Target(f"{method}: yaw, degrees", whole.mean(method, "yaw"), at_most=MOST_YAW))
         for name, part in {"all": whole, **by_yaw}.items():
-            if part["samples"]:
-                share = of(part, method, "nme68_over_detector")
-                bars.append(Bar(f"{method}: landmarks over detector's, yaw {name}", share, MOST_NME))
-    return bars
+            if part.samples:
+                share = part.mean(method, "nme68_over_detector")
+                what = f"{method}: landmarks over detector's, yaw {name}"
+                targets.append(Target(what, share, at_most=MOST_NME))
+    return targets

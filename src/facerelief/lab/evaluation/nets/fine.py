@@ -1,49 +1,34 @@
-"""FineNet on held-out FineData, where relief is known, and on photos, beside the relief of method "fit"."""
+"""FineNet on held-out FineData, whose relief is known, and on photos, beside the relief of method "fit"."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from facerelief.errors import FacereliefError
-from facerelief.inference.runners import FineRunner, FineSurface
+from facerelief.inference.runners import FineRunner
 from facerelief.inverse.landmark_fit import FaceState
-from facerelief.lab.evaluation.metrics.face_errors import (
-    Bar,
-    Bool,
-    Float,
-    Image,
-    Labelled,
-    Progress,
-    means,
-    ratio,
-)
+from facerelief.lab.datasets.samples import Sample
+from facerelief.lab.evaluation.metrics.face_errors import Progress, means, ratio
+from facerelief.lab.evaluation.metrics.reports import TARGETS, Target
 from facerelief.lab.evaluation.truth.relief import band_passed
 from facerelief.morphable.model import FaceModel
+from facerelief.typed import Bool, Float, Float32, Image
 
 BAND = (1.0, 6.0)
 """px of FineNet's crop: relief between these Gaussians is compared; as `networks.measures.BAND`."""
 LEAST_BETTER, LEAST_TRUE, LEAST_FIT = 0.25, 0.6, 0.5
-"""Bars: normal errors fall by this share, correlation with true relief, correlation with the fit's."""
+"""Targets: normal errors fall by this share, correlation with true relief, correlation with the fit's."""
 
-Relief = Callable[[Image, Float, Float, float], Float]
-"""(S, S, 3) picture, (S, S) coarse depth mm, (S, S) mask of 0 and 1, face width mm -> (S, S) mm."""
-
-
-class FineLike(Protocol):
-    """What is measured on photos; `pipeline.nets.FineRunner` is one."""
-
-    def __call__(self, image: Image, state: FaceState, vertices: Float) -> FineSurface:
-        """The relief of a coarse face."""
-        ...
+Relief = Callable[[Image, Float32, Float32, float], Float]
+"""(S, S, 3) image, (S, S) coarse depth mm, (S, S) mask of 0 and 1, face width mm -> (S, S) mm."""
 
 
 @dataclass(frozen=True)
 class FineRow:
-    """Measures of one picture."""
+    """Measures of one image."""
 
     kind: str
     """Of FineData "own", "moved" or "relit"; of photos their group."""
@@ -59,29 +44,31 @@ class PhotoRelief:
     """(H, W, 3) the whole photo."""
     state: FaceState
     displacement: Float
-    """(S, S) mm along camera z, in `geometry.crop.fine_crop` of the fit's coarse face."""
+    """(S, S) mm along camera z, in `inference.crops.fine_crop` of the fit's coarse face."""
     mask: Bool
     """(S, S)"""
 
 
 def relief_of(net: FineRunner) -> Relief:
-    """A net as a function of the labels that FineData has. It raises FacereliefError for pictures of another
-    size than the net's."""
+    """A network as a function of FineData's labels.
 
-    def found(image: Image, depth: Float, mask: Float, width: float) -> Float:
+    The function raises FacereliefError for images that are not of the network's size.
+    """
+
+    def found(image: Image, depth: Float32, mask: Float32, width: float) -> Float:
         if image.shape[:2] != (net.size, net.size):
             raise FacereliefError(
                 f"FineData of {image.shape[1]} px, the net takes {net.size} px; make data of that size"
             )
-        return net.displacement(image, depth, mask, width)
+        return net.displacement(image, depth, mask > 0, width)
 
     return found
 
 
 def evaluate_fine(
-    relief: Relief, samples: Iterable[Labelled], progress: Progress = lambda done: None
+    relief: Relief, samples: Iterable[Sample], progress: Progress = lambda done: None
 ) -> list[FineRow]:
-    """Measure every sample of FineData whose mask holds something; `fine_report` sums up."""
+    """Measure every sample of FineData whose mask is not empty; `fine_report` gives the means."""
     rows: list[FineRow] = []
     for done, sample in enumerate(samples, 1):
         labels = sample.labels
@@ -97,9 +84,9 @@ def evaluate_fine(
 
 
 def evaluate_photos(
-    model: FaceModel, net: FineLike, photos: Iterable[PhotoRelief], progress: Progress = lambda done: None
+    model: FaceModel, net: FineRunner, photos: Iterable[PhotoRelief], progress: Progress = lambda done: None
 ) -> list[FineRow]:
-    """Measure every photo, from the fit's own coarse face; `photo_report` sums up."""
+    """Measure every photo, from the fit's own coarse face; `photo_relief_report` gives the means."""
     rows: list[FineRow] = []
     for done, photo in enumerate(photos, 1):
         vertices = model.shape(photo.state.identity, photo.state.expression)
@@ -161,28 +148,39 @@ def inner(mask: Float) -> Bool:
     return m[1:-1, 1:-1] & m[1:-1, 2:] & m[1:-1, :-2] & m[2:, 1:-1] & m[:-2, 1:-1]
 
 
-def fine_report(rows: Sequence[FineRow]) -> dict[str, Any]:
-    """Means over all samples and by kind; bars. JSON-serialisable but for NaN."""
+@dataclass(frozen=True)
+class FineReport:
+    """FineNet on held-out samples or photos."""
+
+    samples: int
+    parts: dict[str, dict[str, float]]
+    """"all" and every kind -> measure -> mean, with the number of samples; found_over_true: strength of the
+    found relief beside the true one."""
+    targets: list[Target] = field(metadata=TARGETS)
+
+
+def fine_report(rows: Sequence[FineRow]) -> FineReport:
+    """Means over all samples of FineData and by kind; targets."""
     parts = _parts(rows)
     whole = parts["all"]
     fall = 1 - ratio(whole.get("normal_deg", float("nan")), whole.get("coarse_normal_deg", float("nan")))
-    bars = [
-        Bar("normal error falls by", fall, LEAST_BETTER, least=True),
-        Bar("relief correlates with the label's", whole.get("band_r", float("nan")), LEAST_TRUE, least=True),
+    true = whole.get("band_r", float("nan"))
+    targets = [
+        Target("normal error falls by", fall, at_least=LEAST_BETTER),
+        Target("relief correlates with the label's", true, at_least=LEAST_TRUE),
     ]
-    return {"samples": len(rows), "parts": parts, "bars": [bar.document for bar in bars]}
+    return FineReport(len(rows), parts, targets)
 
 
-def photo_report(rows: Sequence[FineRow]) -> dict[str, Any]:
-    """Means over all photos and by group; bars. JSON-serialisable but for NaN."""
+def photo_relief_report(rows: Sequence[FineRow]) -> FineReport:
+    """Means over all photos and by group; target."""
     parts = _parts(rows)
     mean = parts["all"].get("band_r", float("nan"))
-    bar = Bar("relief on photos correlates with the fit's", mean, LEAST_FIT, least=True)
-    return {"samples": len(rows), "parts": parts, "bars": [bar.document]}
+    target = Target("relief on photos correlates with the fit's", mean, at_least=LEAST_FIT)
+    return FineReport(len(rows), parts, [target])
 
 
 def _parts(rows: Sequence[FineRow]) -> dict[str, dict[str, float]]:
-    """Means by kind and over all; found_over_true: how strong the found relief is beside the true one."""
     out: dict[str, dict[str, float]] = {}
     for kind in ("all", *sorted({row.kind for row in rows})):
         part = [row.errors for row in rows if kind in ("all", row.kind)]
@@ -193,7 +191,7 @@ def _parts(rows: Sequence[FineRow]) -> dict[str, dict[str, float]]:
     return out
 
 
-def _kind(sample: Labelled) -> str:
+def _kind(sample: Sample) -> str:
     """own: the photo with its own relief; moved: with another face's; relit: under another light too."""
     if sample.about.get("relit"):
         return "relit"

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from facerelief.inference.crops import SquareCrop
-from facerelief.inference.runners import Estimate
-from facerelief.inverse.landmark_fit import FaceState
+from facerelief.inference.runners import CoarseRunner, TrackingRunner
+from facerelief.lab.datasets.samples import Sample
 from facerelief.lab.evaluation.metrics.face_errors import (
-    Bar,
-    Float,
-    Image,
-    Labelled,
+    Calibration,
     Progress,
     calibration,
     label_state,
@@ -24,6 +20,7 @@ from facerelief.lab.evaluation.metrics.face_errors import (
     state_errors,
     true_face,
 )
+from facerelief.lab.evaluation.metrics.reports import INLINE, TARGETS, Target
 from facerelief.morphable.model import FaceModel
 
 TRACKING, COARSE, PREVIOUS = "tracking net", "CoarseNet", "previous"
@@ -32,56 +29,52 @@ OUTLIERS = (2.0, 3.0, 5.0, 8.0)
 """Changes of pose, standard deviations, above which pairs are counted: `TrackerConfig.outlier` is one."""
 
 
-class CoarseLike(Protocol):
-    """`pipeline.nets.CoarseRunner` is one."""
+@dataclass(frozen=True)
+class PairRow:
+    """Measures of one image with one of its previous states."""
 
-    @property
-    def size(self) -> int:
-        """Side of the crop, px."""
-        ...
-
-    def __call__(self, image: Image, crop: SquareCrop) -> Estimate:
-        """A face in a crop."""
-        ...
-
-
-class TrackingLike(Protocol):
-    """What is measured; `pipeline.nets.TrackingRunner` is one."""
-
-    @property
-    def size(self) -> int:
-        """Side of the crop, px."""
-        ...
-
-    def __call__(
-        self, image: Image, before: FaceState, vertices: Float, crop: SquareCrop
-    ) -> tuple[Estimate, Float]:
-        """The state of a face that was seen before, and its change."""
-        ...
+    frames: int
+    """Frames by which the previous state is older; 0 where the track is lost."""
+    blurred: bool
+    errors: dict[str, dict[str, float]]
+    """Method of `METHODS` -> `state_errors`, of states that all have the true identity."""
+    stated_mm: float
+    change: float
+    """Largest change of pose that the tracking network gives, standard deviations of its training data."""
 
 
 @dataclass(frozen=True)
-class PairRow:
-    """Measures of one picture with one of its previous states."""
+class PairPart:
+    """Means over some of the pairs."""
 
-    frames: int
-    """How many frames older the previous state is; 0 where the track is lost."""
-    blurred: bool
-    errors: dict[str, dict[str, float]]
-    """By method of `METHODS`: `nets.state_errors`, of states that all have the true identity."""
-    stated_mm: float
-    change: float
-    """Largest change of pose that the tracking net says, standard deviations of its training data."""
+    samples: int
+    methods: dict[str, dict[str, float]] = field(metadata=INLINE)
+    """Method -> measure -> mean."""
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """Tracking CoarseNet on held-out pairs."""
+
+    samples: int
+    parts: dict[str, PairPart]
+    """Pairs "followed" and "lost"; of the followed ones by age of the previous state, "sharp", "blurred"."""
+    changes_above: dict[str, dict[str, float]]
+    """Threshold of `OUTLIERS` -> "followed" and "lost" -> share of pairs whose pose changes by more."""
+    calibration: Calibration
+    """Of the error that the network states, over all pairs."""
+    targets: list[Target] = field(metadata=TARGETS)
+    """Our own: following must beat a fresh look at the same crop, and no look at all."""
 
 
 def evaluate_pairs(
     model: FaceModel,
-    tracking: TrackingLike,
-    coarse: CoarseLike,
-    samples: Iterable[Labelled],
+    tracking: TrackingRunner,
+    coarse: CoarseRunner,
+    samples: Iterable[Sample],
     progress: Progress = lambda done: None,
 ) -> list[PairRow]:
-    """Measure every pair, each with one of its previous states in turn; `pair_report` sums up."""
+    """Measure every pair, each with one of its previous states in turn; `pair_report` gives the means."""
     rows: list[PairRow] = []
     for done, sample in enumerate(samples, 1):
         k = (done - 1) % len(sample.labels["previous_camera"])
@@ -91,7 +84,7 @@ def evaluate_pairs(
 
 
 def _measured(
-    model: FaceModel, tracking: TrackingLike, coarse: CoarseLike, sample: Labelled, k: int
+    model: FaceModel, tracking: TrackingRunner, coarse: CoarseRunner, sample: Sample, k: int
 ) -> PairRow:
     labels = sample.labels
     before = label_state(labels, "previous_", k)
@@ -106,19 +99,15 @@ def _measured(
     return PairRow(
         int(labels["previous_frames"][k]) if "previous_frames" in labels else 1,
         bool(labels["blur"][0] > 0) if "blur" in labels else False,
-        # the tracking net says nothing of identity: with the true one all are measured alike
+        # the tracking network does not estimate identity: all methods are given the true one
         {name: state_errors(model, truth, replace(state, identity=own)) for name, state in states.items()},
         estimate.error_mm,
         float(np.abs(change[-6:]).max()),
     )
 
 
-def pair_report(rows: Sequence[PairRow]) -> dict[str, Any]:
-    """Means of all that was followed, of lost tracks, and by age and blur; calibration over all; how often
-    changes are large; JSON-serialisable but for NaN.
-
-    The bars are our own: following must beat a fresh look at the same crop, and no look at all.
-    """
+def pair_report(rows: Sequence[PairRow]) -> PairReport:
+    """Means over all followed pairs, over lost ones, and by age and blur; calibration; targets."""
     followed = [row for row in rows if row.frames]
     parts = {"followed": followed, "lost": [row for row in rows if not row.frames]}
     parts |= {
@@ -126,18 +115,17 @@ def pair_report(rows: Sequence[PairRow]) -> dict[str, Any]:
         for age in sorted({row.frames for row in followed})
     }
     parts |= {"sharp": [r for r in followed if not r.blurred], "blurred": [r for r in followed if r.blurred]}
-    table = {name: _part(members) for name, members in parts.items() if members}
-    own, fresh, kept = (_of(table, "followed", method, "level_mm") for method in METHODS)
-    bars = [
-        Bar("as posed, over CoarseNet on the same crop", ratio(own, fresh), 1.0),
-        Bar("as posed, over the previous state", ratio(own, kept), 1.0),
-    ]
-    stated = np.array([row.stated_mm for row in rows])
-    true = np.array([row.errors[TRACKING]["rms_mm"] for row in rows])
-    return {
-        "samples": len(rows),
-        "parts": table,
-        "changes_above": {
+    table = {
+        name: PairPart(len(found), {m: means([row.errors[m] for row in found]) for m in METHODS})
+        for name, found in parts.items()
+        if found
+    }
+    whole = table["followed"].methods if followed else {}
+    own, fresh, kept = (whole.get(method, {}).get("level_mm", float("nan")) for method in METHODS)
+    return PairReport(
+        len(rows),
+        table,
+        {
             f"{limit:g}": {
                 name: float(np.mean([row.change > limit for row in parts[name]]))
                 for name in ("followed", "lost")
@@ -145,15 +133,12 @@ def pair_report(rows: Sequence[PairRow]) -> dict[str, Any]:
             }
             for limit in OUTLIERS
         },
-        "calibration": calibration(stated, true),
-        "bars": [bar.document for bar in bars],
-    }
-
-
-def _part(rows: Sequence[PairRow]) -> dict[str, Any]:
-    found = {method: means([row.errors[method] for row in rows]) for method in METHODS}
-    return {"samples": len(rows), **found}
-
-
-def _of(table: dict[str, Any], part: str, method: str, name: str) -> float:
-    return table.get(part, {}).get(method, {}).get(name, float("nan"))
+        calibration(
+            np.array([row.stated_mm for row in rows]),
+            np.array([row.errors[TRACKING]["rms_mm"] for row in rows]),
+        ),
+        [
+            Target("as posed, over CoarseNet on the same crop", ratio(own, fresh), at_most=1.0),
+            Target("as posed, over the previous state", ratio(own, kept), at_most=1.0),
+        ],
+    )

@@ -1,7 +1,7 @@
-"""Ordinary pictures made difficult: wrong exposure, coloured light, cast shadow, covered faces.
+"""Ordinary photos made difficult: wrong exposure, coloured light, cast shadow, covered faces.
 
-Every function of `DEGRADATIONS` takes a picture (H, W, 3) uint8 RGB, one face's 68 iBUG landmarks (68, 2) px
-and a random generator, and returns a new picture of the same shape. They stand in for photos of such
+Every function of `DEGRADATIONS` takes an image (H, W, 3) uint8 RGB, one face's 68 iBUG landmarks (68, 2) px
+and a random generator, and returns a new image of the same shape. They stand in for photos of such
 conditions, which no free collection offers in numbers: crude, but with their effect and its place known.
 """
 
@@ -62,7 +62,7 @@ def face_places(image: Image, marks: NDArray[np.floating]) -> tuple[Float, Float
 
 def cast_shadow(image: Image, marks: NDArray[np.floating], angle: float, strength: float = 0.35) -> Image:
     """Light times `strength` beyond a line through the nose with a soft edge; angle in radians from the
-    face's across axis tells where the shadow lies (0: the image's right, -pi/2: the forehead)."""
+    face's across axis gives the side of the shadow (0: the image's right, -pi/2: the forehead)."""
     across, down = face_places(image, marks)
     middle = 0.3 if abs(np.sin(angle)) < 0.5 else 0.15
     beyond = across * np.cos(angle) + (down - middle) * np.sin(angle)
@@ -71,7 +71,7 @@ def cast_shadow(image: Image, marks: NDArray[np.floating], angle: float, strengt
 
 
 def painted(image: Image, mask: NDArray[np.floating], paint: ArrayLike) -> Image:
-    """Paint (3,) or (H, W, 3) in [0, 255] over the picture where mask (H, W) in [0, 1] says."""
+    """Paint (3,) or (H, W, 3) in [0, 255] over the image with the weights of a mask (H, W) in [0, 1]."""
     share = np.asarray(mask, np.float32)[..., None]
     mixed = image * (1 - share) + np.asarray(paint, np.float32) * share
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
@@ -83,7 +83,7 @@ def polygon(image: Image, corners: NDArray[np.floating], soft: float) -> Float:
 
     mask = np.zeros(image.shape[:2], np.float32)
     cv2.fillPoly(mask, [np.rint(corners * 16).astype(np.int32)], 1.0, cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(mask, (0, 0), max(soft, 0.3))
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(soft, 0.3)), np.float32)
 
 
 def cloth(image: Image, marks: NDArray[np.floating], color: ArrayLike, rng: np.random.Generator) -> Float:
@@ -224,7 +224,7 @@ DEGRADATIONS: Mapping[str, Degradation] = {
     "hair": hair,
     "dark glasses": dark_glasses,
 }
-"""Name -> what it does to a picture."""
+"""Name -> change of an image."""
 
 CAUSES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("grey", "sepia"), ("is grey",)),

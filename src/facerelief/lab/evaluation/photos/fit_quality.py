@@ -1,8 +1,8 @@
-"""How well inverse rendering explains photos that nobody has a 3D truth of.
+"""Quality of inverse rendering on photos without a known shape.
 
-What is measured on each photo, and by groups: how near the re-rendered face comes to the photo, how large
-the relief is, whether it follows edges of the skin's colour, whether skin tone ends in the albedo or in the
-light, and whether two photos of one person give one shape.
+Measured on each photo: distance of the re-rendered face from the photo, size of the relief, its correlation
+with edges of the skin's colour, and the share of skin tone that the fit explains by light. `fit_report` gives
+means by group and identity consistency.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +25,13 @@ from facerelief.runtime.workers import ordered_results
 from facerelief.typed import Bool, Float
 
 CROP = 256
-"""Cells along the crop in which the relief's size is told."""
+"""Cells along the crop in which the relief's size is measured."""
 _CROP_MARGIN = 1.15
 
 
 @dataclass(frozen=True, eq=False)
 class FitMeasures:
-    """What was measured on one photo."""
+    """Measures of one photo."""
 
     photo: Photo
     coarse_error: float
@@ -46,13 +45,13 @@ class FitMeasures:
     fine_cells: float
     """The same of the depth with relief."""
     skin_cells: float
-    """The same on plain skin alone, away from eyes, nose, lips and the outline, whose own
-    edges outweigh all wrinkles in the other two."""
+    """The same on plain skin alone, away from eyes, nose, lips and the outline, whose edges outweigh all
+    wrinkles in the other two."""
     relief_mm: float
     """Root mean square displacement."""
     edge_correlation: float
-    """Correlation of the slope of the displacement with the slope of the model's albedo (brows, lips, beard)
-    and of the photo's colour tones, which light hardly changes: the larger."""
+    """The larger correlation of the displacement's slope with the slope of the model's albedo (brows, lips,
+    beard) and with that of the photo's colour tones, which light hardly changes."""
     tone: float
     """Brightness of the photo's skin (median)."""
     albedo: float
@@ -67,12 +66,12 @@ class FitMeasures:
 
 
 @dataclass(frozen=True)
-class FitReport:
+class MeasuredFits:
     """Measures of many photos."""
 
     measures: list[FitMeasures]
     failures: dict[str, str] = field(default_factory=dict[str, str])
-    """Photo -> why it gave nothing."""
+    """Photo -> reason why it was not measured."""
 
     def groups(self) -> list[str]:
         return sorted({m.photo.group for m in self.measures})
@@ -88,9 +87,9 @@ def evaluate_fits(
     *,
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> FitReport:
+) -> MeasuredFits:
     """Reconstruct and measure every photo's best face; the result does not depend on `workers`."""
-    report = FitReport([])
+    report = MeasuredFits([])
     with ordered_results(
         _measured, photos, workers=workers, start=_start, arguments=(model, config)
     ) as results:
@@ -118,10 +117,14 @@ def _measured(photo: Photo) -> FitMeasures | tuple[Photo, str]:
 
 
 def rerendered(result: Reconstruction, patch: DepthPatch, albedo: Float) -> tuple[Float, Float]:
-    """The photo's face from a surface with an albedo under the result's light, and the photo itself.
+    """The face rendered from a surface with an albedo under the result's light, and the photo itself.
 
-    patch: depth of face and eyes, coarse or fine; albedo (h, w, 3) on its pixels. Returns two (P, 3) in
-    [0, 1], sRGB, over the patch's known pixels.
+    Args:
+        patch: depth of face and eyes, coarse or fine.
+        albedo: (h, w, 3) on the patch's pixels.
+
+    Returns:
+        Rendered and photographed colours, (P, 3) each, sRGB in [0, 1], of the patch's known pixels.
     """
     height, width = patch.depth.shape
     known = np.isfinite(patch.depth)
@@ -134,11 +137,11 @@ def measure(photo: Photo, result: Reconstruction) -> FitMeasures:
     """All measures of one reconstructed photo."""
     assert result.fine is not None
     assert result.skin is not None
-    parametric, plain = drawn_model(result)
+    parametric, plain = rendered_albedo(result)
     errors: list[float] = []
     for patch, albedo in ((result.coarse, parametric), (result.fine, result.skin.color)):
-        drawn, seen = rerendered(result, patch, albedo)
-        errors.append(float(np.abs(drawn - seen).mean()) if len(seen) else float("nan"))
+        rendered, seen = rerendered(result, patch, albedo)
+        errors.append(float(np.abs(rendered - seen).mean()) if len(seen) else float("nan"))
     displacement = result.fine.depth - result.coarse.depth
     skin = _skin_vertices(result)
     found = np.clip(result.model.skin(result.albedo), 0, 1.2)[skin] @ LUMA
@@ -167,8 +170,9 @@ def high_pass(result: Reconstruction, depth: Float, where: Bool | None = None) -
     """Root mean square, in cells, of depth minus its Gaussian (2 cells) in a crop of 256 cells around the
     face.
 
-    depth (h, w) mm on the pixels of `result.coarse`, NaN off the face; where (h, w): only these pixels. The
-    Gaussian knows only them; three cells along their outline do not count.
+    Args:
+        depth: (h, w) mm on the pixels of `result.coarse`, NaN off the face.
+        where: (h, w) only these pixels enter the Gaussian; three cells along their outline do not count.
     """
     import cv2
 
@@ -226,8 +230,8 @@ def _edges(result: Reconstruction, displacement: Float, parametric: Float) -> fl
     return float(max(np.corrcoef(relief, other)[0, 1] for other in known))
 
 
-def drawn_model(result: Reconstruction) -> tuple[Float, Bool]:
-    """The model's albedo (h, w, 3) on the pixels of `result.coarse`, and which of them show plain skin: face
+def rendered_albedo(result: Reconstruction) -> tuple[Float, Bool]:
+    """The model's albedo (h, w, 3) on the pixels of `result.coarse`, and a mask (h, w) of plain skin: face
     without eyes, nose, lips and brows and a few mm around them."""
     from facerelief.rendering.rasterizer import interpolate, rasterize
 
@@ -237,15 +241,15 @@ def drawn_model(result: Reconstruction) -> tuple[Float, Bool]:
         camera.project(result.vertices), model.triangles, *patch.depth.shape, cull_backfaces=True
     )
     skin = np.clip(model.skin(result.albedo), 0.02, 1.2)
-    drawn = interpolate(
+    rendered = interpolate(
         fragments, model.triangles, np.column_stack([skin, _not_plain(model)]).astype(np.float32)
     )
-    return drawn[..., :3], fragments.mask & (drawn[..., 3] < 0.01)
+    return rendered[..., :3], fragments.mask & (rendered[..., 3] < 0.01)
 
 
 @functools.lru_cache(maxsize=4)
 def _not_plain(model: FaceModel) -> Bool:
-    """(N,) vertices that are no plain skin, and their neighbours."""
+    """(N,) vertices that are not plain skin, and their neighbours."""
     from facerelief.geometry.adjacency import neighbour_mean, vertex_links
 
     other = ~model.face_vertices | model.region("eyes", "nose", "lips", "brows")
@@ -269,75 +273,3 @@ def _skin_vertices(result: Reconstruction) -> NDArray[np.bool_]:
         if name in model.regions:
             plain &= ~model.regions[name]
     return plain & (result.camera.to_camera(_normals(result))[:, 2] > 0.5)
-
-
-@dataclass(frozen=True)
-class IdentityAgreement:
-    """Two photos of each of several persons: does shape tell who is who?"""
-
-    persons: int
-    same_mm: float
-    """Mean distance of the neutral shapes of one person's two photos, root mean square over the face."""
-    different_mm: float
-    """The same between different persons."""
-    ratio: float
-    """different / same."""
-    rank1: float
-    """Share of first photos whose nearest second photo, by shape, is of the same person."""
-    rank1_coefficients: float
-    """The same by the cosine of identity coefficients."""
-
-
-def identity_agreement(measures: Sequence[FitMeasures], model: Any) -> IdentityAgreement | None:
-    """Over all persons with two photos; None where there are fewer than two such persons.
-
-    Neutral shapes in mm at the model's own size, which every photo shares, so no alignment is needed.
-    """
-    by_person: dict[str, list[FitMeasures]] = {}
-    for m in sorted(measures, key=lambda m: str(m.photo.file)):
-        by_person.setdefault(m.photo.person, []).append(m)
-    pairs = [found[:2] for found in by_person.values() if len(found) >= 2]
-    if len(pairs) < 2:
-        return None
-    basis = model.identity[model.face_vertices].reshape(-1, model.n_identity)
-    gram = (basis.T @ basis).astype(np.float64) / int(model.face_vertices.sum())
-    first, second = (np.stack([pair[k].identity for pair in pairs]).astype(np.float64) for k in (0, 1))
-    apart = first[:, None] - second[None]
-    distance = np.sqrt(np.maximum(np.einsum("ijk,kl,ijl->ij", apart, gram, apart), 0))
-    unit = [c / np.maximum(np.linalg.norm(c, axis=1, keepdims=True), 1e-9) for c in (first, second)]
-    cosine = unit[0] @ unit[1].T
-    own = np.arange(len(pairs))
-    same = float(distance[own, own].mean())
-    different = float(distance[~np.eye(len(pairs), dtype=bool)].mean())
-    return IdentityAgreement(
-        len(pairs),
-        same,
-        different,
-        different / max(same, 1e-9),
-        float((distance.argmin(axis=1) == own).mean()),
-        float((cosine.argmax(axis=1) == own).mean()),
-    )
-
-
-def tone_table(measures: Sequence[FitMeasures], groups: int = 4) -> list[dict[str, float]]:
-    """Photos in equal groups by the brightness of their skin, dark to light: mean tone, albedo and light."""
-    order = sorted(measures, key=lambda m: m.tone)
-    rows: list[dict[str, float]] = []
-    for part in np.array_split(np.arange(len(order)), min(groups, max(len(order), 1))):
-        members = [order[k] for k in part]
-        if members:
-            rows.append(
-                {"photos": float(len(members))}
-                | {
-                    name: float(np.mean([getattr(m, name) for m in members]))
-                    for name in ("tone", "albedo", "light")
-                }
-            )
-    return rows
-
-
-def light_share(measures: Sequence[FitMeasures]) -> float:
-    """Share of the differences in skin brightness that the fit takes for light: slope of log light on log
-    brightness; 0 would be right where all photos were lit alike."""
-    tone, light = (np.log([getattr(m, name) for m in measures]) for name in ("tone", "light"))
-    return float(np.polyfit(tone, light, 1)[0]) if len(measures) > 2 and tone.std() > 1e-6 else float("nan")

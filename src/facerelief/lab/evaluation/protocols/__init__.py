@@ -1,4 +1,4 @@
-"""Protocols by which 3D face reconstructions are scored, as steps that can be put together and as presets.
+"""Published protocols that score 3D face reconstructions, as presets made of steps that can be recombined.
 
-What each preset does, step by step: docs/evaluation.md. All lengths in mm once a file has been read.
+docs/evaluation.md describes each preset step by step. All lengths in mm once a file has been read.
 """

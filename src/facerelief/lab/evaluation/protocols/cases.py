@@ -1,4 +1,4 @@
-"""What is scored: the cases of a set, each with its scans or annotated points, and the pictures it shows."""
+"""Cases of a set, each with its scans or annotated points and its images; predictions and scores."""
 
 from __future__ import annotations
 
@@ -24,47 +24,47 @@ class Scan:
     mesh: Path
     landmarks: Path | None = None
     name: str = ""
-    """What part or take it is: "nose", "frontal1"."""
+    """Its part or take: "nose", "frontal1"."""
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One prediction that is asked for."""
+    """One prediction to be scored."""
 
     name: str
-    """Where the prediction is looked for in its folder, without suffix: "subject/challenge/IMG_1"."""
+    """Path of the prediction in its folder, without suffix: "subject/challenge/IMG_1"."""
     group: str
-    """The part of the set that it is reported with: challenge, setting, expression."""
+    """Its part of the set in reports: challenge, setting, expression."""
     subject: str = ""
     scans: tuple[Scan, ...] = ()
     images: tuple[Path, ...] = ()
-    """What our own methods are run on: their shapes are averaged if there are several."""
+    """Input of our own methods; the shapes of several images are averaged."""
     scale_mm: float = 1.0
     """mm per unit of the scans."""
     points: Float64 | None = None
-    """(68, 2) annotated points in the picture, px."""
+    """(68, 2) annotated points in the image, px."""
     yaw: float = 0.0
     """Degrees."""
     mask: Path | None = None
-    """Ids of the vertices that are measured, or a 0 or 1 for each; all where there is none."""
+    """File of the ids of measured vertices, or a 0 or 1 for each; None for all."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A reconstruction in mm (px for points in a picture)."""
+    """A reconstruction in mm, or points of an image in px."""
 
     source: str
     mesh: Mesh | None = None
     landmarks: Landmarks | None = None
     points: Float64 | None = None
-    """(68, 2) in the picture, px."""
+    """(68, 2) in the image, px."""
     unit: str = "mm"
-    """What the file's numbers were taken for."""
+    """Unit as which the file was read."""
     option: str = "--unit"
-    """How the user could say otherwise."""
+    """The option that changes it."""
 
     def surface(self) -> tuple[Mesh, Landmarks]:
-        """Mesh and landmarks; EvaluationError where either is missing."""
+        """Mesh and landmarks. Raises EvaluationError where either is missing."""
         if self.mesh is None:
             raise EvaluationError(f"{self.source}: no mesh")
         if self.landmarks is None:
@@ -77,12 +77,12 @@ class Prediction:
 
 
 @dataclass(frozen=True, eq=False)
-class Score:
-    """What came of a case."""
+class CaseScore:
+    """The score of one case."""
 
     case: Case
     values: dict[str, float]
-    """Named numbers of this case, mm or per cent."""
+    """Measure -> mm or per cent."""
     distances: NDArray[np.float32] | None = None
     """(M,) of the vertices, for statistics over all of them."""
     warnings: list[str] = field(default_factory=list[str])
@@ -92,7 +92,7 @@ class Score:
 def load_scan(scan: Scan, unit: str, metric: bool = True) -> tuple[Mesh, Landmarks]:
     """A scan in mm with its landmarks, both checked: not mirrored, of a face's size where it is `metric`.
 
-    Scans may have holes, and need no triangles here. Kept for the next pictures of the same person.
+    Scans may have holes, and need no triangles here. Cached for the next images of the same subject.
     """
     factor = UNITS[unit]
     if scan.landmarks is None:

@@ -1,5 +1,4 @@
-"""Where predictions come from: a folder of any system's meshes, or one of our own methods run on the
-pictures."""
+"""Sources of predictions: a folder of any system's meshes, or one of our own methods run on the images."""
 
 from __future__ import annotations
 
@@ -33,8 +32,8 @@ PIXEL_SHIFT = 0.5
 1)."""
 
 
-class Source(Protocol):
-    """Gives the prediction of a case; MissingPredictionError where there is none."""
+class PredictionSource(Protocol):
+    """Gives the prediction of a case. Raises MissingPredictionError where there is none."""
 
     def __call__(self, case: Case) -> Prediction: ...
 
@@ -44,7 +43,7 @@ class FolderPredictions:
 
     Also found with `_` for each `/` of the name. For meshes of one topology the folder may hold
     keypoints.json instead of landmarks: a list of vertex ids, or of [triangle, weight, weight] for its first
-    two corners. Where `flat` the predictions are points in the picture: landmark files without meshes, or one
+    two corners. Where `flat` the predictions are points in the image: landmark files without meshes, or one
     predictions.npy (N, 2 or 3, 68) in the order of the set.
     """
 
@@ -67,7 +66,7 @@ class FolderPredictions:
         self._keypoints = None if flat else self._read_keypoints()
 
     def number(self, cases: list[Case]) -> None:
-        """Tell the order of the set, for predictions in one array."""
+        """Set the order of the cases, for predictions in one array."""
         file = self.folder / "predictions.npy"
         if not (self.flat and file.is_file()):
             return
@@ -150,13 +149,13 @@ class FolderPredictions:
 
 
 Reconstruct = Callable[[Path], list[Any]]
-"""A picture's file -> `Reconstruction`s, best first."""
+"""An image file -> `Reconstruction`s, best first."""
 
 
 class MethodPredictions:
-    """One of our own methods, run on the pictures of a case.
+    """One of our own methods, run on the images of a case.
 
-    Shapes are in the model's frame, mm; with several pictures the mean of the shapes, which share a topology.
+    Shapes are in the model's frame, mm; with several images the mean of the shapes, which share a topology.
     Where the protocol asks for a neutral face the expression is left out. Of several faces the best detected
     one is taken, for annotated points the one whose landmarks lie nearest to them.
     """
@@ -181,7 +180,7 @@ class MethodPredictions:
 
     def __call__(self, case: Case) -> Prediction:
         if not case.images:
-            raise MissingPredictionError(f"{case.name}: the set's picture is not there; --method needs it")
+            raise MissingPredictionError(f"{case.name}: the set's image is not there; --method needs it")
         source = f"{case.name} ({self.method})"
         shapes: list[NDArray[np.float32]] = []
         problem: FacereliefError | None = None

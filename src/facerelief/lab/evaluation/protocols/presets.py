@@ -1,15 +1,17 @@
-"""The presets: which folder is read, how a case is scored, and which statistics make the numbers of the
-table."""
+"""The presets: reader of the folder, score of a case, and statistics of the table, for each protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from facerelief.lab.evaluation.metrics.reports import IF_KNOWN
 from facerelief.lab.evaluation.protocols import recipes
-from facerelief.lab.evaluation.protocols.cases import Case, Prediction, Score
+from facerelief.lab.evaluation.protocols.cases import Case, CaseScore, Prediction
 from facerelief.lab.evaluation.protocols.files import layouts
 from facerelief.lab.evaluation.protocols.problems import EvaluationError
 from facerelief.lab.evaluation.protocols.recipes import Settings
@@ -21,26 +23,39 @@ from facerelief.lab.evaluation.protocols.steps.statistics import (
     over_yaw_bins,
 )
 
-Summary = dict[str, Any]
+Row = Mapping[str, float]
+"""Statistic -> value."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The table of a protocol."""
+
+    rows: Mapping[str, Row]
+    """Part of the set -> statistics."""
+    curve_mm_percent: list[tuple[float, float]] | None = field(default=None, metadata=IF_KNOWN)
+    """See `cumulative_curve`."""
+    sets: list[str] | None = field(default=None, metadata=IF_KNOWN)
+    """Groups of REALY's images."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One protocol, whole."""
+    """One protocol."""
 
     name: str
     about: str
     """One line: alignment, region, distance, statistics."""
     read: Callable[[Path], list[Case]]
-    score: Callable[[Case, Prediction, Settings], Score]
-    summarize: Callable[[Sequence[Score]], Summary]
+    score: Callable[[Case, Prediction, Settings], CaseScore]
+    summarize: Callable[[Sequence[CaseScore]], Summary]
     unit: str = "mm"
     neutral: bool = False
     """Our own methods give the face without expression."""
     flat: bool = False
-    """Predictions are points in pictures."""
+    """Predictions are points in images."""
     annotated: bool = False
-    """There are several sets of annotations to choose from."""
+    """The set has several annotations to choose from."""
 
 
 def preset(name: str, annotations: str = "original") -> Preset:
@@ -56,55 +71,55 @@ def preset(name: str, annotations: str = "original") -> Preset:
             return layouts.read_aflw2000(folder, annotations)
 
         about = f"{found.about}; {annotations} annotations"
-        return Preset(**(vars(found) | {"read": read, "about": about}))
+        return replace(found, read=read, about=about)
     return found
 
 
-def by_group(scores: Sequence[Score]) -> dict[str, list[Score]]:
-    """The scores of each group, in the order in which the groups come."""
-    groups: dict[str, list[Score]] = {}
+def by_group(scores: Sequence[CaseScore]) -> dict[str, list[CaseScore]]:
+    """The scores of each group, in the order of the first case of each."""
+    groups: dict[str, list[CaseScore]] = {}
     for score in scores:
         groups.setdefault(score.case.group, []).append(score)
     return groups
 
 
-def _all_vertices(scores: Sequence[Score]) -> Summary:
-    def distances(part: Sequence[Score]) -> list[Any]:
+def _all_vertices(scores: Sequence[CaseScore]) -> Summary:
+    def distances(part: Sequence[CaseScore]) -> list[NDArray[np.float32]]:
         return [s.distances for s in part if s.distances is not None]
 
     rows = {group: concatenated(distances(part)) for group, part in by_group(scores).items()}
     rows["all"] = concatenated(distances(scores))
-    return {"rows": rows, "curve_mm_percent": cumulative_curve(distances(scores))}
+    return Summary(rows, cumulative_curve(distances(scores)))
 
 
-def _meshes(*names: str) -> Callable[[Sequence[Score]], Summary]:
-    """Mean and std over the meshes of the named values, for each group and, of several groups, all."""
+def _meshes(*names: str) -> Callable[[Sequence[CaseScore]], Summary]:
+    """Mean and std of the named values over the meshes of each group, and of all groups."""
 
-    def summarize(scores: Sequence[Score]) -> Summary:
-        groups: dict[str, Sequence[Score]] = dict(by_group(scores))
+    def summarize(scores: Sequence[CaseScore]) -> Summary:
+        groups: dict[str, Sequence[CaseScore]] = dict(by_group(scores))
         if len(groups) > 1 or "all" not in groups:
             groups["all"] = scores
-        rows: Summary = {}
+        rows: dict[str, Row] = {}
         for group, part in groups.items():
             for name in names:
                 label = group if len(names) == 1 else f"{group}: {name}"
                 rows[label] = over_meshes([s.values[name] for s in part])
-        return {"rows": rows}
+        return Summary(rows)
 
     return summarize
 
 
-def _regions(scores: Sequence[Score]) -> Summary:
-    rows: Summary = {}
+def _regions(scores: Sequence[CaseScore]) -> Summary:
+    rows: dict[str, Row] = {}
     groups = by_group(scores)
     for group, part in groups.items():
         table = over_regions({r: [s.values[r] for s in part] for r in layouts.REALY_REGIONS})
         rows |= {(f"{group}: {region}" if len(groups) > 1 else region): row for region, row in table.items()}
-    return {"rows": rows, "sets": list(groups)}
+    return Summary(rows, sets=list(groups))
 
 
-def _yaw_bins(scores: Sequence[Score]) -> Summary:
-    return {"rows": over_yaw_bins([s.values["nme"] for s in scores], [s.values["yaw"] for s in scores])}
+def _yaw_bins(scores: Sequence[CaseScore]) -> Summary:
+    return Summary(over_yaw_bins([s.values["nme"] for s in scores], [s.values["yaw"] for s in scores]))
 
 
 PRESETS: tuple[Preset, ...] = (
@@ -160,7 +175,7 @@ PRESETS: tuple[Preset, ...] = (
     ),
     Preset(
         "aflw2000",
-        "AFLW2000-3D: 68 points in the picture, NME by yaw; unweighted mean of three bins",
+        "AFLW2000-3D: 68 points in the image, NME by yaw; unweighted mean of three bins",
         layouts.read_aflw2000,
         recipes.score_aflw2000,
         _yaw_bins,

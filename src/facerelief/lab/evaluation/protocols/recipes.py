@@ -1,4 +1,4 @@
-"""The presets as compositions of steps: each takes a case and its prediction and gives the case's numbers."""
+"""Recipes of the presets, put together from steps: a case and its prediction -> the score of the case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from facerelief.geometry.alignment import Similarity, procrustes
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import vertex_normals
 from facerelief.io.meshes import read_mesh
-from facerelief.lab.evaluation.protocols.cases import Case, Prediction, Score, load_scan
+from facerelief.lab.evaluation.protocols.cases import Case, CaseScore, Prediction, load_scan
 from facerelief.lab.evaluation.protocols.files.landmark_files import (
     LANDMARK_SUFFIXES,
     Landmarks,
@@ -63,7 +63,7 @@ REALY_KEYPOINTS: dict[str, tuple[int, ...]] = {
 REALY_NOSE_RIGID = (27, 28, 29, 30, 31, 35, 32, 33, 34, 70, 71)
 """Those of the nose in the rigid step."""
 FOREHEAD_MM = 40.0
-"""Deep3D's forehead cut is not published: so far above the line between the eyes the scan ends here."""
+"""Cut above the line between the eyes; Deep3D's own is not published."""
 TIGHT_SUBJECT = "subject_28"
 TIGHT_RADIUS_MM = 60.0
 """GANFit's public code measures this subject of MICC in a smaller sphere."""
@@ -73,13 +73,15 @@ FACING = 0.5
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user says about the files."""
+    """Facts about the files that the user states."""
 
     data_unit: str = "mm"
     """Unit of the scans."""
 
 
-def score_now(case: Case, prediction: Prediction, settings: Settings, *, with_scale: bool = True) -> Score:
+def score_now(
+    case: Case, prediction: Prediction, settings: Settings, *, with_scale: bool = True
+) -> CaseScore:
     """NoW, or with `with_scale` off its metrical variant."""
     mesh, landmarks, warnings = _checked(prediction, scale_free=with_scale)
     scan, marks = load_scan(case.scans[0], settings.data_unit)
@@ -95,15 +97,15 @@ def score_now(case: Case, prediction: Prediction, settings: Settings, *, with_sc
         "mean": float(distance.mean()),
         "std": float(distance.std()),
     }
-    return Score(case, values, distance.astype(np.float32), warnings)
+    return CaseScore(case, values, distance.astype(np.float32), warnings)
 
 
-def score_now_metrical(case: Case, prediction: Prediction, settings: Settings) -> Score:
+def score_now_metrical(case: Case, prediction: Prediction, settings: Settings) -> CaseScore:
     """NoW with the prediction's own scale."""
     return score_now(case, prediction, settings, with_scale=False)
 
 
-def score_micc_deep3d(case: Case, prediction: Prediction, settings: Settings) -> Score:
+def score_micc_deep3d(case: Case, prediction: Prediction, settings: Settings) -> CaseScore:
     """MICC as Deep3D: 95 mm about the nose tip without the forehead, ICP with scale, point-to-plane RMSE."""
     mesh, landmarks, warnings = _checked(prediction, scale_free=True)
     scan, marks = load_scan(case.scans[0], settings.data_unit)
@@ -116,10 +118,10 @@ def score_micc_deep3d(case: Case, prediction: Prediction, settings: Settings) ->
     surface = Surface.of(mesh)
     pose = scan_to_surface(points, surface, procrustes(mine, theirs), with_scale=True)
     distance = point_to_plane(points, surface, pose)
-    return Score(case, {"rmse": rmse(distance)}, distance.astype(np.float32), warnings)
+    return CaseScore(case, {"rmse": rmse(distance)}, distance.astype(np.float32), warnings)
 
 
-def score_micc_genova(case: Case, prediction: Prediction, settings: Settings) -> Score:
+def score_micc_genova(case: Case, prediction: Prediction, settings: Settings) -> CaseScore:
     """MICC in both directions with a similarity found anew in each round; the better of the two frontal
     scans."""
     mesh, landmarks, warnings = _checked(prediction, scale_free=True)
@@ -147,10 +149,10 @@ def score_micc_genova(case: Case, prediction: Prediction, settings: Settings) ->
         points = cropped(posed.vertices[region], there_too, prediction.source)
         _, back = similarity_icp(points, other, still)
         values[take.name] = symmetric_mean(there.distance, back.distance)
-    return Score(case, values | {"mean": min(values.values())}, None, warnings)
+    return CaseScore(case, values | {"mean": min(values.values())}, None, warnings)
 
 
-def score_realy(case: Case, prediction: Prediction, settings: Settings) -> Score:
+def score_realy(case: Case, prediction: Prediction, settings: Settings) -> CaseScore:
     """REALY: globally by 7 keypoints, then each region by itself, rigidly and through a non-rigid
     correspondence."""
     mesh, landmarks, warnings = _checked(prediction, scale_free=True)
@@ -188,10 +190,10 @@ def score_realy(case: Case, prediction: Prediction, settings: Settings) -> Score
             deformed = deform(points, region.triangles, goals, own, goal)
         corresponding = surface.nearest(deformed, pose).point
         values[scan.name] = float(known(corresponding, points).mean()) * case.scale_mm
-    return Score(case, values | {"all": float(np.mean(list(values.values())))}, None, warnings)
+    return CaseScore(case, values | {"all": float(np.mean(list(values.values())))}, None, warnings)
 
 
-def score_bu3dfe(case: Case, prediction: Prediction, settings: Settings) -> Score:
+def score_bu3dfe(case: Case, prediction: Prediction, settings: Settings) -> CaseScore:
     """BU-3DFE, our own open recipe: 95 mm about the nose tip, rigid ICP, point-to-surface RMSE; with scale
     beside."""
     mesh, landmarks, warnings = _checked(prediction, scale_free=False)
@@ -206,10 +208,10 @@ def score_bu3dfe(case: Case, prediction: Prediction, settings: Settings) -> Scor
         start = procrustes(mine, theirs, with_scale=with_scale)
         pose = scan_to_surface(points, surface, start, with_scale=with_scale)
         values[name] = rmse(point_to_surface(points, surface, pose))
-    return Score(case, values, None, warnings)
+    return CaseScore(case, values, None, warnings)
 
 
-def score_true(case: Case, prediction: Prediction, settings: Settings) -> Score:
+def score_true(case: Case, prediction: Prediction, settings: Settings) -> CaseScore:
     """Known correspondence: mean distance of corresponding vertices after the best rigid motion; with scale
     beside."""
     file = case.scans[0].mesh
@@ -230,15 +232,15 @@ def score_true(case: Case, prediction: Prediction, settings: Settings) -> Score:
     distance = known(procrustes(mine, theirs, with_scale=False).apply(mine), theirs)
     scaled = known(procrustes(mine, theirs).apply(mine), theirs)
     values = {"mean": float(distance.mean()), "rmse": rmse(distance), "mean_with_scale": float(scaled.mean())}
-    return Score(case, values, distance.astype(np.float32), [])
+    return CaseScore(case, values, distance.astype(np.float32), [])
 
 
-def score_aflw2000(case: Case, prediction: Prediction, settings: Settings) -> Score:
-    """AFLW2000-3D: 68 points in the picture."""
+def score_aflw2000(case: Case, prediction: Prediction, settings: Settings) -> CaseScore:
+    """AFLW2000-3D: 68 points in the image."""
     if prediction.points is None or case.points is None:
-        raise EvaluationError(f"{prediction.source}: no points in the picture")
+        raise EvaluationError(f"{prediction.source}: no points in the image")
     check_handedness(prediction.points, case.points, prediction.source)
-    return Score(case, {"nme": normalized_mean_error(prediction.points, case.points), "yaw": case.yaw})
+    return CaseScore(case, {"nme": normalized_mean_error(prediction.points, case.points), "yaw": case.yaw})
 
 
 def _checked(prediction: Prediction, *, scale_free: bool) -> tuple[Mesh, Landmarks, list[str]]:
@@ -265,7 +267,7 @@ def _realy_keypoints(case: Case, scale_mm: float) -> Landmarks:
 
 
 def _vertex_mask(file: Path | None, count: int) -> NDArray[np.int64]:
-    """Ids of the vertices that are measured."""
+    """Ids of the measured vertices."""
     if file is None:
         return np.arange(count)
     try:

@@ -1,73 +1,97 @@
-"""Scores every case of a set; one that cannot be scored never ends the rest."""
+"""Runs a protocol over the cases of a set; a case that cannot be scored does not end the run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from facerelief.errors import FacereliefError
-from facerelief.lab.evaluation.protocols.cases import Case, Score
-from facerelief.lab.evaluation.protocols.predictions import FolderPredictions, Source
+from facerelief.lab.evaluation.metrics.reports import INLINE
+from facerelief.lab.evaluation.protocols.cases import Case, CaseScore
+from facerelief.lab.evaluation.protocols.predictions import FolderPredictions, PredictionSource
 from facerelief.lab.evaluation.protocols.presets import Preset, Summary
 from facerelief.lab.evaluation.protocols.problems import MissingPredictionError
 from facerelief.lab.evaluation.protocols.recipes import Settings
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
-    """What a protocol says of a set of predictions."""
+class ProtocolReport:
+    """Scores of a set of predictions."""
 
     preset: Preset
-    scores: list[Score]
+    scores: list[CaseScore]
     summary: Summary
-    """Statistics of the scored cases by row; without rows where nothing was scored."""
+    """Statistics of the scored cases; without rows where nothing was scored."""
     asked: int
-    """Cases of the set."""
+    """Number of cases of the set."""
     missing: dict[str, str] = field(default_factory=dict[str, str])
-    """Case -> why: nothing was predicted."""
+    """Case without a prediction -> reason."""
     refused: dict[str, str] = field(default_factory=dict[str, str])
-    """Case -> why: what was predicted, or the scan, cannot be measured."""
+    """Case whose prediction or scan cannot be measured -> reason."""
     warnings: list[str] = field(default_factory=list[str])
 
-    def as_json(self) -> dict[str, Any]:
-        """Everything, JSON-serialisable."""
-        return {
-            "preset": self.preset.name,
-            "recipe": self.preset.about,
-            "unit": self.preset.unit,
-            "cases": self.asked,
-            "scored": len(self.scores),
-            **self.summary,
-            "each": {score.case.name: score.values for score in self.scores},
-            "missing": self.missing,
-            "refused": self.refused,
-            "warnings": self.warnings,
-        }
+    @property
+    def document(self) -> ProtocolDocument:
+        """The members that belong into JSON."""
+        return ProtocolDocument(
+            self.preset.name,
+            self.preset.about,
+            self.preset.unit,
+            self.asked,
+            len(self.scores),
+            self.summary,
+            {score.case.name: score.values for score in self.scores},
+            self.missing,
+            self.refused,
+            self.warnings,
+        )
+
+
+@dataclass(frozen=True)
+class ProtocolDocument:
+    """A `ProtocolReport` for JSON."""
+
+    preset: str
+    recipe: str
+    unit: str
+    cases: int
+    """Number of cases of the set."""
+    scored: int
+    summary: Summary = field(metadata=INLINE)
+    each: dict[str, dict[str, float]]
+    """Case -> its values."""
+    missing: dict[str, str]
+    refused: dict[str, str]
+    warnings: list[str]
 
 
 def run_protocol(
     preset: Preset,
     data: str | Path,
-    source: Source,
+    source: PredictionSource,
     settings: Settings | None = None,
     *,
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Report:
+) -> ProtocolReport:
     """Score the predictions of `source` against the set in the folder `data`.
 
-    limit: only so many cases, evenly spread. progress: called with the number done and all. Raises
-    EvaluationError for a folder that is not laid out as the set is; what is wrong with single cases stands in
-    the report.
+    Problems of single cases stand in the report.
+
+    Args:
+        limit: most cases, evenly spread.
+        progress: called with the number of cases done and of all.
+
+    Raises:
+        EvaluationError: The folder is not laid out as the set is.
     """
     settings = settings or Settings()
     cases = preset.read(Path(data))
     if isinstance(source, FolderPredictions):
         source.number(cases)
     cases = _spread(cases, limit)
-    scores: list[Score] = []
+    scores: list[CaseScore] = []
     missing: dict[str, str] = {}
     refused: dict[str, str] = {}
     warnings: list[str] = []
@@ -76,9 +100,9 @@ def run_protocol(
             score = preset.score(case, source(case), settings)
         except MissingPredictionError as error:
             missing[case.name] = str(error)
-        except FacereliefError as error:  # also a picture or a model that our own method could not take
+        except FacereliefError as error:  # also an image or a model that our own method cannot use
             refused[case.name] = str(error)
-        except ValueError as error:  # geometry that no step can work with
+        except ValueError as error:  # geometry that a step cannot work with
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             refused[case.name] = f"{case.name}: cannot be measured ({reason})"
         else:
@@ -86,8 +110,8 @@ def run_protocol(
             warnings += [w for w in score.warnings if w not in warnings]
         if progress is not None:
             progress(done, len(cases))
-    summary: Summary = preset.summarize(scores) if scores else {"rows": {}}
-    return Report(preset, scores, summary, len(cases), missing, refused, warnings)
+    summary = preset.summarize(scores) if scores else Summary({})
+    return ProtocolReport(preset, scores, summary, len(cases), missing, refused, warnings)
 
 
 def _spread(cases: list[Case], limit: int | None) -> list[Case]:

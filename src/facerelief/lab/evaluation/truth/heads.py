@@ -1,20 +1,21 @@
-"""Every method's error in mm on pictures of heads whose exact shape is known (docs/truth.md).
+"""Every method's error in mm on rendered images of heads whose exact shape is known (docs/truth.md).
 
-`head_truth_heads` reads the heads, `head_truth_draw` draws the pictures, `head_truth_errors` measures
-shapes; this module runs the methods and reports.
+`heads_ict` reads the heads, `heads_draw` renders the images, `heads_errors` measures shapes, `heads_report`
+gives the means; this module runs the methods.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from facerelief.errors import FacereliefError
+from facerelief.errors import FacereliefError, ImageError
+from facerelief.io.images import read_image
+from facerelief.lab.datasets.photos import find_photos
 from facerelief.lab.evaluation.compare.methods import (
     E2FAR,
     FIT,
@@ -26,61 +27,43 @@ from facerelief.lab.evaluation.compare.methods import (
     missing_nets,
     open_method,
 )
-from facerelief.lab.evaluation.compare.run import face_in
-from facerelief.lab.evaluation.metrics.face_errors import Bar
-from facerelief.lab.evaluation.metrics.intervals import PersonBootstrap, below_percent
+from facerelief.lab.evaluation.metrics.face_errors import face_in
 from facerelief.lab.evaluation.truth.heads_draw import (
-    GROUPS,
-    YAW_NAMES,
+    HEAD_YAW_NAMES,
     HeadCase,
     HeadTruthConfig,
-    draw_case,
     known_distance,
     person_coefficients,
+    render_case,
 )
-from facerelief.lab.evaluation.truth.heads_errors import MEASURES, head_errors, nearest_shape
+from facerelief.lab.evaluation.truth.heads_errors import head_errors, nearest_shape
 from facerelief.lab.evaluation.truth.heads_ict import Heads, read_heads
+from facerelief.lab.evaluation.truth.heads_report import (
+    NEAREST,
+    HeadBenchmarkReport,
+    HeadRow,
+    HeadsUsed,
+    head_report,
+)
 from facerelief.morphable import open_model
 from facerelief.runtime.workers import ordered_results
+from facerelief.typed import Image
 
 METHODS = (MEAN_FACE, LANDMARKS, FIT, NET, E2FAR)
-NEAREST = "nearest"
-"""No method: `nearest_shape`, which is told the truth."""
-BELOW = {NET: 20.0, E2FAR: 20.0, FIT: 30.0}
-"""Per cent that a method's mean_mm has to be below the mean face's."""
 QUICK_PERSONS, FULL_PERSONS = 24, 150
-_STREAM = 0xB007
-"""Of the intervals' draws."""
+MOST_BACKGROUNDS = 100
 
 
 def find_face(case: HeadCase) -> Face | None:
-    """The detected face that overlaps the true one most, by at least a fifth of their union."""
+    """The detected face of an image; see `face_in`."""
     return face_in(case.image, case.box)
 
 
 # ---------------------------------------------------------------- running
 
 
-@dataclass(frozen=True)
-class HeadRow:
-    """One picture measured."""
-
-    person: int
-    yaw: float
-    """Degrees; > 0 to the image's right."""
-    yaw_bin: str
-    group: str
-    found: bool
-    """Whether the detector found the face. If not, all methods are given the mean face."""
-    errors: dict[str, dict[str, float]]
-    """Method -> `head_errors`."""
-    spent_ms: dict[str, float]
-    failed: dict[str, str] = field(default_factory=dict[str, str])
-    """Method -> why it gave no shape; it is given the mean face."""
-
-
 @dataclass(frozen=True, eq=False)
-class Bench:
+class HeadBenchmark:
     """The heads and methods of a run."""
 
     heads: Heads
@@ -88,14 +71,12 @@ class Bench:
     config: HeadTruthConfig
     backgrounds: Sequence[Path] = ()
     nearest: bool = False
-    """Whether to measure `nearest_shape` too."""
+    """Measure `nearest_shape` too."""
 
     def measure(self, job: tuple[int, int]) -> HeadRow:
-        """Draw picture (person, number), run all methods on it and measure them."""
-        from facerelief.io.images import read_image
-
+        """Render image (subject, number), run all methods on it and measure them."""
         heads, ours = self.heads, self.heads.ours
-        case = draw_case(heads, *job, self.config, self.backgrounds, read=read_image)
+        case = render_case(heads, *job, self.config, self.backgrounds, read=read_image)
         floor = head_errors(heads, case, ours.mean)
         errors, spent, failed = {MEAN_FACE: floor}, {MEAN_FACE: 0.0}, dict[str, str]()
         started = time.perf_counter()
@@ -111,7 +92,7 @@ class Bench:
                 shape = ours.shape(state.identity, state.expression)
                 spent[name] = 1e3 * (time.perf_counter() - started)
                 errors[name] = head_errors(heads, case, shape)
-            except (FacereliefError, ValueError) as error:  # such a picture counts as the mean face
+            except (FacereliefError, ValueError) as error:  # the image counts as the mean face
                 failed[name] = str(error)
         if self.nearest:
             errors[NEAREST] = head_errors(heads, case, nearest_shape(heads, case))
@@ -127,7 +108,7 @@ class Bench:
         )
 
 
-_BENCH: list[Bench] = []
+_BENCHMARK: list[HeadBenchmark] = []
 
 
 def _start(
@@ -137,11 +118,11 @@ def _start(
     heads = Heads.of(read_heads(source), ours)
     # the mean face's shape is known, and poses do not count
     methods = {name: open_method(ours, name, nets) for name in names if name not in (MEAN_FACE, NEAREST)}
-    _BENCH[:] = [Bench(heads, methods, config, backgrounds, NEAREST in names)]
+    _BENCHMARK[:] = [HeadBenchmark(heads, methods, config, backgrounds, NEAREST in names)]
 
 
 def _measured(job: tuple[int, int]) -> HeadRow:
-    return _BENCH[0].measure(job)
+    return _BENCHMARK[0].measure(job)
 
 
 def evaluate_heads(
@@ -153,13 +134,18 @@ def evaluate_heads(
     backgrounds: Sequence[Path] = (),
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
-    """Run methods on all pictures of a benchmark; see `head_report`. JSON-serialisable but for NaN.
+) -> HeadBenchmarkReport:
+    """Run methods on all images of a benchmark. Only the times depend on `workers`.
 
-    source: as `read_heads` takes it; methods: names of `METHODS` or `NEAREST`, the mean face always with
-    them; nets: a folder with other networks; backgrounds: files of pictures. The result does not depend on
-    `workers`, but for the times. Raises ModelError for heads or networks that cannot be used, ValueError for
-    an unknown method.
+    Args:
+        source: as `read_heads` takes it.
+        methods: names of `METHODS` or `NEAREST`; the mean face is always measured with them.
+        nets: folder of other networks than the shipped ones.
+        backgrounds: image files.
+
+    Raises:
+        ModelError: The heads or networks cannot be used.
+        ValueError: A method is unknown.
     """
     config = config or HeadTruthConfig()
     known = (*METHODS, NEAREST)
@@ -168,10 +154,10 @@ def evaluate_heads(
         raise ValueError(f"method {unknown[0]!r}: expected some of {', '.join(known)}")
     if config.persons < 2:
         raise ValueError(f"persons is {config.persons}: expected at least 2, for intervals over persons")
-    model = read_heads(source)  # here too, so that a wrong folder is told at once
+    model = read_heads(source)  # here too, so that a wrong folder is reported at once
     absent = missing_nets([name for name in methods if name == E2FAR], nets)
     names = [name for name in known if name in methods and name not in absent]
-    jobs = [(person, number) for person in range(config.persons) for number in range(len(YAW_NAMES))]
+    jobs = [(person, number) for person in range(config.persons) for number in range(len(HEAD_YAW_NAMES))]
     rows: list[HeadRow] = []
     arguments = (str(source), names, None if nets is None else str(nets), config, tuple(backgrounds))
     with ordered_results(_measured, jobs, workers=workers, start=_start, arguments=arguments) as results:
@@ -182,98 +168,63 @@ def evaluate_heads(
         [person_coefficients(config.seed, person, model.n_identity) for person in range(config.persons)]
     )
     wanted = [name for name in known if name in methods or name == MEAN_FACE]
-    return head_report(rows, wanted, config.seed) | {
-        "not_measured": absent,
-        "seed": config.seed,
-        "heads": {"model": model.name, "licence": model.licence, "nearest_known_sd": known_distance(people)},
-        "backgrounds": len(backgrounds),
-    }
+    return HeadBenchmarkReport(
+        head_report(rows, wanted, config.seed),
+        absent,
+        config.seed,
+        HeadsUsed(model.name, model.licence, known_distance(people)),
+        len(backgrounds),
+    )
 
 
-# ---------------------------------------------------------------- report
+# ---------------------------------------------------------------- images
 
 
-def head_report(rows: Sequence[HeadRow], methods: Sequence[str], seed: int = 0) -> dict[str, Any]:
-    """What the rows of one or more pictures of each person say. JSON-serialisable but for NaN.
+def usable_images(folder: Path) -> tuple[list[Path], list[str]]:
+    """At most `MOST_BACKGROUNDS` readable images of a folder and its subfolders, evenly spread.
 
-    mean_mm: method -> mean over all pictures, each counting alike; methods: method -> the same with all
-    measures, intervals and per cent below the mean face, over "all" pictures, those "found", by "yaw" and by
-    "expression" (see `Cells.part`); found: pictures in which the detector found the face, of how many; bars.
+    Returns:
+        Files, and a line about each file that is left out.
+
+    Raises:
+        ImageError: There is no readable image.
     """
-    cells = Cells(rows, seed)
-    table: dict[str, Any] = {}
-    for method in methods:
-        table[method] = {
-            "all": cells.part(method, lambda row: True),
-            "found": cells.part(method, lambda row: row.found),
-            "yaw": {x: cells.part(method, lambda row, x=x: row.yaw_bin == x) for x in YAW_NAMES},
-            "expression": {x: cells.part(method, lambda row, x=x: row.group == x) for x in GROUPS},
-        }
-    bars = [
-        Bar(
-            f"{name}: mean_mm below the mean face's, per cent",
-            table[name]["all"]["below_percent"] if name in table else float("nan"),
-            least,
-            least=True,
-        )
-        for name, least in BELOW.items()
+    files = [photo.file for photo in find_photos(folder)]
+    step = max(len(files) / MOST_BACKGROUNDS, 1.0)
+    found: list[Path] = []
+    left_out: list[str] = []
+    for file in (files[int(k * step)] for k in range(min(len(files), MOST_BACKGROUNDS))):
+        try:
+            read_image(file)
+        except ImageError as error:
+            left_out.append(str(error))
+        else:
+            found.append(file)
+    if not found:
+        raise ImageError(f"{folder}: no readable picture; give a folder with photos for --backgrounds")
+    return found, left_out
+
+
+def contact_sheet(
+    source: str | Path,
+    config: HeadTruthConfig,
+    backgrounds: Sequence[Path],
+    persons: int = 6,
+    side: int = 192,
+) -> Image:
+    """Images of the first subjects side by side, a row for each subject, `side` px each."""
+    import cv2
+
+    heads = Heads.of(read_heads(source), open_model())
+    rows = [
+        [
+            cv2.resize(
+                render_case(heads, person, number, config, backgrounds, read_image).image,
+                (side, side),
+                interpolation=cv2.INTER_AREA,
+            )
+            for number in range(len(HEAD_YAW_NAMES))
+        ]
+        for person in range(min(persons, config.persons))
     ]
-    return {
-        "mean_mm": {name: table[name]["all"]["mean_mm"] for name in methods},
-        "pictures": len(rows),
-        "persons": len({row.person for row in rows}),
-        "found": {
-            "all": _found(rows),
-            "yaw": {x: _found([row for row in rows if row.yaw_bin == x]) for x in YAW_NAMES},
-            "expression": {x: _found([row for row in rows if row.group == x]) for x in GROUPS},
-        },
-        "failed": {
-            name: {"pictures": len(told), "first": told[0]}
-            for name in methods
-            if (told := [row.failed[name] for row in rows if name in row.failed])
-        },
-        "methods": table,
-        "median_ms": {
-            name: float(np.median(spent))
-            for name in (*methods, "detector")
-            if (spent := [row.spent_ms[name] for row in rows if name in row.spent_ms])
-        },
-        "bars": [bar.document for bar in bars],
-    }
-
-
-def _found(rows: Sequence[HeadRow]) -> dict[str, int]:
-    return {"pictures": len(rows), "found": sum(row.found for row in rows)}
-
-
-class Cells:
-    """Means of parts of the pictures with 95 % bootstrap intervals over persons.
-
-    The same draws serve all methods and parts (`PersonBootstrap`), so that differences and ratios of methods
-    are those of the same pictures.
-    """
-
-    def __init__(self, rows: Sequence[HeadRow], seed: int = 0) -> None:
-        self.rows = rows
-        self.boot = PersonBootstrap([row.person for row in rows], seed, stream=_STREAM)
-
-    def part(self, method: str, belongs: Callable[[HeadRow], bool]) -> dict[str, Any]:
-        """pictures; the means of `MEASURES`; low, high: interval of mean_mm; below_percent, below_low,
-        below_high: how far mean_mm is below the mean face's, with its interval. NaN where there is none."""
-        where = np.array([belongs(row) and method in row.errors for row in self.rows], np.bool_)
-        out: dict[str, Any] = {"pictures": int(where.sum())}
-        for name in MEASURES:
-            values = [row.errors[method][name] for row, chosen in zip(self.rows, where) if chosen]
-            out[name] = float(np.mean(values)) if values else float("nan")
-        own, floor = (
-            np.array([row.errors.get(x, {}).get("mean_mm", np.nan) for row in self.rows])
-            for x in (method, MEAN_FACE)
-        )
-        mean, below = self.boot.mean(own, where), below_percent(self.boot.ratio(own, floor, where))
-        return out | {
-            "low": mean.low,
-            "high": mean.high,
-            "below_percent": below.value,
-            "below_low": below.low,
-            "below_high": below.high,
-        }
+    return np.vstack([np.hstack(row) for row in rows]).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Pictures of ICT-FaceKit heads: an exact shape that the open model can only come near to.
+"""Rendered images of ICT-FaceKit heads: exact shapes that the open model can only approach.
 
 The open model's skin is carried over to the heads by correspondence; eyes, teeth, mouth, hair and shoulders
-are painted. What is drawn, and what the heads share with the open model, is in docs/truth.md.
+are painted. docs/truth.md describes the images, and what the heads share with the open model.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.render import shade_mesh
 from facerelief.typed import Float, Image, Int32
 
-YAW_BINS = ((0, 15), (15, 30), (30, 45), (45, 60), (60, 80))
-"""Degrees of |yaw|; every person is drawn once in each."""
+HEAD_YAW_BINS = ((0, 15), (15, 30), (30, 45), (45, 60), (60, 80))
+"""Degrees of |yaw|; every subject has one image in each."""
 GROUPS = ("neutral", "smile", "mouth open", "eyes closed", "other")
-"""Kinds of expressions; every person is drawn once with each. `expression_groups` of evaluation.nets gives
-a picture just the one it was drawn for, and none for "other"."""
+"""Kinds of expressions; every subject has one image with each. `expression_groups` gives an image just its
+own kind, and none for "other"."""
 _LIGHTS = LightRanges((0.25, 0.75), (0.3, 0.6))
 _STREAM = 0x1C7
-"""Makes the random streams of this benchmark other than those of everything else with the same seed."""
+"""Separates the random streams of this benchmark from others with the same seed."""
 
 
 # ---------------------------------------------------------------- cases
@@ -45,12 +45,12 @@ _STREAM = 0x1C7
 
 @dataclass(frozen=True)
 class HeadTruthConfig:
-    """What is drawn. Angles in degrees."""
+    """Settings of the images. Angles in degrees."""
 
     persons: int = 24
-    """Identities; each in one picture for every bin of yaw, five in all."""
+    """Subjects; each in one image for every bin of yaw, five in all."""
     size: int = 512
-    """Side of the pictures, px."""
+    """Side of the images, px."""
     face_px: float = 290.0
     """Longer side of the face's box, px; it varies by a seventh."""
     pitch: float = 15.0
@@ -65,11 +65,11 @@ class HeadTruthConfig:
 
 @dataclass(frozen=True, eq=False)
 class HeadCase:
-    """One picture and what it shows."""
+    """One image and its truth."""
 
     person: int
     yaw_bin: str
-    """Of `YAW_NAMES`."""
+    """Of `HEAD_YAW_NAMES`."""
     group: str
     """Of `GROUPS`."""
     image: Image
@@ -85,27 +85,23 @@ class HeadCase:
     """(4,) left, top, right, bottom of the narrow face, px."""
 
 
-def bin_name(low: int, high: int) -> str:
-    """ "15-30" """
-    return f"{low}-{high}"
-
-
-YAW_NAMES = tuple(bin_name(*ends) for ends in YAW_BINS)
+HEAD_YAW_NAMES = tuple(f"{low}-{high}" for low, high in HEAD_YAW_BINS)
+""" "0-15" and so on."""
 
 
 def person_coefficients(seed: int, person: int, count: int) -> Float:
-    """(count,) float32 identity of a person: standard normal, of a random stream of its own.
+    """(count,) float32 identity of a subject: standard normal, of a random stream of its own.
 
     The open model was made from `numpy.random.default_rng(0).standard_normal((1800, 100))`; no seed of this
-    function starts that stream, and `known_distance` tells how far its persons are.
+    function starts that stream; `known_distance` measures the distance to it.
     """
     rng = np.random.default_rng([_STREAM, seed, person])
     return rng.standard_normal(count).astype(np.float32)
 
 
 def known_distance(identities: Float, persons: int = 1800, seed: int = 0) -> float:
-    """Least distance, in standard deviations over all coefficients, of identities (M, K) from the persons the
-    open model was made from. Two independent persons are about sqrt(2 K) apart: 14 for 100."""
+    """Least distance, in standard deviations over all coefficients, of identities (M, K) from the subjects
+    that the open model was made from. Two independent ones are about sqrt(2 K) apart: 14 for 100."""
     known = np.random.default_rng(seed).standard_normal((persons, identities.shape[1]))
     apart = (
         np.square(identities).sum(axis=1)[:, None]
@@ -115,7 +111,7 @@ def known_distance(identities: Float, persons: int = 1800, seed: int = 0) -> flo
     return float(np.sqrt(np.clip(apart, 0, None).min()))
 
 
-def draw_case(
+def render_case(
     heads: Heads,
     person: int,
     number: int,
@@ -123,28 +119,30 @@ def draw_case(
     backgrounds: Sequence[Any] = (),
     read: Callable[[Any], Image] = np.asarray,
 ) -> HeadCase:
-    """Picture `number` (0..4) of a person; it depends on nothing but the arguments.
+    """Image `number` (0..4) of a subject; it depends on nothing but the arguments.
 
-    The number is the bin of yaw; the group of the expression moves on by one from person to person, so that
-    over five persons every bin meets every group. backgrounds: pictures (H, W, 3) to choose from, or what
-    `read` makes such of; smooth colours without.
+    The number is the bin of yaw; the group of the expression moves on by one from subject to subject, so
+    that over five subjects every bin meets every group.
+
+    Args:
+        backgrounds: images (H, W, 3), or what `read` turns into such; smooth colours where there are none.
     """
     config = config or HeadTruthConfig()
     model = heads.model
     rng = np.random.default_rng([_STREAM, config.seed, person, number])
     group = GROUPS[(number + person) % len(GROUPS)]
     identity = person_coefficients(config.seed, person, model.n_identity)
-    expression = drawn_expression(model.expression_names, group, rng)
+    expression = sampled_expression(model.expression_names, group, rng)
     shape = model.shape(identity, expression)
-    camera = _camera(shape[model.regions["narrow_face"]], YAW_BINS[number], rng, config)
+    camera = _camera(shape[model.regions["narrow_face"]], HEAD_YAW_BINS[number], rng, config)
     look = np.random.default_rng([_STREAM, config.seed, person, 99])
     behind = _background(backgrounds, read, config.size, rng)
-    image = _picture(heads, shape, expression, camera, behind, look, rng, config)
+    image = _image(heads, shape, expression, camera, behind, look, rng, config)
     uv = camera.project(shape[model.regions["narrow_face"]])[:, :2]
     posed = camera.to_camera(shape.astype(np.float64))
     return HeadCase(
         person=person,
-        yaw_bin=YAW_NAMES[number],
+        yaw_bin=HEAD_YAW_NAMES[number],
         group=group,
         image=image,
         camera=camera,
@@ -156,13 +154,13 @@ def draw_case(
     )
 
 
-def drawn_expression(names: Sequence[str], group: str, rng: np.random.Generator) -> Float:
+def sampled_expression(names: Sequence[str], group: str, rng: np.random.Generator) -> Float:
     """(E,) weights of an expression of a group, for ICT-FaceKit's or ARKit's names.
 
-    "neutral" is no weight at all. The others begin with a sparse plausible draw (`sample_expressions`, three
-    units on average) in which the jaw opens below 0.3, the mean lids close below 0.5, and the corners of the
-    mouth rise below 0.4; then the group's own: "smile" corners 0.45 to 1, cheeks and lids with them; "mouth
-    open" jaw 0.35 to 1; "eyes closed" both lids 0.8 to 1.
+    "neutral" is no weight at all. The others begin with a sparse plausible sample (`sample_expressions`,
+    three units on average) in which the jaw opens below 0.3, the mean lids close below 0.5, and the corners
+    of the mouth rise below 0.4; then the group's own: "smile" corners 0.45 to 1, cheeks and lids with them;
+    "mouth open" jaw 0.35 to 1; "eyes closed" both lids 0.8 to 1.
     """
     if group not in GROUPS:
         raise ValueError(f"group is {group!r}: expected one of {', '.join(GROUPS)}")
@@ -218,7 +216,7 @@ def _camera(
     return WeakPerspective(pitch, float(yaw), roll, float(u), float(v), scale)
 
 
-# ---------------------------------------------------------------- what it looks like
+# ---------------------------------------------------------------- appearance
 
 # dark colours first: the darkest skins go with the first two
 _IRIS = ((0.17, 0.10, 0.06), (0.25, 0.16, 0.09), (0.24, 0.33, 0.42), (0.29, 0.32, 0.22), (0.31, 0.36, 0.38))
@@ -227,7 +225,7 @@ _TONES = (0.22, 0.72)
 """Mean brightness of the skin is uniform between these, as far as the open model's skins go."""
 
 
-def _picture(
+def _image(
     heads: Heads,
     shape: Float,
     expression: Float,
@@ -237,7 +235,7 @@ def _picture(
     rng: np.random.Generator,
     config: HeadTruthConfig,
 ) -> Image:
-    """(S, S, 3). `look` draws what belongs to the person, `rng` what belongs to the picture."""
+    """(S, S, 3). `look` is the random stream of the subject, `rng` that of the image."""
     import cv2
 
     colors, cloth = _colors(heads, expression, look, rng)
@@ -286,7 +284,7 @@ def _colors(
 
 
 def _skin(ours: FaceModel, rng: np.random.Generator) -> Float:
-    """(n, 3) skin of the open model: of 24 random ones that whose brightness is nearest to a uniform draw."""
+    """(n, 3) skin of the open model: of 24 random ones the nearest to a uniformly random brightness."""
     wanted = rng.uniform(*_TONES)
     draws = np.clip(rng.standard_normal((24, ours.n_albedo)) * 1.1, -2.5, 2.5)
     face = ours.face_vertices
@@ -353,7 +351,7 @@ def _shoulders(
 def _background(
     backgrounds: Sequence[Any], read: Callable[[Any], Image], size: int, rng: np.random.Generator
 ) -> Image:
-    """A random square of a random picture, out of focus; or smooth colours."""
+    """A random square of a random background image, out of focus; or smooth colours."""
     import cv2
 
     if not len(backgrounds):

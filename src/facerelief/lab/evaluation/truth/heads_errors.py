@@ -1,4 +1,4 @@
-"""How far a shape of the open model is from a true head (docs/truth.md)."""
+"""Distances of the open model's shapes from a true head (docs/truth.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ICT-FaceKit beside the open model: which point of one skin is which of the other's (docs/truth.md)."""
+"""ICT-FaceKit beside the open model, and the correspondence of their skins (docs/truth.md)."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ class Heads:
     region: Int32
     """(R,) ids of the narrow face's vertices that the open model has too: no insides of nose and lips."""
     points: Int32
-    """(P,) of the region, evenly spread: where shapes are compared."""
+    """(P,) of the region, evenly spread: the points at which shapes are compared."""
     shade: Float
-    """(N,) in [0, 1]: how much of its half-space each vertex of the mean head sees."""
+    """(N,) in [0, 1]: share of its half-space that each vertex of the mean head sees."""
     hair: Float
     """(N, 1) share of hair colour."""
 
@@ -116,7 +116,7 @@ class Heads:
 
     @property
     def skin_count(self) -> int:
-        """S: so many vertices, the first, are skin."""
+        """S: the number of skin vertices, the first ones."""
         return len(self.corners)
 
     def carried(self, per_vertex: Float) -> Float:

@@ -1,5 +1,4 @@
-"""Pictures whose 3D truth is known: model instances rendered with random shape, expression, pose, skin and
-light."""
+"""Rendered images whose 3D truth is known: model instances of random shape, expression, pose, skin, light."""
 
 from __future__ import annotations
 
@@ -24,12 +23,12 @@ _LIGHTS = LightRanges((0.3, 0.8), (0.25, 0.5), strength_first=True)
 
 @dataclass(frozen=True)
 class TruthConfig:
-    """How the pictures are drawn. Angles in degrees here, since people type them."""
+    """Settings of the images. Angles in degrees, since people type them."""
 
     size: int = 512
-    """Side of the picture, px."""
+    """Side of the image, px."""
     face_px: float = 300.0
-    """Side of the face box about, px."""
+    """Approximate side of the face box, px."""
     yaw: float = 60.0
     """Yaw is uniform within plus and minus this."""
     pitch: float = 15.0
@@ -37,7 +36,7 @@ class TruthConfig:
     roll: float = 15.0
     """Likewise for roll."""
     expressions: bool = True
-    """Draw expressions, or leave every face neutral."""
+    """Random expressions; else every face is neutral."""
     texture: float = 0.03
     """Amplitude of random blotches on the skin."""
     seed: int = 0
@@ -46,7 +45,7 @@ class TruthConfig:
 
 @dataclass(frozen=True, eq=False)
 class TruthCase:
-    """One picture and what it shows."""
+    """One image and its truth."""
 
     image: NDArray[np.uint8]
     camera: WeakPerspective
@@ -55,7 +54,7 @@ class TruthCase:
     vertices: Float32
     """(N, 3) model space, mm, with expression."""
     neutral: Float32
-    """(N, 3) without."""
+    """(N, 3) model space, mm, without expression."""
     albedo: Float32
     """(N, 3) per vertex, sRGB-coded."""
     light: Float32
@@ -65,9 +64,10 @@ class TruthCase:
 def truth_cases(
     model: FaceModel, count: int, config: TruthConfig | None = None, colors: Float32 | None = None
 ) -> Iterator[TruthCase]:
-    """`count` random pictures of a model; the same seed gives the same pictures, whatever `count` is.
+    """`count` random images of a model; the same seed gives the same images, whatever `count` is.
 
-    colors (N, 3): mean skin to use where the model has none of its own.
+    Args:
+        colors: (N, 3) mean skin, for models without their own.
     """
     config = config or TruthConfig()
     for index in range(count):

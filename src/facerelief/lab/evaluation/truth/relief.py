@@ -1,9 +1,9 @@
-"""Pictures of faces whose folds and wrinkles are known, and measures of recovered relief.
+"""Rendered faces whose folds and wrinkles are known, and measures of recovered relief.
 
-A random instance of a model is drawn with its true normals plus the slopes of procedural relief: folds 0.5 to
-1.2 mm high and 6 to 10 mm wide, wrinkles 0.15 to 0.5 mm high and 2 to 4 mm wide, and a fine grain of about
-0.05 mm at 1.2 mm. Each pixel is the mean of 2 x 2 samples. What a solver gets is what a perfect coarse fit
-would know: the model's depth, its albedo without detail, and the light.
+A random instance of a model is rendered with its true normals plus the slopes of procedural relief: folds 0.5
+to 1.2 mm high and 6 to 10 mm wide, wrinkles 0.15 to 0.5 mm high and 2 to 4 mm wide, and a fine grain of about
+0.05 mm at 1.2 mm. Each pixel is the mean of 2 x 2 samples. A solver is given the result of a perfect coarse
+fit: the model's depth, its albedo without detail, and the light.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from facerelief.lab.evaluation.truth.model_renders import TruthCase, TruthConfig
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize
-from facerelief.typed import Bool, Float32
+from facerelief.typed import Bool, Float, Float32, Float64, Image
 
 BANDS = {"all": (1.5, 10.0), "fine": (0.75, 1.5), "wrinkles": (1.5, 4.0), "folds": (4.0, 10.0)}
 """Difference-of-Gaussians bands, deviations in px of a face whose width is 256 px."""
@@ -31,10 +31,10 @@ SMOOTHED_MM = 1.5
 
 @dataclass(frozen=True)
 class ReliefTruthConfig:
-    """How the pictures are drawn."""
+    """Settings of the images."""
 
     size: int = 520
-    """Side of the picture, px."""
+    """Side of the image, px."""
     face_px: float = 330.0
     """Side of the face box about, px."""
     yaw: float = 40.0
@@ -44,14 +44,14 @@ class ReliefTruthConfig:
     noise: float = 2.0
     """Standard deviation of camera noise, of 255."""
     jpeg: int = 0
-    """Quality of a JPEG with 4:2:0 colour that the picture goes through; 0 for none."""
+    """Quality of a JPEG with 4:2:0 colour that the image goes through; 0 for none."""
     seed: int = 0
     """Seed of everything."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReliefCase:
-    """A rectangle of a picture around a face, what a solver is given, and the truth."""
+    """A rectangle of an image around a face, a solver's other input, and the truth."""
 
     image: NDArray[np.uint8]
     """(h, w, 3)"""
@@ -66,13 +66,13 @@ class ReliefCase:
     mask: Bool
     """(h, w) skin that faces the viewer, without eyes and mouth opening."""
     trust: Float32
-    """(h, w) how far pixels are believed beforehand, as `find_detail` says: less in the brows."""
+    """(h, w) mask of trust that `find_detail` starts from: less in the brows."""
     displacement: Float32
     """(h, w) true relief, mm along camera z."""
     normals: Float32
     """(h, w, 3) true normals."""
     face_px: float
-    """Width of the face's skin in the picture, px: the unit of the bands."""
+    """Width of the face's skin in the image, px: the unit of the bands."""
 
 
 def relief_cases(
@@ -80,18 +80,16 @@ def relief_cases(
 ) -> Iterator[ReliefCase]:
     """`count` random cases; the same seed gives the same ones. Textured or not, shape and relief agree."""
     config = config or ReliefTruthConfig()
-    drawn = TruthConfig(
+    renders = TruthConfig(
         size=config.size, face_px=config.face_px, yaw=config.yaw, texture=0.0, seed=config.seed
     )
-    for index, case in enumerate(truth_cases(model, count, drawn)):
+    for index, case in enumerate(truth_cases(model, count, renders)):
         yield _case(model, case, np.random.default_rng([config.seed, index, 1]), config)
 
 
 def _case(
     model: FaceModel, case: TruthCase, rng: np.random.Generator, config: ReliefTruthConfig
 ) -> ReliefCase:
-    import cv2
-
     camera = case.camera
     uv = camera.project(case.vertices[model.face_vertices])[:, :2]
     left, top = (int(x) for x in np.maximum(np.floor(uv.min(axis=0)) - 4, 0))
@@ -99,74 +97,74 @@ def _case(
     height, width = bottom - top, right - left
     # the truth on a grid SAMPLES times finer
     fine = camera.in_crop(left, top, float(SAMPLES))
-    drawn = rasterize(
-        fine.project(case.vertices),
-        model.triangles,
-        SAMPLES * height,
-        SAMPLES * width,
-        cull_backfaces=True,
+    scale = float(fine.scale)
+    fragments = rasterize(
+        fine.project(case.vertices), model.triangles, SAMPLES * height, SAMPLES * width, cull_backfaces=True
     )
     eligible = np.asarray(model.face_vertices[model.triangles].all(axis=1))
-    skin = drawn.mask & eligible[np.maximum(drawn.triangle, 0)]
-
-    def across(values: NDArray[Any]) -> Float32:
-        return interpolate(drawn, model.triangles, np.ascontiguousarray(values, np.float32))
-
-    place = across(model.mean)
-    albedo = across(case.albedo)
-    marks = model.landmarks["ibug68"].of(model.mean)
-    relief = relief_height(place, marks, float(fine.scale), rng) * skin
-    # the model's triangles would be seen as facets: both surfaces stand on its smoothed depth
-    base = _smoothed(drawn.depth, SMOOTHED_MM * float(fine.scale))
-    normals = normals_from_depth(base + relief, float(fine.scale))
-    seen = np.isfinite(normals[..., :1])
-    colored = (
-        albedo * np.exp(skin_detail(place, marks, float(fine.scale), rng)) if config.textured else albedo
+    skin = fragments.mask & eligible[np.maximum(fragments.triangle, 0)]
+    place, albedo = (
+        interpolate(fragments, model.triangles, np.ascontiguousarray(x, np.float32))
+        for x in (model.mean, case.albedo)
     )
-    image = np.clip(np.clip(colored, 0.01, 1) * shade(np.where(seen, normals, 0), case.light), 0, 1)
-    image = _pooled(np.where(seen, image, 0.4))
-    image = 255 * image + rng.normal(0, config.noise, image.shape)
+    marks = model.landmarks["ibug68"].of(model.mean)
+    relief = relief_height(place, marks, scale, rng) * skin
+    # the model's triangles would be seen as facets: both surfaces stand on its smoothed depth
+    base = _smoothed(fragments.depth, SMOOTHED_MM * scale)
+    normals = normals_from_depth(base + relief, scale)
+    seen = np.isfinite(normals[..., :1])
+    colored = albedo * np.exp(skin_detail(place, marks, scale, rng)) if config.textured else albedo
+    colored = np.clip(np.clip(colored, 0.01, 1) * shade(np.where(seen, normals, 0), case.light), 0, 1)
+
+    whole = camera.in_crop(left, top, 1.0)
+    given = rasterize(whole.project(case.vertices), model.triangles, height, width, cull_backfaces=True)
+    brows = interpolate(given, model.triangles, brow_share(model)[:, None])[..., 0]
+    mask = _usable(fragments.depth, base, skin, scale)
+    columns = np.flatnonzero(mask.any(axis=0))
+    mean = _pooled(np.where(seen, normals, 0))
+    mean /= np.maximum(np.linalg.norm(mean, axis=2, keepdims=True), 1e-6)
+    return ReliefCase(
+        image=_photographed(_pooled(np.where(seen, colored, 0.4)), rng, config),
+        albedo=interpolate(given, model.triangles, case.albedo),
+        depth=_pooled(base).astype(np.float32),
+        light=case.light,
+        scale=float(whole.scale),
+        mask=mask,
+        trust=1 - np.float32(1 - DetailConfig().brows) * brows,
+        displacement=_pooled(relief).astype(np.float32),
+        normals=mean.astype(np.float32),
+        face_px=float(columns[-1] + 1 - columns[0]) if len(columns) else float(width),
+    )
+
+
+def _photographed(colors: Float, rng: np.random.Generator, config: ReliefTruthConfig) -> Image:
+    """(h, w, 3) image of colours in [0, 1], with noise and, where asked for, JPEG's losses."""
+    import cv2
+
+    image = 255 * colors + rng.normal(0, config.noise, colors.shape)
     image = np.clip(image + 0.5, 0, 255).astype(np.uint8)
     if config.jpeg:
         done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, config.jpeg])
         assert done
         image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
+    return np.ascontiguousarray(image, np.uint8)
 
-    whole = camera.in_crop(left, top, 1.0)
-    depth = _pooled(base).astype(np.float32)
-    # nothing beside an edge where one part of the face hides another
-    step = np.maximum(*(np.abs(np.diff(drawn.depth, axis=a, prepend=np.nan)) for a in (0, 1)))
+
+def _usable(depth: Float32, base: Float32, skin: Bool, scale: float) -> Bool:
+    """(h, w) skin that faces the viewer, away from edges where one part of the face hides another."""
+    import cv2
+
+    step = np.maximum(*(np.abs(np.diff(depth, axis=a, prepend=np.nan)) for a in (0, 1)))
     with np.errstate(invalid="ignore"):
-        unbroken = step < 4.0 / fine.scale
-    smooth = normals_from_depth(base, float(fine.scale))
-    with np.errstate(invalid="ignore"):
-        usable = skin & unbroken & (smooth[..., 2] > 0.35)
+        usable = skin & (step < 4.0 / scale) & (normals_from_depth(base, scale)[..., 2] > 0.35)
     mask = _pooled(usable.astype(np.float32)) > 0.99
-    mask = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    mean = _pooled(np.where(seen, normals, 0))
-    mean /= np.maximum(np.linalg.norm(mean, axis=2, keepdims=True), 1e-6)
-    given = rasterize(whole.project(case.vertices), model.triangles, height, width, cull_backfaces=True)
-    brows = interpolate(given, model.triangles, brow_share(model)[:, None])[..., 0]
-    trust = 1 - np.float32(1 - DetailConfig().brows) * brows
-    columns = np.flatnonzero(mask.any(axis=0))
-    return ReliefCase(
-        np.ascontiguousarray(image, np.uint8),
-        interpolate(given, model.triangles, case.albedo),
-        depth,
-        case.light,
-        float(whole.scale),
-        mask,
-        trust,
-        _pooled(relief).astype(np.float32),
-        mean.astype(np.float32),
-        float(columns[-1] + 1 - columns[0]) if len(columns) else float(width),
-    )
+    return cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
 
 
 def relief_height(place: Float32, marks: Float32, scale: float, rng: np.random.Generator) -> Float32:
     """(h, w) mm of folds, wrinkles and grain.
 
-    place (h, w, 3) where a pixel lies on the mean face, mm; marks (68, 3) iBUG points on it; scale px/mm.
+    place (h, w, 3) a pixel's point on the mean face, mm; marks (68, 3) iBUG points on it; scale px/mm.
     """
     out = np.zeros(place.shape[:2], np.float32)
     age = rng.uniform(0.3, 1.0)
@@ -237,7 +235,7 @@ def skin_detail(place: Float32, marks: Float32, scale: float, rng: np.random.Gen
     """(h, w, 3) log RGB of moles, freckles, blotches, pigment, pores, stubble and brow hairs.
 
     Melanin darkens along (0.5..0.7, 0.9..1, 1..1.1), haemoglobin along (0.25..0.45, 1, 0.75..0.95), hair
-    along a nearly grey colour; each face draws its own.
+    along a nearly grey colour; random for each face.
     """
     melanin = np.array([rng.uniform(0.5, 0.7), rng.uniform(0.9, 1.0), rng.uniform(1.0, 1.1)])
     blood = np.array([rng.uniform(0.25, 0.45), 1.0, rng.uniform(0.75, 0.95)])
@@ -282,13 +280,13 @@ def skin_detail(place: Float32, marks: Float32, scale: float, rng: np.random.Gen
     return out.astype(np.float32)
 
 
-def band_passed(x: Float32, mask: Bool, low: float, high: float) -> Float32:
+def band_passed(x: Float, mask: Bool, low: float, high: float) -> Float64:
     """Difference of two Gaussian means over the mask alone, deviations in px."""
     import cv2
 
     inside = mask.astype(np.float64)
 
-    def mean(sigma: float) -> Float32:
+    def mean(sigma: float) -> Float64:
         top = cv2.GaussianBlur(np.where(mask, x, 0).astype(np.float64), (0, 0), sigma)
         return top / np.maximum(cv2.GaussianBlur(inside, (0, 0), sigma), 1e-6)
 
@@ -296,10 +294,13 @@ def band_passed(x: Float32, mask: Bool, low: float, high: float) -> Float32:
 
 
 def relief_measures(case: ReliefCase, displacement: Float32) -> dict[str, float]:
-    """Correlation of true and recovered displacement in each of BANDS inside the mask, root mean squares in
-    mm of both in the band "all", and mean angles in degrees of the coarse and the refined normals: "normals"
-    to the true ones, which hold slopes finer than a pixel, "grid" to those of the true depth on the picture's
-    grid, the best that a depth map can hold."""
+    """Errors of a recovered displacement (h, w), mm, inside the mask.
+
+    correlation_BAND: correlation with the true displacement in each of `BANDS`; truth_mm, found_mm: root mean
+    squares of both in the band "all"; normals_coarse_deg, normals_refined_deg: mean angles of the coarse and
+    the refined normals to the true ones, which hold slopes finer than a pixel; grid_coarse_deg,
+    grid_refined_deg: to those of the true depth on the image's grid, the best that a depth map can hold.
+    """
     unit = case.face_px / 256
     out: dict[str, float] = {}
     for name, (low, high) in BANDS.items():
@@ -323,7 +324,7 @@ def _angle(a: Float32, b: Float32, mask: Bool) -> float:
     return float(np.degrees(np.arccos(np.clip((a[mask] * b[mask]).sum(axis=1), -1, 1))).mean())
 
 
-def _pooled(x: Float32) -> Float32:
+def _pooled(x: Float) -> Float:
     height, width = x.shape[0] // SAMPLES, x.shape[1] // SAMPLES
     return x.reshape(height, SAMPLES, width, SAMPLES, *x.shape[2:]).mean(axis=(1, 3))
 
@@ -339,7 +340,7 @@ def _smoothed(depth: Float32, sigma: float) -> Float32:
 
 
 def _grain(shape: tuple[int, ...], width: float, rng: np.random.Generator) -> Float32:
-    """Noise of unit deviation whose bumps are about `width` px from one to the next."""
+    """Noise of unit deviation with a wavelength of about `width` px."""
     import cv2
 
     # a difference of Gaussians of deviations s and 2 s passes wavelengths about 4.6 s best
@@ -364,7 +365,7 @@ def _bend(start: Any, middle: Any, end: Any) -> NDArray[np.float64]:
 
 
 def _window(place: Float32, low: Any, high: Any) -> tuple[slice, slice] | None:
-    """The rows and columns in which a rectangle of the mean face's front (mm) may be seen."""
+    """Rows and columns that may show a rectangle of the mean face's front (mm)."""
     x, y = place[..., 0], place[..., 1]
     near = (x >= low[0]) & (x <= high[0]) & (y >= low[1]) & (y <= high[1]) & (place[..., 2] > -60)
     rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
@@ -374,7 +375,7 @@ def _window(place: Float32, low: Any, high: Any) -> tuple[slice, slice] | None:
 
 
 def _along(place: Float32, points: NDArray[np.float64]) -> tuple[Float32, Float32]:
-    """(h, w) distance in mm to a polyline of the mean face's front, and how far along it, 0 to 1."""
+    """(h, w) distance in mm to a polyline of the mean face's front, and position along it, 0 to 1."""
     best = np.full(place.shape[:2], np.inf, np.float32)
     where = np.zeros(place.shape[:2], np.float32)
     x, y = place[..., 0], place[..., 1]

@@ -1,4 +1,4 @@
-"""Landmarks on meshes and in pictures, in the files and orders that benchmarks and other systems use.
+"""Landmarks on meshes and in images, in the files and orders that benchmarks and other systems use.
 
 | points | order |
 |---|---|
@@ -55,7 +55,7 @@ MEAN_ANCHORS: Mapping[str, tuple[float, float, float]] = {
     "right_eye": (-31.5, -2.7, 9.0),
     "left_eye": (31.5, -2.7, 9.0),
 }
-"""Where they lie on the open model's mean face, mm: tells units, mirror images and wrong orders."""
+"""Points on the open model's mean face, mm: reference for units, mirror images and wrong orders."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class Landmarks:
     """Points on a face in one of the orders above."""
 
     points: Float64
-    """(L, 3) mm on a mesh, or (L, 2) px in a picture."""
+    """(L, 3) mm on a mesh, or (L, 2) px in an image."""
     source: str
     """File or method they come from, for messages."""
 

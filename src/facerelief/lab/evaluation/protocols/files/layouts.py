@@ -1,7 +1,7 @@
-"""The folders of the benchmarks as their owners give them out: each reader lists the cases of one.
+"""Readers of the benchmarks' folders as their owners give them out: each lists the cases of one.
 
-Nothing is read but names and lists, so a folder with a few scans missing is still scored; what is missing is
-named when its turn comes. docs/evaluation.md draws each folder.
+They read only names and lists, so that a folder with a few scans missing is still scored; a missing scan is
+an error of its own cases. docs/evaluation.md shows each folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from facerelief.pipeline.batch import IMAGE_SUFFIXES
 
 MICC_SETTINGS = ("Indoor-Cooperative", "PTZ-Indoor", "PTZ-Outdoor")
 MICC_FRAMES = 5
-"""Pictures of a setting that our own methods average over."""
+"""Images of a setting that our own methods average over."""
 REALY_REGIONS = ("nose", "mouth", "forehead", "cheek")
 ANNOTATIONS = {"original": "AFLW2000-3D.pts68.npy", "reannotated": "AFLW2000-3D-Reannotated.pts68.npy"}
 
@@ -58,16 +58,16 @@ def read_now(folder: Path) -> list[Case]:
             points = _first(marks / subject, LANDMARK_SUFFIXES)
             scans[subject] = Scan(mesh or folder / "scans" / subject / "*.obj", points)
         stem = image.rsplit(".", 1)[0]
-        picture = next(
-            (p for p in (folder / r / subject / challenge / image for r in _NOW_PICTURES) if p.is_file()),
+        shown = next(
+            (p for p in (folder / r / subject / challenge / image for r in _NOW_IMAGES) if p.is_file()),
             None,
         )
         name = f"{subject}/{challenge}/{stem}"
-        cases.append(Case(name, challenge, subject, (scans[subject],), (picture,) if picture else ()))
+        cases.append(Case(name, challenge, subject, (scans[subject],), (shown,) if shown else ()))
     return _some(cases, folder, "the image list is empty")
 
 
-_NOW_PICTURES = (
+_NOW_IMAGES = (
     "NoW_Dataset/final_release_version/iphone_pictures",
     "final_release_version/iphone_pictures",
     "iphone_pictures",
@@ -79,7 +79,7 @@ _NOW_PICTURES = (
 def read_micc(folder: Path) -> list[Case]:
     """MICC Florence: subject_NN/Model/frontal{1,2}/obj/*.obj, with landmarks beside or in MICC_landmarks.
 
-    One case for each subject and setting; pictures of a setting are subject_NN/SETTING/*, frames of its
+    One case for each subject and setting; images of a setting are subject_NN/SETTING/*, frames of its
     video.
     """
     _folder(folder)
@@ -94,7 +94,7 @@ def read_micc(folder: Path) -> list[Case]:
                 other = folder / "MICC_landmarks" / mesh.parent.relative_to(folder)
                 scans.append(Scan(mesh, landmarks_beside(mesh) or _first(other, LANDMARK_SUFFIXES), take))
         for setting in MICC_SETTINGS if scans else ():
-            frames = _pictures(place / setting)
+            frames = _images(place / setting)
             chosen = [frames[int(k)] for k in np.linspace(0, len(frames) - 1, min(MICC_FRAMES, len(frames)))]
             name = f"{place.name}/{setting}"
             cases.append(Case(name, setting, place.name, tuple(scans), tuple(chosen)))
@@ -109,7 +109,7 @@ def read_realy(folder: Path) -> list[Case]:
     """REALY: REALY_scan_region/ID/{nose,mouth,forehead,cheek}.obj, REALY_HIFI3D_keypoints/ID.obj (85
     vertices) and metrical_scale.txt (mm per unit, a line for each ID from 1).
 
-    Cases are the pictures in `images/` (or `REALY_image/`) named ID or ID_VIEW, else one frontal case for
+    Cases are the images in `images/` (or `REALY_image/`) named ID or ID_VIEW, else one frontal case for
     each ID.
     """
     _folder(folder)
@@ -122,11 +122,10 @@ def read_realy(folder: Path) -> list[Case]:
     except ValueError as error:
         raise EvaluationError(f"{scale_file}: not a list of numbers ({error}); copy it again") from error
     people = {int(p.name): p for p in regions.iterdir() if p.is_dir() and p.name.isdecimal()}
-    found = [f for n in ("images", "REALY_image") for f in _pictures(folder / n)]
+    found = [f for n in ("images", "REALY_image") for f in _images(folder / n)]
     named = {f.stem: f for f in found if re.fullmatch(r"\d+(_\d+)?", f.stem)}
-    names = sorted(named, key=_numbers) or [str(i) for i in sorted(people)]
     cases: list[Case] = []
-    for name in names:
+    for name in sorted(named, key=_numbers) or [str(i) for i in sorted(people)]:
         identity = int(name.split("_")[0])
         if identity not in people:
             continue
@@ -134,19 +133,20 @@ def read_realy(folder: Path) -> list[Case]:
             raise EvaluationError(
                 f"{scale_file}: {len(scale)} lines, none for scan {identity}; copy it again"
             )
-        keypoints = _first_named(marks, str(identity), MESH_SUFFIXES + LANDMARK_SUFFIXES)
-        scans = tuple(
-            Scan(
-                _first_named(people[identity], r, MESH_SUFFIXES) or people[identity] / f"{r}.obj",
-                keypoints,
-                r,
-            )
-            for r in REALY_REGIONS
-        )
+        scans = _realy_scans(people[identity], marks)
         group = "side" if "_" in name else "frontal"
-        picture = (named[name],) if name in named else ()
-        cases.append(Case(name, group, str(identity), scans, picture, scale_mm=scale[identity - 1]))
+        image = (named[name],) if name in named else ()
+        cases.append(Case(name, group, str(identity), scans, image, scale_mm=scale[identity - 1]))
     return _some(cases, folder, "no scan has a numbered folder in REALY_scan_region/")
+
+
+def _realy_scans(place: Path, marks: Path) -> tuple[Scan, ...]:
+    """The regions of one of REALY's scans, with its keypoints."""
+    keypoints = _first_named(marks, str(int(place.name)), MESH_SUFFIXES + LANDMARK_SUFFIXES)
+    return tuple(
+        Scan(_first_named(place, region, MESH_SUFFIXES) or place / f"{region}.obj", keypoints, region)
+        for region in REALY_REGIONS
+    )
 
 
 def read_bu3dfe(folder: Path) -> list[Case]:
@@ -164,16 +164,16 @@ def read_bu3dfe(folder: Path) -> list[Case]:
             continue
         seen.add(mesh.stem)
         stem = mesh.stem.removesuffix("_F3D")
-        pictures = [p for p in _pictures(mesh.parent) if p.stem == f"{stem}_F2D"]
+        images = [p for p in _images(mesh.parent) if p.stem == f"{stem}_F2D"]
         scan = Scan(mesh, landmarks_beside(mesh))
-        cases.append(Case(stem, match[2], match[1], (scan,), tuple(pictures[:1])))
+        cases.append(Case(stem, match[2], match[1], (scan,), tuple(images[:1])))
     if not cases:
         raise _layout(folder, "BU-3DFE", "F0001/F0001_NE00WH_F3D.wrl and ..._F3D.bnd")
     return sorted(cases, key=lambda c: c.name)
 
 
 def read_true(folder: Path) -> list[Case]:
-    """Meshes of known shape, one topology: any .obj or .ply in any subfolder, the picture of the same name
+    """Meshes of known shape, one topology: any .obj or .ply in any subfolder, the image of the same name
     beside.
 
     The group is the subfolder. mask.txt or mask.npy in the folder names the vertices that are measured.
@@ -184,10 +184,10 @@ def read_true(folder: Path) -> list[Case]:
     cases = []
     for mesh in meshes:
         inside = mesh.relative_to(folder).with_suffix("")
-        picture = [p for p in (mesh.with_suffix(s) for s in IMAGE_SUFFIXES) if p.is_file()][:1]
+        image = [p for p in (mesh.with_suffix(s) for s in IMAGE_SUFFIXES) if p.is_file()][:1]
         group = inside.parent.as_posix()
         name = "all" if group == "." else group
-        cases.append(Case(inside.as_posix(), name, "", (Scan(mesh),), tuple(picture), mask=mask))
+        cases.append(Case(inside.as_posix(), name, "", (Scan(mesh),), tuple(image), mask=mask))
     return _some(cases, folder, "no .obj or .ply of true shapes")
 
 
@@ -196,7 +196,7 @@ def read_aflw2000(folder: Path, annotations: str = "original") -> list[Case]:
 
     Arrays, in the folder, its test.configs/ or eval/: AFLW2000-3D.pts68.npy (N, 2 or 3, 68), or
     AFLW2000-3D-Reannotated.pts68.npy for the second set, and AFLW2000-3D.pose.npy (N,) yaws in degrees; names
-    of the pictures come from AFLW2000-3D_crop.list, else from the pictures of the folder in order, else are
+    of the images come from AFLW2000-3D_crop.list, else from the images of the folder in order, else are
     numbers. Own files: image00002.jpg and image00002.mat with pt3d_68 and Pose_Para: the original annotations
     only.
     """
@@ -222,9 +222,9 @@ def read_aflw2000(folder: Path, annotations: str = "original") -> list[Case]:
         raise EvaluationError(
             f"{points_file}: shape {points.shape} with {len(yaws)} yaws; expected (N, 2 or 3, 68) and N"
         )
-    pictures = {p.name: p for p in _pictures(folder, deep=True)}
+    images = {p.name: p for p in _images(folder, deep=True)}
     listed = _among(places, "AFLW2000-3D_crop.list")
-    names = listed.read_text("utf-8").split() if listed else sorted(pictures)
+    names = listed.read_text("utf-8").split() if listed else sorted(images)
     if len(names) != len(points):
         if listed:
             raise EvaluationError(
@@ -235,7 +235,7 @@ def read_aflw2000(folder: Path, annotations: str = "original") -> list[Case]:
         Case(
             Path(name).stem,
             annotations,
-            images=(pictures[name],) if name in pictures else (),
+            images=(images[name],) if name in images else (),
             points=np.ascontiguousarray(points[k, :2].T),
             yaw=float(yaws[k]),
         )
@@ -260,9 +260,9 @@ def _aflw_mats(folder: Path) -> list[Case]:
             raise EvaluationError(
                 f"{file}: pt3d_68 holds {points.shape[0]} points, expected 68; copy it again"
             )
-        picture = next((p for p in (file.with_suffix(s) for s in (".jpg", ".png")) if p.is_file()), None)
+        image = next((p for p in (file.with_suffix(s) for s in (".jpg", ".png")) if p.is_file()), None)
         name = file.relative_to(folder).with_suffix("").as_posix()
-        cases.append(Case(name, "original", images=(picture,) if picture else (), points=points, yaw=yaw))
+        cases.append(Case(name, "original", images=(image,) if image else (), points=points, yaw=yaw))
     return cases
 
 
@@ -307,7 +307,7 @@ def _first_named(folder: Path, stem: str, suffixes: tuple[str, ...]) -> Path | N
     return next((folder / f"{stem}{s}" for s in suffixes if (folder / f"{stem}{s}").is_file()), None)
 
 
-def _pictures(folder: Path, deep: bool = False) -> list[Path]:
+def _images(folder: Path, deep: bool = False) -> list[Path]:
     if not folder.is_dir():
         return []
     files = folder.rglob("*") if deep else folder.iterdir()

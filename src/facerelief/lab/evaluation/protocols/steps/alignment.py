@@ -1,4 +1,4 @@
-"""How a prediction is brought onto a scan: by landmarks, then by surfaces.
+"""Alignment of a prediction with a scan: by landmarks, then by surfaces.
 
 Every function returns the `Similarity` that takes the prediction's frame to the scan's.
 """

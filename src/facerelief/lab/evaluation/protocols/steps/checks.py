@@ -1,5 +1,4 @@
-"""What is wrong with a prediction or a scan before anything is measured: units, mirror images, rims,
-folds."""
+"""Checks of predictions and scans before anything is measured: units, mirror images, rims, folds."""
 
 from __future__ import annotations
 
@@ -20,9 +19,9 @@ Unit = Literal["mm", "cm", "m"]
 UNITS: dict[str, float] = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 """mm per unit."""
 MIRROR_RATIO = 2.5
-"""A set is called mirrored where its mirror image fits so many times better."""
+"""A set counts as mirrored where its mirror image fits better by this factor."""
 MIRROR_SHARE = 0.05
-"""And where it fits itself worse than this share of the size of the set (root mean square radius)."""
+"""And where it fits worse than this share of the set's size (root mean square radius)."""
 NO_FACE_SHARE = 0.3
 """Landmarks that fit neither way within this share of their size are in another order."""
 
@@ -59,14 +58,14 @@ def _size_problem(ratio: float, source: str, *, matters: bool, option: str, unit
     if guess_unit(ratio) == "mm":
         return []
     likely = guess_unit(ratio * UNITS[unit])
-    told = f"{source}: as {unit} the face would be {1 / ratio:.3g} times as large as a face"
+    problem = f"{source}: as {unit} the face would be {1 / ratio:.3g} times as large as a face"
     if likely is not None:
-        told += f", it looks like {likely}; give {option} {likely} if it is"
+        problem += f", it looks like {likely}; give {option} {likely} if it is"
     else:
-        told += ", and it has no such size in mm, cm or m; give it in one of them"
+        problem += ", and it has no such size in mm, cm or m; give it in one of them"
     if matters:
-        raise EvaluationError(f"{told}; nothing is rescaled without your word")
-    return [f"{told}; this protocol estimates the scale, so the score stands"]
+        raise EvaluationError(f"{problem}; nothing is rescaled without your word")
+    return [f"{problem}; this protocol estimates the scale, so the score stands"]
 
 
 def check_handedness(points: Float64, others: Float64, source: str) -> None:

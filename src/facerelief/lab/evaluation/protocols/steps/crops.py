@@ -1,4 +1,4 @@
-"""Which points of a scan are measured. All masks (N,) bool; all lengths in the units of the points."""
+"""Measured regions of scans. All masks (N,) bool; all lengths in the units of the points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOW_FACTOR = 1.4
 """NoW; the FG2018 challenge on Stirling's scans had 1.2."""
 NOSE_RADIUS_MM = 95.0
 TIP_SEARCH_MM = 30.0
-"""How far from the nose's bottom its tip is looked for."""
+"""Distance from the nose's bottom within which its tip is searched."""
 LEAST_POINTS = 30
 
 

@@ -1,4 +1,4 @@
-"""What is measured once a prediction lies on the scan. Distances unsigned, in the units of the scan (mm)."""
+"""Distances between an aligned prediction and its scan. Unsigned, in the units of the scan (mm)."""
 
 from __future__ import annotations
 

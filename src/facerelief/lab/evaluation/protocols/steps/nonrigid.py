@@ -45,7 +45,7 @@ def deform(
     landmark_goals: Float64 | None = None,
     config: NonRigidConfig | None = None,
 ) -> Float64:
-    """(N, 3) the vertices drawn to the nearest of `goals` (M, 3), and landmark vertices (K,) to theirs (K,
+    """(N, 3) the vertices pulled to the nearest of `goals` (M, 3), and landmark vertices (K,) to theirs (K,
     3).
 
     vertices (N, 3), triangles (T, 3). In each round the squares of w (X_i v_i - g_i) and of stiffness (X_i -

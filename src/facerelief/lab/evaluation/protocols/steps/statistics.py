@@ -1,4 +1,4 @@
-"""From distances to the numbers of a table, each as its benchmark has it."""
+"""Statistics over distances, each as its benchmark defines it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 CURVE_END_MM = 7.0
 CURVE_STEP_MM = 0.1
-YAW_BINS: tuple[tuple[float, float], ...] = ((0.0, 30.0), (30.0, 60.0), (60.0, 90.0))
+AFLW_YAW_BINS: tuple[tuple[float, float], ...] = ((0.0, 30.0), (30.0, 60.0), (60.0, 90.0))
 """Degrees of |yaw|; a bin holds its upper end, the first one 0 too, the last one all beyond."""
 
 
@@ -31,10 +31,10 @@ def concatenated(distances: Iterable[NDArray[np.floating]]) -> dict[str, float]:
 
 
 def cumulative_curve(distances: Iterable[NDArray[np.floating]]) -> list[tuple[float, float]]:
-    """(mm, per cent of the vertices that are at most so far off), from 0 to 7 mm in tenths."""
+    """(mm, per cent of the vertices whose distance is at most that), from 0 to 7 mm in tenths."""
     every = np.sort(np.concatenate([np.asarray(d).ravel() for d in distances]))
     steps = np.arange(round(CURVE_END_MM / CURVE_STEP_MM) + 1) * CURVE_STEP_MM
-    # a hair above the mark, for distances that are it but for rounding
+    # a little above the mark, for distances that equal it but for rounding
     share = 100.0 * np.searchsorted(every, steps + 1e-9, side="right") / len(every)
     return [(round(float(a), 3), float(b)) for a, b in zip(steps, share, strict=True)]
 
@@ -62,20 +62,20 @@ def over_regions(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, f
     return table
 
 
-def yaw_bin(yaw: float) -> str:
+def aflw_yaw_bin(yaw: float) -> str:
     """The bin of a yaw in degrees, either side: "0-30", "30-60" or "60-90"."""
     size = abs(yaw)
-    low, high = next((b for b in YAW_BINS if size <= b[1]), YAW_BINS[-1])
+    low, high = next((b for b in AFLW_YAW_BINS if size <= b[1]), AFLW_YAW_BINS[-1])
     return f"{low:.0f}-{high:.0f}"
 
 
 def over_yaw_bins(values: Sequence[float], yaws: Sequence[float]) -> dict[str, dict[str, float]]:
     """AFLW2000-3D: mean and std in each bin of |yaw|; `all` is the unweighted mean of the bins' means and the
-    std of those means. Bins without pictures are left out of both."""
-    where = [yaw_bin(y) for y in yaws]
+    std of those means. Bins without images are left out of both."""
+    where = [aflw_yaw_bin(y) for y in yaws]
     v = np.asarray(values, np.float64)
     table: dict[str, dict[str, float]] = {}
-    for low, high in YAW_BINS:
+    for low, high in AFLW_YAW_BINS:
         name = f"{low:.0f}-{high:.0f}"
         mine = v[[w == name for w in where]]
         if len(mine):

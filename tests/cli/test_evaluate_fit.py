@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,9 +31,8 @@ FIGURES = {
 }
 
 
-def run(*args: object, code: int = 0):
-    """Run the command in this process; its exit code must be `code`, and no traceback may be printed."""
-    return run_command("evaluate", "fit", *args, code=code)
+def run(*words: object, code: int = 0) -> Any:
+    return run_command("evaluate", "fit", *words, code=code)
 
 
 def strict(text: str) -> dict:
@@ -70,7 +70,7 @@ def photos(tmp_path_factory) -> Path:
 def about(photos, model, tmp_path_factory) -> dict:
     names = tmp_path_factory.mktemp("names") / "old.txt"
     names.write_text("# over 60\nneelie\n\nsomebody else\n", "utf-8")
-    return strict(run("--photos", photos, "--model", model, "--old", names, "--json").stdout)
+    return strict(run("--photos", photos, "--model", model, "--old", names, "--json", "-").stdout)
 
 
 def test_figures_of_each_group(about):
@@ -112,7 +112,7 @@ def test_table(photos, model):
 
 def test_nothing_but_bad_pictures(tmp_path, model):
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    about = strict(run("--photos", tmp_path, "--model", model, "--json").stdout)
+    about = strict(run("--photos", tmp_path, "--model", model, "--json", "-").stdout)
     assert about["groups"] == []
     assert list(about["failures"]) == [str(tmp_path / "broken.jpg")]
 

@@ -1,4 +1,4 @@
-"""Landmark files of other systems: order is kept, and a damaged file ends in one line."""
+"""Landmark files and orders: the same points, or one line about what is wrong."""
 
 from __future__ import annotations
 

@@ -1,0 +1,208 @@
+"""Report of the benchmark on heads whose shape is known (docs/truth.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from facerelief.lab.evaluation.compare.methods import E2FAR, FIT, MEAN_FACE, NET
+from facerelief.lab.evaluation.metrics.intervals import PersonBootstrap, below_percent
+from facerelief.lab.evaluation.metrics.reports import INLINE, TARGETS, Target
+from facerelief.lab.evaluation.truth.heads_draw import GROUPS, HEAD_YAW_NAMES
+
+NEAREST = "nearest"
+"""`nearest_shape`, which knows the truth: no method, but the floor of what the open model can show."""
+BELOW = {NET: 20.0, E2FAR: 20.0, FIT: 30.0}
+"""Targets: per cent by which a method's mean_mm should be below the mean face's."""
+_STREAM = 0xB007
+"""Of the intervals' draws."""
+
+
+@dataclass(frozen=True)
+class HeadRow:
+    """One measured image."""
+
+    person: int
+    yaw: float
+    """Degrees; > 0 to the image's right."""
+    yaw_bin: str
+    group: str
+    found: bool
+    """The detector found the face. If not, all methods are given the mean face."""
+    errors: dict[str, dict[str, float]]
+    """Method -> `head_errors`."""
+    spent_ms: dict[str, float]
+    failed: dict[str, str] = field(default_factory=dict[str, str])
+    """Method -> reason why it gave no shape; it is given the mean face."""
+
+
+@dataclass(frozen=True)
+class HeadPart:
+    """One method on some of the images; means in mm (`head_errors`), NaN where there are none."""
+
+    pictures: int
+    mean_mm: float
+    rigid_mm: float
+    match_mm: float
+    low: float
+    """95 % interval of mean_mm."""
+    high: float
+    below_percent: float
+    """Per cent by which mean_mm is below the mean face's, with its 95 % interval."""
+    below_low: float
+    below_high: float
+
+
+@dataclass(frozen=True)
+class HeadMethod:
+    """One method on all images and on parts of them."""
+
+    whole: HeadPart = field(metadata={"key": "all"})
+    found: HeadPart
+    """Images in which the detector found the face."""
+    yaw: dict[str, HeadPart]
+    expression: dict[str, HeadPart]
+
+
+@dataclass(frozen=True)
+class FoundCount:
+    """Images, and those in which the detector found the face."""
+
+    pictures: int
+    found: int
+
+
+@dataclass(frozen=True)
+class FoundCounts:
+    """Detection on all images and on parts of them."""
+
+    whole: FoundCount = field(metadata={"key": "all"})
+    yaw: dict[str, FoundCount]
+    expression: dict[str, FoundCount]
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Images on which a method gave no shape."""
+
+    pictures: int
+    first: str
+    """Reason for the first of them."""
+
+
+@dataclass(frozen=True)
+class HeadReport:
+    """All methods on one or more images of each subject."""
+
+    mean_mm: dict[str, float]
+    """Method -> mean over all images, each counting alike."""
+    pictures: int
+    persons: int
+    found: FoundCounts
+    failed: dict[str, Failures]
+    methods: dict[str, HeadMethod]
+    median_ms: dict[str, float]
+    """Of methods and of the detector."""
+    targets: list[Target] = field(metadata=TARGETS)
+
+
+@dataclass(frozen=True)
+class HeadsUsed:
+    """The head model of a benchmark."""
+
+    model: str
+    licence: str
+    nearest_known_sd: float
+    """See `known_distance`."""
+
+
+@dataclass(frozen=True)
+class HeadBenchmarkReport:
+    """Everything that `facerelief evaluate truth` measures."""
+
+    report: HeadReport = field(metadata=INLINE)
+    not_measured: dict[str, str]
+    """Method -> reason."""
+    seed: int
+    heads: HeadsUsed
+    backgrounds: int
+    """Number of background images."""
+
+
+def head_report(rows: Sequence[HeadRow], methods: Sequence[str], seed: int = 0) -> HeadReport:
+    """Means with bootstrap intervals over subjects, of all images and by yaw and expression.
+
+    The same draws serve all methods and parts (`PersonBootstrap`), so that differences and ratios of methods
+    are those of the same images.
+    """
+    boot = PersonBootstrap([row.person for row in rows], seed, stream=_STREAM)
+
+    def part(method: str, belongs: Callable[[HeadRow], bool] = lambda row: True) -> HeadPart:
+        return _part(rows, boot, method, belongs)
+
+    table = {
+        method: HeadMethod(
+            part(method),
+            part(method, lambda row: row.found),
+            {x: part(method, lambda row, x=x: row.yaw_bin == x) for x in HEAD_YAW_NAMES},
+            {x: part(method, lambda row, x=x: row.group == x) for x in GROUPS},
+        )
+        for method in methods
+    }
+    reasons = {name: [row.failed[name] for row in rows if name in row.failed] for name in methods}
+    spent = {
+        name: [row.spent_ms[name] for row in rows if name in row.spent_ms] for name in (*methods, "detector")
+    }
+    return HeadReport(
+        {name: table[name].whole.mean_mm for name in methods},
+        len(rows),
+        len({row.person for row in rows}),
+        FoundCounts(
+            _found(rows),
+            {x: _found([row for row in rows if row.yaw_bin == x]) for x in HEAD_YAW_NAMES},
+            {x: _found([row for row in rows if row.group == x]) for x in GROUPS},
+        ),
+        {name: Failures(len(found), found[0]) for name, found in reasons.items() if found},
+        table,
+        {name: float(np.median(found)) for name, found in spent.items() if found},
+        [
+            Target(
+                f"{name}: mean_mm below the mean face's, per cent",
+                table[name].whole.below_percent if name in table else float("nan"),
+                at_least=least,
+            )
+            for name, least in BELOW.items()
+        ],
+    )
+
+
+def _found(rows: Sequence[HeadRow]) -> FoundCount:
+    return FoundCount(len(rows), sum(row.found for row in rows))
+
+
+def _part(
+    rows: Sequence[HeadRow], boot: PersonBootstrap, method: str, belongs: Callable[[HeadRow], bool]
+) -> HeadPart:
+    where = np.array([belongs(row) and method in row.errors for row in rows], np.bool_)
+
+    def mean_of(measure: str) -> float:
+        values = [row.errors[method][measure] for row, chosen in zip(rows, where) if chosen]
+        return float(np.mean(values)) if values else float("nan")
+
+    own, floor = (
+        np.array([row.errors.get(x, {}).get("mean_mm", np.nan) for row in rows]) for x in (method, MEAN_FACE)
+    )
+    mean, below = boot.mean(own, where), below_percent(boot.ratio(own, floor, where))
+    return HeadPart(
+        int(where.sum()),
+        mean_of("mean_mm"),
+        mean_of("rigid_mm"),
+        mean_of("match_mm"),
+        mean.low,
+        mean.high,
+        below.value,
+        below.low,
+        below.high,
+    )

@@ -1,0 +1,81 @@
+"""Means over rendered heads: intervals that hold their mean, counts, targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from facerelief.lab.evaluation.truth.heads_draw import GROUPS, HEAD_YAW_NAMES
+from facerelief.lab.evaluation.truth.heads_errors import MEASURES
+from facerelief.lab.evaluation.truth.heads_report import FoundCount, HeadPart, HeadRow, head_report
+
+
+def rows(persons: int = 12, pictures: int = 5, seed: int = 0, copies: int = 1) -> list[HeadRow]:
+    """Each person has an error of its own; "fit" is three quarters of the mean face's."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for person in range(persons):
+        base = rng.uniform(1.0, 3.0)
+        for number in range(pictures):
+            for _ in range(copies):
+                errors: dict[str, dict[str, float]] = {
+                    "mean_face": dict.fromkeys(MEASURES, base),
+                    "fit": dict.fromkeys(MEASURES, 0.75 * base),
+                }
+                group = GROUPS[(person + number) % 5]
+                found = not (person == 0 and number == 4)
+                out.append(HeadRow(person, 5.0, HEAD_YAW_NAMES[number], group, found, errors, {"fit": 8.0}))
+    return out
+
+
+def part_of(those: Sequence[HeadRow], method: str) -> HeadPart:
+    return head_report(those, [method]).methods[method].whole
+
+
+class TestIntervals:
+    def test_they_hold_the_mean(self):
+        for seed in range(5):
+            part = part_of(rows(seed=seed), "mean_face")
+            assert part.low < part.mean_mm < part.high
+            values = [row.errors["mean_face"]["mean_mm"] for row in rows(seed=seed)]
+            assert part.mean_mm == pytest.approx(np.mean(values))
+
+    def test_a_constant_share_is_certain(self):
+        part = part_of(rows(), "fit")
+        assert [part.below_percent, part.below_low, part.below_high] == pytest.approx([25.0] * 3)
+
+    def test_more_persons_narrow_them_more_pictures_do_not(self):
+        def width(those):
+            part = part_of(those, "fit")
+            return part.high - part.low
+
+        assert width(rows(persons=120)) < 0.5 * width(rows(persons=12))
+        assert width(rows(copies=4)) == pytest.approx(width(rows()))
+
+    def test_the_width_is_that_of_the_mean(self):
+        those = rows(persons=200, pictures=1)
+        part = part_of(those, "mean_face")
+        sigma = np.std([row.errors["mean_face"]["mean_mm"] for row in those]) / np.sqrt(200)
+        assert part.high - part.low == pytest.approx(2 * 1.96 * sigma, rel=0.1)
+
+    def test_nothing_is_nothing(self):
+        part = part_of(rows(), "net")
+        assert part.pictures == 0
+        assert np.isnan([part.mean_mm, part.low, part.below_percent]).all()
+
+
+class TestReport:
+    def test_parts_counts_and_targets(self):
+        about = head_report(rows(), ["mean_face", "fit", "net"])
+        assert about.mean_mm.keys() == {"mean_face", "fit", "net"}
+        assert about.found.whole == FoundCount(60, 59)
+        assert about.found.yaw["60-80"] == FoundCount(12, 11)
+        assert about.methods["fit"].found.pictures == 59
+        assert {x: part.pictures for x, part in about.methods["fit"].yaw.items()} == dict.fromkeys(
+            HEAD_YAW_NAMES, 12
+        )
+        assert sum(part.pictures for part in about.methods["fit"].expression.values()) == 60
+        met = {target.what.split(":")[0]: (target.at_least, target.met) for target in about.targets}
+        assert met == {"fit": (30.0, False), "net": (20.0, None), "e2far": (20.0, None)}
