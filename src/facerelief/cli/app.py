@@ -102,16 +102,13 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "evaluate_fit:Fit", "Reconstruct photos and measure how well the result explains them."
     ),
     ("evaluate", "nets"): Command(
-        "evaluate_nets:Nets",
-        "Measure the networks on subjects that they have not seen, beside their targets.",
+        "evaluate_nets:Nets", "Measure the networks on held-out subjects, beside their targets."
     ),
     ("evaluate", "compare"): Command(
-        "evaluate_compare:Compare",
-        "Compare all methods on the same held-out images, all starting from the same detected face.",
+        "evaluate_compare:Compare", "Compare all methods on the same images, from the same detected faces."
     ),
     ("evaluate", "truth"): Command(
-        "evaluate_truth:Truth",
-        "Measure all methods on rendered images of ICT-FaceKit heads, whose exact shape is known.",
+        "evaluate_truth:Truth", "Measure all methods on rendered heads whose exact shape is known."
     ),
     ("evaluate", "protocol"): Command(
         "evaluate_protocol:Protocol", "Score 3D faces against scans or annotations by a published protocol."

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare all methods on the same held-out images, all starting from the same detected face.
+    """Compare all methods on the same images, from the same detected faces.
 
     Shape and landmark errors with --coarse; identity, landmarks, agreement and re-render errors on photos,
     whose shape nobody knows, with --photos or --fits; by skin tone, age and gender; time and memory with
     --speed. docs/comparison.md defines the numbers.
 
     Examples:
-        facerelief evaluate compare --coarse sets/coarse --fits fits/ --results docs/results.md
+        facerelief evaluate compare --coarse sets/coarse --results results.md
         facerelief evaluate compare --speed --methods net,fit
     """
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Nets:
-    """Measure the networks on subjects that they have not seen, beside their targets.
+    """Measure the networks on held-out subjects, beside their targets.
 
     CoarseNet on a coarse data set, FineNet on FineData and on photos, Tracking CoarseNet on pairs, the
     tracker on clips: any of them. docs/nets.md defines the numbers.
 
     Examples:
-        facerelief evaluate nets --coarse sets/coarse --pairs sets/pairs --json nets.json
+        facerelief evaluate nets --coarse sets/coarse --json nets.json
         facerelief evaluate nets --clip video.mp4
     """
 

@@ -28,7 +28,7 @@ class Protocol:
 
     Examples:
         facerelief evaluate protocol --list
-        facerelief evaluate protocol now --data NoW/ --predictions meshes/ --json now.json
+        facerelief evaluate protocol now --data NoW/ --predictions meshes/
     """
 
     name: Annotated[Positional[str | None], arg(metavar="PRESET")] = None

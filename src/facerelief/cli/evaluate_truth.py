@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Truth:
-    """Measure all methods on rendered images of ICT-FaceKit heads, whose exact shape is known.
+    """Measure all methods on rendered heads whose exact shape is known.
 
-    Errors in mm by yaw and by expression, with 95 % intervals over persons, beside the mean face's.
-    docs/truth.md describes the images and defines the numbers.
+    The heads are ICT-FaceKit's. Errors in mm by yaw and by expression, with 95 % intervals over persons,
+    beside the mean face's. docs/truth.md describes the images and defines the numbers.
 
     Examples:
         facerelief evaluate truth --heads ict/FaceXModel --quick
-        facerelief evaluate truth --heads ict/FaceXModel --methods net,fit --json truth.json
+        facerelief evaluate truth --heads ict/FaceXModel --methods net,fit
     """
 
     heads: Annotated[options.NeededFolder, arg(metavar="FOLDER|FILE")]
