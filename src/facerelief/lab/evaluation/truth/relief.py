@@ -161,7 +161,7 @@ def _usable(depth: Float32, base: Float32, skin: Bool, scale: float) -> Bool:
     return cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
 
 
-def relief_height(place: Float32, marks: Float32, scale: float, rng: np.random.Generator) -> Float32:
+def relief_height(place: Float32, marks: Float32, scale: float, rng: np.random.Generator) -> Float:
     """(h, w) mm of folds, wrinkles and grain.
 
     place (h, w, 3) a pixel's point on the mean face, mm; marks (68, 3) iBUG points on it; scale px/mm.
