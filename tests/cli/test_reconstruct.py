@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pathlib
+import shutil
 import signal
 import struct
 import subprocess
@@ -24,6 +25,9 @@ from command_line import write_image as write
 import facerelief
 from facerelief.cli import reconstruct
 from facerelief.examples import astronaut_path
+from facerelief.inference.runners import SHIPPED_NETS
+from facerelief.io.digest import file_digest
+from facerelief.morphable import OPEN_MODEL_PATH
 from facerelief.pipeline import batch
 
 CONTRACT = {
@@ -289,6 +293,32 @@ def test_bugs_do_not_stop_the_batch(photo, tmp_path, portrait, model_file, monke
     result = run_command(*command, "--verbose", code=None)
     assert result.exit_code == 0
     assert "Traceback (most recent call last)" in result.stderr
+
+
+def test_files_of_networks_and_model_are_recorded(photo, tmp_path):
+    nets = tmp_path / "nets"
+    nets.mkdir()
+    shutil.copy(SHIPPED_NETS / "coarse.onnx", nets)
+    out = tmp_path / "out"
+    result = run("reconstruct", photo, "-o", out, "--nets", nets, *QUICK)
+    assert result.stderr == f"{nets}: no fine.onnx; the shipped network is used\n"
+    face = json.loads((out / "eileen" / "face0" / "face.json").read_text("utf-8"))
+    assert face["networks"] == {
+        name: {"file": f"{name}.onnx", "sha256": file_digest(SHIPPED_NETS / f"{name}.onnx")}
+        for name in ("coarse", "fine")
+    }
+    assert face["model"]["sha256"] == file_digest(OPEN_MODEL_PATH)
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_folders_of_networks_that_are_not_there(photo, tmp_path, monkeypatch, by_variable):
+    given = () if by_variable else ("--nets", tmp_path / "gone")
+    if by_variable:
+        monkeypatch.setenv("FACERELIEF_NETS", str(tmp_path / "gone"))
+    result = run("reconstruct", photo, "-o", tmp_path / "out", *given, code=1)
+    (line,) = result.stderr.splitlines()
+    assert f"{tmp_path / 'gone'}: no such folder of networks" in line
+    assert ("FACERELIEF_NETS" in line) is by_variable
 
 
 def test_no_memory_is_said_in_a_line(photo, tmp_path, model_file, monkeypatch):

@@ -21,7 +21,7 @@ from facerelief.facefolder.face_json import (
 )
 from facerelief.morphable.arkit import ARKIT_NAMES
 
-OPTIONAL = ("source_sha256", "fit", "expected_error_mm")
+OPTIONAL = ("networks", "source_sha256", "fit", "expected_error_mm")
 SCHEMA = json.loads((files("facerelief") / "data" / "face.schema.json").read_text("utf-8"))
 
 
@@ -47,6 +47,8 @@ def face(toy_camera):
         warnings=("the face is cut by the frame",),
         source="Käthe.jpg",
         source_sha256="0123456789abcdef" * 4,
+        networks={"coarse.onnx": "01" * 32, "fine.onnx": "ab" * 32},
+        model_sha256="cd" * 32,
         fit=FitResiduals(1.5, 0.75, 0.125, 0.0625),
         expected_error_mm=1.25,
     )

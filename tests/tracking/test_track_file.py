@@ -49,6 +49,8 @@ def track() -> Track:
         image_size=(640, 480),
         fps=29.97,
         source="ä.mp4",
+        networks={"coarse.onnx": "01" * 32},
+        model_sha256="ab" * 32,
     )
 
 

@@ -31,7 +31,7 @@ from tyro.constructors import (
     UnsupportedTypeAnnotationError,
 )
 
-from facerelief.cli.console import UsageError, say
+from facerelief.cli.console import UsageError, note, say
 
 T = TypeVar("T")
 
@@ -271,3 +271,16 @@ def image_suffix(file: Path) -> str:
     if suffix not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"{file}: the image's name ends in .png or .jpg")
     return suffix
+
+
+def note_missing_nets(folder: Path | None, names: Sequence[str]) -> None:
+    """Print which networks the chosen folder lacks, since the shipped ones are used for them.
+
+    Raises ModelError where there is no such folder.
+    """
+    from facerelief.inference.runners import nets_folder
+
+    chosen = nets_folder(folder)
+    for name in names:
+        if not (chosen / f"{name}.onnx").is_file():
+            note(f"{chosen}: no {name}.onnx; the shipped network is used")

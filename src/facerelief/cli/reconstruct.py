@@ -80,6 +80,9 @@ class Reconstruct:
         jobs = plan(images, self.out)
         prepare_output(self.out)
         reconstructor = Reconstructor(config.model, config.reconstructor)
+        if reconstructor.method != "fit":
+            shape = "e2far" if reconstructor.method == "e2far" else "coarse"
+            options.note_missing_nets(self.nets, [shape, "fine"])
         done: list[Outcome] = []
         try:
             with contextlib.closing(with_progress(jobs, config, reconstructor)) as outcomes:

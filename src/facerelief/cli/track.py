@@ -110,6 +110,7 @@ class Track:
             threads=self.threads,
             nets=None if self.nets is None else str(self.nets),
         )
+        options.note_missing_nets(self.nets, ["coarse", "tracking", *([] if self.no_detail else ["fine"])])
         stop = _Stop()
         try:
             with (
@@ -246,6 +247,7 @@ def _summary(reader: VideoReader, capture: FaceCapture, clock: _Clock, stopped: 
     import av
 
     from facerelief._version import __version__
+    from facerelief.facefolder.face_json import networks_document
     from facerelief.lab.benchmarks.timing import machine
 
     result = capture.track()
@@ -272,7 +274,9 @@ def _summary(reader: VideoReader, capture: FaceCapture, clock: _Clock, stopped: 
         "stopped": stopped,
         "seconds": round(clock.seconds, 3),
         "processed_fps": round(clock.per_second, 2),
-        "model": {"name": result.model, "version": result.model_version},
+        "model": {"name": result.model, "version": result.model_version}
+        | ({"sha256": result.model_sha256} if result.model_sha256 else {}),
+        "networks": networks_document(result.networks),
         "notes": reader.notes,
         "versions": where["versions"] | {"av": av.__version__, "python": where["python"]},
         "processor": where["processor"],

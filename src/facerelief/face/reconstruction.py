@@ -5,6 +5,7 @@ Tested by tests/pipeline/test_reconstructor.py and tests/face/test_reconstructio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +69,10 @@ class Reconstruction:
     """File name of the image, empty for arrays."""
     source_sha256: str = ""
     """SHA-256 of that file in hexadecimal, empty for arrays; identifies the photo of a saved result."""
+    networks: Mapping[str, str] = field(default_factory=dict[str, str])
+    """File name of each network that was used -> SHA-256 of the file in hexadecimal."""
+    model_sha256: str = ""
+    """SHA-256 of the face model's file in hexadecimal, empty where it came from no single file."""
     residuals: FitResiduals | None = None
     """Residuals of the fit; None where the method does not fit."""
     expected_error_mm: float | None = None

@@ -67,6 +67,10 @@ class FaceParameters:
     """File name of the photo, empty for arrays."""
     source_sha256: str = ""
     """SHA-256 of the photo's file in hexadecimal, empty for arrays."""
+    networks: Mapping[str, str] = field(default_factory=dict[str, str])
+    """File name of each network that was used -> SHA-256 of the file in hexadecimal."""
+    model_sha256: str = ""
+    """SHA-256 of the face model's file in hexadecimal; empty where it came from no single file."""
     fit: FitResiduals | None = None
     """Residuals of the fit; None where the method does not fit."""
     expected_error_mm: float | None = None
@@ -88,7 +92,9 @@ def encode_face_json(face: FaceParameters) -> str:
             "name": face.model_name,
             "version": face.model_version,
             "expression_kind": face.expression_kind,
+            **({"sha256": face.model_sha256} if face.model_sha256 else {}),
         },
+        **({"networks": networks_document(face.networks)} if face.networks else {}),
         "source": face.source,
         **({"source_sha256": face.source_sha256} if face.source_sha256 else {}),
         "image_size": {"width": face.image_size[0], "height": face.image_size[1]},
@@ -157,6 +163,11 @@ def decode_face_json(text: str, where: str = "face.json") -> FaceParameters:
         raise FaceFileError(f"{where}: damaged ({error}); reconstruct the photo again") from error
 
 
+def networks_document(networks: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The key `networks` of face.json and track.json, of file name -> SHA-256."""
+    return {Path(file).stem: {"file": file, "sha256": digest} for file, digest in networks.items()}
+
+
 def write_face_json(path: str | Path, face: FaceParameters) -> None:
     """Write `encode_face_json(face)`; raises OutputError."""
     write_bytes(path, encode_face_json(face).encode("utf-8"))
@@ -205,6 +216,8 @@ def _parameters(d: dict[str, Any]) -> FaceParameters:
         warnings=tuple(str(w) for w in d["warnings"]),
         source=str(d["source"]),
         source_sha256=str(d.get("source_sha256", "")),
+        networks={str(n["file"]): str(n["sha256"]) for n in d.get("networks", {}).values()},
+        model_sha256=str(d["model"].get("sha256", "")),
         fit=_residuals(d.get("fit")),
         expected_error_mm=float(d["expected_error_mm"]) if "expected_error_mm" in d else None,
         tool_version=str(d["tool"]["version"]),

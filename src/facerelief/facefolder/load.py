@@ -95,6 +95,8 @@ def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None
         timings_ms=dict(face.timings_ms),
         source=face.source,
         source_sha256=face.source_sha256,
+        networks=face.networks,
+        model_sha256=face.model_sha256,
         residuals=face.fit,
         expected_error_mm=face.expected_error_mm,
     ).with_skin()

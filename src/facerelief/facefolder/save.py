@@ -91,6 +91,8 @@ def face_parameters(reconstruction: Reconstruction) -> FaceParameters:
         warnings=r.warnings,
         source=Path(r.source).name.encode("utf-8", "replace").decode(),  # file names need not be text
         source_sha256=r.source_sha256,
+        networks=r.networks,
+        model_sha256=r.model_sha256,
         fit=r.residuals,
         expected_error_mm=r.expected_error_mm,
     )

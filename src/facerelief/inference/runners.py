@@ -48,10 +48,32 @@ class Estimate:
     """Expected root mean square error of the points, by the net itself, mm."""
 
 
-def net_file(name: NetName, folder: str | Path | None = None) -> Path:
-    """File of a network: in the folder, else in that of FACERELIEF_NETS, else the shipped one."""
-    own = Path(__file__).resolve().parent.parent / "data" / "nets"
-    return Path(folder or os.environ.get("FACERELIEF_NETS", "").strip() or own) / f"{name}.onnx"
+SHIPPED_NETS = Path(__file__).resolve().parent.parent / "data" / "nets"
+"""Folder of the networks that come with the package."""
+
+
+def nets_folder(folder: str | Path | None = None) -> Path:
+    """The folder of networks: the one given, else that of the variable FACERELIEF_NETS, else the shipped one.
+
+    Raises:
+        ModelError: There is no such folder.
+    """
+    chosen = Path(folder or os.environ.get("FACERELIEF_NETS", "").strip() or SHIPPED_NETS)
+    if not chosen.is_dir():
+        origin = "the nets given" if folder else "the variable FACERELIEF_NETS"
+        raise ModelError(f"{chosen}: no such folder of networks; {origin} must name a folder of .onnx files")
+    return chosen
+
+
+def net_file(name: NetName, folder: str | Path | None = None, *, fall_back: bool = False) -> Path:
+    """The network of that name in `nets_folder`; with fall_back the shipped one where the folder lacks it.
+
+    Without fall_back the file may be missing. Raises ModelError where fall_back finds no folder.
+    """
+    if not fall_back:
+        return Path(folder or os.environ.get("FACERELIEF_NETS", "").strip() or SHIPPED_NETS) / f"{name}.onnx"
+    file = nets_folder(folder) / f"{name}.onnx"
+    return file if file.is_file() else SHIPPED_NETS / file.name
 
 
 def nets_know(model: FaceModel) -> bool:
@@ -73,13 +95,14 @@ class _Net:
         file: str | Path | None = None,
         *,
         nets: str | Path | None = None,
+        fall_back: bool = False,
         threads: int | None = None,
         precision: Precision = "bf16",
     ) -> None:
-        """file: the network, or nets: a folder with one of this name; else as `net_file` says. Raises
-        ModelError for a file that is missing or damaged, or a net of other coefficients than the model's."""
+        """file: the network, or nets and fall_back: as `net_file` says. Raises ModelError for a file that is
+        missing or damaged, or a net of other coefficients than the model's."""
         self.model = model
-        file = net_file(self.name, nets) if file is None else Path(file)
+        self.file = file = net_file(self.name, nets, fall_back=fall_back) if file is None else Path(file)
         self.network: Network = load_network(file, threads=threads, precision=precision)
         self.network.compile()
         self._check(file)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+from pathlib import Path
 
 from facerelief.errors import ImageError
 
@@ -15,3 +17,17 @@ def file_digest(path: str | os.PathLike[str]) -> str:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
         raise ImageError(f"{os.fspath(path)}: cannot be read ({error.strerror}); check the file") from error
+
+
+def unchanging_digest(path: str | os.PathLike[str]) -> str:
+    """`file_digest` of a file that is used again and again, computed once while it stays as it is."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return file_digest(path)
+    return _digest(Path(path), state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=32)
+def _digest(path: Path, _changed: int, _size: int) -> str:
+    return file_digest(path)

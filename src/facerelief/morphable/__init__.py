@@ -24,3 +24,9 @@ def open_model() -> FaceModel:
             f"{OPEN_MODEL_PATH}: the package's own face model is missing; install facerelief again"
         )
     return load_own_model(OPEN_MODEL_PATH)
+
+
+def model_file(source: str | Path) -> Path | None:
+    """The file that a face model comes from: "open" means the embedded one; None for a folder."""
+    path = OPEN_MODEL_PATH if str(source) == "open" else Path(source)
+    return path if path.is_file() else None

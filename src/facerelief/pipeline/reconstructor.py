@@ -27,9 +27,9 @@ from facerelief.inverse.conditions import measure_conditions
 from facerelief.inverse.fit import FitConfig, InverseFit, fit_face, landmarks_for
 from facerelief.inverse.landmark_fit import landmark_residual
 from facerelief.inverse.photometric import fit_appearance
-from facerelief.io.digest import file_digest
+from facerelief.io.digest import file_digest, unchanging_digest
 from facerelief.io.images import as_image, read_image
-from facerelief.morphable import FaceModel, load_model, open_model
+from facerelief.morphable import FaceModel, load_model, model_file, open_model
 from facerelief.pipeline.quality import confidence, warnings_about
 from facerelief.runtime.clock import StageClock
 from facerelief.runtime.threads import load_linear_algebra
@@ -53,7 +53,7 @@ class ReconstructorConfig:
     """Weights and schedule of the fit."""
     nets: str | None = None
     """Folder with other networks than the shipped ones: coarse.onnx (or e2far.onnx) and fine.onnx, as
-    `facerelief train export` writes them."""
+    `facerelief train export` writes them. The shipped one is used where the folder lacks a network."""
 
     def __post_init__(self) -> None:
         if self.method is not None and self.method not in get_args(Method):
@@ -80,6 +80,7 @@ class Reconstructor:
             self.model = model
         else:
             self.model = open_model() if model == "open" else load_model(model)
+        self._model_file = None if isinstance(model, FaceModel) else model_file(model)
         self.config = config or ReconstructorConfig()
         self.method: Method = self.config.method or ("net" if nets_know(self.model) else "fit")
         """How faces are reconstructed."""
@@ -121,7 +122,11 @@ class Reconstructor:
             raise NoFaceError(f"{source or 'image'}: no face found; give a picture with a visible face")
         timings = {"read": 1e3 * (read - started), "detect": 1e3 * (time.perf_counter() - read)}
         found = (self._face(picture, face, timings) for face in faces)
-        named = (replace(result, source=source, source_sha256=digest) for result in found)
+        model_digest = "" if self._model_file is None else unchanging_digest(self._model_file)
+        named = (
+            replace(result, source=source, source_sha256=digest, model_sha256=model_digest)
+            for result in found
+        )
         return [(result, face.landmarks) for result, face in zip(named, faces, strict=True)]
 
     def _face(
@@ -169,6 +174,7 @@ class Reconstructor:
             coarse=coarse,
             fine=fine,
             warnings=warnings_about(face, state.camera, spread_mm, seen),
+            networks={net.file.name: unchanging_digest(net.file) for net in (shape_net, fine_net)},
             expected_error_mm=error_mm,
         )
         with clock("albedo"):
@@ -208,7 +214,7 @@ def _nets(
     model: FaceModel, folder: str | None, method: Method
 ) -> tuple[CoarseRunner | E2farRunner, FineRunner]:
     shape_net = E2farRunner if method == "e2far" else CoarseRunner
-    return shape_net(model, nets=folder), FineRunner(model, nets=folder)
+    return shape_net(model, nets=folder, fall_back=True), FineRunner(model, nets=folder, fall_back=True)
 
 
 def reconstruct(

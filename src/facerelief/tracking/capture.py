@@ -106,6 +106,8 @@ class FaceCapture:
             image_size=self._size,
             fps=self.fps,
             source=self.source,
+            networks={} if self.best is None else self.best.networks,
+            model_sha256="" if self.best is None else self.best.model_sha256,
         )
 
     def save(self, folder: str | Path, *, texture_size: int = 1024) -> None:

@@ -30,7 +30,8 @@ import io
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,10 @@ class Track:
     fps: float = 0.0
     """Usual frames a second of the video."""
     source: str = ""
+    networks: Mapping[str, str] = field(default_factory=dict[str, str])
+    """File name of each network -> SHA-256 of the file in hexadecimal."""
+    model_sha256: str = ""
+    """SHA-256 of the face model's file, empty where it came from no single file."""
 
     @property
     def faces(self) -> NDArray[np.bool_]:
@@ -105,6 +110,8 @@ class Track:
 
 
 _META = ("model", "model_version", "expression_kind", "image_size", "fps", "source")
+_ORIGIN = ("networks", "model_sha256")
+"""In meta where they are known; files of version 0.1 lack them."""
 
 
 def write_track(path: str | Path, track: Track) -> None:
@@ -113,9 +120,12 @@ def write_track(path: str | Path, track: Track) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    arrays = {f.name: np.asarray(getattr(track, f.name)) for f in fields(Track) if f.name not in _META}
+    arrays = {
+        f.name: np.asarray(getattr(track, f.name)) for f in fields(Track) if f.name not in (*_META, *_ORIGIN)
+    }
     meta = {"format": FORMAT, "format_version": FORMAT_VERSION}
     meta |= {name: getattr(track, name) for name in _META}
+    meta |= {name: value for name in _ORIGIN if (value := getattr(track, name))}
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     data = io.BytesIO()
     np.savez_compressed(data, allow_pickle=False, **arrays)
@@ -235,4 +245,6 @@ def _assembled(arrays: dict[str, NDArray[Any]]) -> Track:
         image_size=(width, height),
         fps=float(meta["fps"]),
         source=str(meta["source"]),
+        networks={str(file): str(digest) for file, digest in meta.get("networks", {}).items()},
+        model_sha256=str(meta.get("model_sha256", "")),
     )

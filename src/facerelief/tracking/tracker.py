@@ -25,8 +25,9 @@ from facerelief.inference.runners import CoarseRunner, FineRunner, TrackingRunne
 from facerelief.inverse.detail import coarse_depth
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric import fit_appearance
+from facerelief.io.digest import unchanging_digest
 from facerelief.io.images import as_image
-from facerelief.morphable import FaceModel, load_model, open_model
+from facerelief.morphable import FaceModel, load_model, model_file, open_model
 from facerelief.runtime.clock import StageClock
 from facerelief.runtime.threads import single_thread
 from facerelief.tracking.frame import TrackedFrame, TrackState
@@ -105,10 +106,16 @@ class Tracker:
         else:
             self.model = open_model() if model == "open" else load_model(model)
         self.config = c = config or TrackerConfig()
-        given: dict[str, Any] = {"nets": c.nets, "threads": c.threads}
+        file = None if isinstance(model, FaceModel) else model_file(model)
+        given: dict[str, Any] = {"nets": c.nets, "threads": c.threads, "fall_back": True}
         self.coarse = CoarseRunner(self.model, **given)
         self.tracking = TrackingRunner(self.model, **given)
         self.fine = FineRunner(self.model, **given) if c.detail else None
+        nets = (self.coarse, self.tracking) if self.fine is None else (self.coarse, self.tracking, self.fine)
+        self.networks = {net.file.name: unchanging_digest(net.file) for net in nets}
+        """File name of each network -> SHA-256 of the file."""
+        self.model_sha256 = "" if file is None else unchanging_digest(file)
+        """SHA-256 of the face model's file, empty where it came from no single file."""
         n, e = self.model.n_vertices, self.model.n_expression
         self._face = np.flatnonzero(self.model.face_vertices)
         self._basis = np.ascontiguousarray(self.model.expression.reshape(3 * n, e).T)
@@ -362,6 +369,8 @@ class Tracker:
             coarse=coarse,
             fine=fine,
             timings_ms=clock.ms,
+            networks=self.networks,
+            model_sha256=self.model_sha256,
         )
 
 

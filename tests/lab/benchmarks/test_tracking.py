@@ -201,7 +201,7 @@ def test_missing_nets_are_told(tmp_path, portrait):
     with VideoWriter(file, SIZE, SIZE, 25) as writer:
         for _ in range(3):
             writer.write(portrait)
-    with pytest.raises(ModelError, match=r"coarse\.onnx: no such network"):
+    with pytest.raises(ModelError, match="absent: no such folder of networks"):
         bench_track(file, nets=tmp_path / "absent")
 
 
