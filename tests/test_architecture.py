@@ -58,7 +58,7 @@ ROOMS: dict[str, Room] = {
         {"numpy", "scipy", "cv2", "openvino", "onnxruntime", "threadpoolctl"},
     ),
     "io": Room(
-        "files of images, meshes and maps, read and written; folders written whole or not at all",
+        "files of images, meshes, maps and arrays, read and written; whole or not at all",
         {"geometry"},
         {"numpy", "scipy", "cv2", "PIL", "pi_heif"},
     ),

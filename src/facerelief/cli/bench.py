@@ -49,7 +49,7 @@ class Pictures:
         def show() -> None:
             rows: list[list[str]] = []
             for m in measured:
-                target = "" if m.bar_ms is None else f"{m.bar_ms:g} {'ok' if m.within else 'over'}"
+                target = "" if m.target_ms is None else f"{m.target_ms:g} {'ok' if m.within else 'over'}"
                 times = (f"{m.median_ms:.2f}", f"{m.p90_ms:.2f}")
                 rows.append([m.name, str(m.calls), *times, target, m.what])
             head = ("stage", "calls", "median ms", "90 % ms", "target ms", "subject")

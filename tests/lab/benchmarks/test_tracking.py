@@ -1,4 +1,4 @@
-"""Timing of tracking: the right frames count, bars are where they belong, and nothing is left changed."""
+"""Timing of tracking: the right frames count, targets belong to all threads, and nothing is left changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from facerelief.lab.benchmarks.tracking import (
     bench_track,
     cold_start_ms,
     document,
-    peak_memory_mb,
     read_clip,
     squared,
     stages,
@@ -90,13 +89,14 @@ def test_a_video_is_decoded_first(tmp_path, portrait):
     assert clip.times == pytest.approx([0, 0.04, 0.08])
 
 
-def test_stages_have_an_order_and_bars_with_all_threads_alone():
+def test_stages_have_an_order_and_targets_with_all_threads_alone():
     found = stages(filled())
     names = [stage.name for stage in found]
     assert len(set(names)) == len(names)
     assert names[:3] == ["landmark net", "coarse", "coarse: coarse"]
     assert {"full: looking", "full: fine, one thread", "coarse: something new"} <= set(names)
-    assert {stage.name: stage.bar_ms for stage in found if stage.bar_ms} == {"coarse": 6.0, "full": 16.0}
+    targets = {stage.name: stage.target_ms for stage in found if stage.target_ms}
+    assert targets == {"coarse": 6.0, "full": 16.0}
 
 
 def test_the_document_has_what_is_promised(clip):
@@ -153,38 +153,44 @@ def test_fresh_processes_that_fail_say_why_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Everything but the command itself is made up."""
-
-    def time_net(watch: Stopwatch, clip: Clip, suffix: str = "") -> None:
-        watch.add(f"landmark net{suffix}", 2.0)
-
-    def time_it(
-        watch: Stopwatch, clip: Clip, name: str, suffix: str = "", *, detail: bool, nets: Any = None
-    ) -> None:
-        assert default_threads() == (1 if suffix else 3)
-        watch.add(f"{name}{suffix}", 10.0 if detail else 5.0)
-
-    monkeypatch.setattr(track_benchmark, "time_landmark_net", time_net)
-    monkeypatch.setattr(track_benchmark, "time_tracker", time_it)
-    monkeypatch.setattr(track_benchmark, "read_clip", lambda file, frames: Clip(file, [], []))
-    monkeypatch.setattr(track_benchmark, "cold_start_ms", lambda nets: 2000.0)
-    monkeypatch.setattr(track_benchmark, "peak_memory_mb", lambda video, frames, nets: 400.0)
+def test_the_command_prints_a_table_or_json(clip, monkeypatch, tmp_path):
+    """What it prints of a document; `test_a_real_clip` makes a real one."""
+    about = document(clip, filled(), 2500.0, 600.0, 2) | {"load_before": 2.0}
+    monkeypatch.setattr(track_benchmark, "bench_track", lambda *args, **how: about)
+    table = run("--video", "clip.mp4").stdout
+    assert "coarse, one thread" in table
+    assert "times the landmark net, 2 threads: coarse 2.50, full 10.00" in table
+    assert "load 2.0" in table
+    assert json.loads(run("--video", "clip.mp4", "--json", "-").stdout) == about
+    run("--video", "clip.mp4", "--json", tmp_path / "found.json")
+    assert json.loads((tmp_path / "found.json").read_text()) == about
 
 
-def test_the_command_prints_a_table_or_json(quick, tmp_path):
+@pytest.mark.slow
+@pytest.mark.skipif(not net_file("tracking").is_file(), reason="the networks are not there")
+def test_a_real_clip(tmp_path, portrait):
+    file = tmp_path / "clip.mp4"
+    with VideoWriter(file, SIZE, SIZE, 25) as writer:
+        for _ in range(8):
+            writer.write(portrait)
     before = default_threads(), cv2.getNumThreads()
-    table = run("--video", "clip.mp4", "--threads", 3)
-    assert "coarse, one thread" in table.stdout
-    assert "times the landmark net, 3 threads: coarse 2.50, full 5.00" in table.stdout
+    said: list[str] = []
+    about = bench_track(file, frames=6, threads=1, progress=said.append)
     assert (default_threads(), cv2.getNumThreads()) == before
-    for arguments in (["--json", "-"], ["--json", "-", "--threads", "3"]):
-        printed = run("--video", "clip.mp4", "--threads", 3, *arguments)
-        assert json.loads(printed.stdout)["full_ms_median"] == 10.0
-    file = tmp_path / "found.json"
-    assert "stage" in run("--video", "clip.mp4", "--json", file, "--threads", 3).stdout
-    assert json.loads(file.read_text())["memory_mb"] == 400.0
+    assert said[0] == "decoding"
+    assert said[-1] == "fresh processes"
+    rows = {row["name"]: row for row in about["stages"]}
+    for suffix, ending in (("", ""), (", one thread", "_one_thread")):
+        assert rows[f"landmark net{suffix}"]["calls"] == 6
+        for name in ("coarse", "full"):
+            whole = rows[f"{name}{suffix}"]
+            assert whole["calls"] + rows[f"{name}: looking{suffix}"]["calls"] == 6
+            for part in ("coarse", "light", "shape"):
+                assert rows[f"{name}: {part}{suffix}"]["median_ms"] < whole["median_ms"]
+            ratio = about[f"{name}{ending}_ms_median"] / about[f"landmark_net{ending}_ms_median"]
+            assert about[f"{name}{ending}_over_landmark_net"] == pytest.approx(ratio, abs=2e-3)
+    assert about["followed"] == rows["full"]["calls"]
+    assert about["memory_mb"] is None or 100 < about["memory_mb"] < 1500
 
 
 def test_wrong_input_ends_in_one_line(tmp_path):
@@ -196,22 +202,10 @@ def test_wrong_input_ends_in_one_line(tmp_path):
         bench_track("clip.mp4", frames=1)
 
 
-def test_missing_nets_are_told(tmp_path, portrait):
+def test_missing_nets_are_reported(tmp_path, portrait):
     file = tmp_path / "clip.mp4"
     with VideoWriter(file, SIZE, SIZE, 25) as writer:
         for _ in range(3):
             writer.write(portrait)
     with pytest.raises(ModelError, match="absent: no such folder of networks"):
         bench_track(file, nets=tmp_path / "absent")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not net_file("tracking").is_file(), reason="the networks are not there")
-def test_memory_of_a_fresh_process(tmp_path, portrait):
-    file = tmp_path / "clip.mp4"
-    with VideoWriter(file, SIZE, SIZE, 25) as writer:
-        for _ in range(8):
-            writer.write(portrait)
-    memory = peak_memory_mb(file, 5)
-    assert memory is not None
-    assert 100 < memory < 1500

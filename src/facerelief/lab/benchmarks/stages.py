@@ -1,8 +1,4 @@
-"""Timings of every stage, told the same way by `facerelief bench` and the scripts in benchmarks/.
-
-A `Stage` is something worth timing with the time it is allowed; a `Stopwatch` collects milliseconds by stage;
-`timings` turns both into medians and 90th percentiles; `machine` says where they were taken.
-"""
+"""Timings of every stage of a reconstruction, from image file to saved folder: `facerelief bench`."""
 
 from __future__ import annotations
 
@@ -26,52 +22,60 @@ if TYPE_CHECKING:
 
 STAGES = (
     Stage("import", "import facerelief, in a new process", 500),
-    Stage("import all", "import of all that a reconstruction needs, in a new process"),
-    Stage("first face", "first reconstruction of a process: networks, kernels and model made ready"),
+    Stage("import all", "import of everything for a reconstruction, in a new process"),
+    Stage("first face", "first reconstruction of a process: networks, kernels and model loaded"),
     Stage("load model", "the open face model from its file", 100),
-    Stage("read", "picture file to pixels"),
-    Stage("detect", "all faces of a picture, with landmarks", 12),
+    Stage("read", "image file to pixels"),
+    Stage("detect", "all faces of an image, with landmarks", 12),
     Stage("fit landmarks", "pose, shape and expression from landmarks, per face", 40),
     Stage("fit photometric", "light, skin and shape from pixels, per face"),
     Stage("depth", "the model's depth on the photo's pixels, per face"),
     Stage("relief", "shape from shading, per face"),
     Stage("albedo", "the photo's albedo, per face"),
-    Stage("conditions", "light, cover and exposure looked into, per face"),
+    Stage("conditions", "light, cover and exposure measured, per face"),
     Stage("330 px photometric", "the photometric fit of a face enlarged to 330 px", 1500),
     Stage("330 px in all", "its landmarks to its albedo", 3000),
     Stage("660 px in all", "the same, twice as large, at the same relief resolution"),
     Stage("texture", "texture without light, completed, per face"),
     Stage("preview", "the preview sheet, per face"),
     Stage("save", "all files of a face, texture and preview among them"),
-    Stage("picture to folder", "everything above for a picture, after the first"),
-    Stage("rasterise", "the open model drawn at 256 x 256 px", 2),
+    Stage("image to folder", "everything above for an image, after the first"),
+    Stage("rasterise", "the open model rendered at 256 x 256 px", 2),
 )
 """The stages of `bench_reconstruct`, in the order of the table."""
 
 
 def bench_reconstruct(
-    pictures: Sequence[str | Path],
+    images: Sequence[str | Path],
     *,
     repeat: int = 5,
     threads: int | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> list[Timing]:
-    """Time every stage from picture file to saved folder, with the open model.
+    """Time every stage from image file to saved folder, with the open model.
 
-    pictures: files with a face; repeat: rounds over all of them, after one to warm up (new processes: at
-    most three); threads: of networks, linear algebra and OpenCV, None for what each takes by itself. Figures
-    of one face come from all faces of all pictures. Raises ImageError or NoFaceError for a picture of no use.
+    Figures of one face come from all faces of all images.
+
+    Args:
+        images: Files with a face.
+        repeat: Rounds over all of them, after one to warm up (new processes: at most three).
+        threads: Threads of networks, linear algebra and OpenCV; None for the defaults of each.
+        progress: Called with the name of what begins.
+
+    Raises:
+        ImageError, NoFaceError: A file has no usable image, or no face.
+        ValueError: repeat is less than 1, or there are no images.
     """
     if repeat < 1:
         raise ValueError(f"repeat is {repeat}: expected at least 1")
-    if not pictures:
-        raise ValueError("no pictures given: expected at least one")
+    if not images:
+        raise ValueError("no images given: expected at least one")
     stopwatch = Stopwatch()
     progress("new processes")
     for _ in range(min(repeat, 3)):
-        _new_process(stopwatch, Path(pictures[0]), threads)
+        _new_process(stopwatch, Path(images[0]), threads)
     with thread_limit(threads):
-        _bench_stages(stopwatch, [Path(p) for p in pictures], repeat, progress)
+        _bench_stages(stopwatch, [Path(p) for p in images], repeat, progress)
     return timings(stopwatch, STAGES)
 
 
@@ -89,22 +93,22 @@ print(*(1e3 * (t - start) for t in (first, all_, time.perf_counter())))
 """
 
 
-def _new_process(stopwatch: Stopwatch, picture: Path, threads: int | None) -> None:
+def _new_process(stopwatch: Stopwatch, image: Path, threads: int | None) -> None:
     count = (
         {} if threads is None else {"FACERELIEF_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
     )
     done = subprocess.run(
-        [sys.executable, "-c", _NEW_PROCESS, str(picture)],
+        [sys.executable, "-c", _NEW_PROCESS, str(image)],
         capture_output=True,
         text=True,
         env={**os.environ, **count},
         check=False,
     )
     if done.returncode:
-        # the picture is at fault, or the installation: the same call here says so in our own words
+        # either the image or the installation is at fault: the same call here raises our own error
         import facerelief
 
-        facerelief.reconstruct(picture)
+        facerelief.reconstruct(image)
         raise RuntimeError(f"a new process failed: {done.stderr.strip().splitlines()[-1:]}")
     first, all_, ready = (float(ms) for ms in done.stdout.split())
     stopwatch.add("import", first)
@@ -113,7 +117,7 @@ def _new_process(stopwatch: Stopwatch, picture: Path, threads: int | None) -> No
 
 
 def _bench_stages(
-    stopwatch: Stopwatch, pictures: Sequence[Path], repeat: int, progress: Callable[[str], None]
+    stopwatch: Stopwatch, images: Sequence[Path], repeat: int, progress: Callable[[str], None]
 ) -> None:
     from facerelief.morphable import OPEN_MODEL_PATH, load_model
     from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
@@ -127,24 +131,24 @@ def _bench_stages(
         out = Path(folder, "face")
         for round_ in range(repeat + 1):
             progress(f"round {round_} of {repeat}" if round_ else "warming up")
-            for picture in pictures:
+            for image in images:
                 # the first round is for networks, kernels and caches
-                _picture_to_folder(stopwatch if round_ else Stopwatch(), reconstructor, picture, out)
-        for picture in pictures:
-            face = reconstructor(picture)[0]
+                _image_to_folder(stopwatch if round_ else Stopwatch(), reconstructor, image, out)
+        for image in images:
+            face = reconstructor(image)[0]
             _save_parts(Stopwatch(), face, out)
             for _ in range(repeat):
                 _save_parts(stopwatch, face, out)
         for round_ in range(repeat + 1):
-            _enlarged(stopwatch if round_ else Stopwatch(), reconstructor, pictures[0])
+            _enlarged(stopwatch if round_ else Stopwatch(), reconstructor, images[0])
         _rasterise(stopwatch, model, 20 * repeat)
 
 
-def _picture_to_folder(stopwatch: Stopwatch, reconstructor: Reconstructor, picture: Path, out: Path) -> None:
+def _image_to_folder(stopwatch: Stopwatch, reconstructor: Reconstructor, image: Path, out: Path) -> None:
     names = {"fit_landmarks": "fit landmarks", "fit_photometric": "fit photometric"}
     names |= {name: name for name in ("depth", "relief", "albedo", "conditions")}
-    with stopwatch("picture to folder"):
-        faces = reconstructor(picture)
+    with stopwatch("image to folder"):
+        faces = reconstructor(image)
         for face in faces:
             with stopwatch("save"):
                 face.save(out, overwrite=True)
@@ -170,9 +174,9 @@ def _save_parts(stopwatch: Stopwatch, face: Reconstruction, out: Path) -> None:
         preview(face, detail, colors)
 
 
-def _enlarged(stopwatch: Stopwatch, reconstructor: Reconstructor, picture: Path) -> None:
-    """The picture's best face, scaled to the size that the bar is for and to twice as much; relief at the
-    smaller one's resolution."""
+def _enlarged(stopwatch: Stopwatch, reconstructor: Reconstructor, file: Path) -> None:
+    """The image's best face, scaled to the size of the target and to twice that; relief at the resolution
+    of the smaller."""
     import cv2
 
     from facerelief.detection import detect_faces
@@ -181,7 +185,7 @@ def _enlarged(stopwatch: Stopwatch, reconstructor: Reconstructor, picture: Path)
     from facerelief.io.images import read_image
     from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 
-    image = read_image(picture)
+    image = read_image(file)
     side = detect_faces(image, max_faces=1)[0].size
     config = ReconstructorConfig("fit", max_faces=1, fit=FitConfig(detail=DetailConfig(resolution=360)))
     reconstructor = Reconstructor(reconstructor.model, config)

@@ -1,7 +1,7 @@
-"""Timings of stages, reported in one way by `facerelief bench` and the scripts in benchmarks/.
+"""Timings of stages, reported in one way by all benchmarks.
 
-A `Stage` is something worth timing with the time it is allowed; a `Stopwatch` collects milliseconds by stage;
-`timings` turns both into medians and 90th percentiles; `machine` says where they were taken.
+A `Stage` has a name and a target; a `Stopwatch` collects milliseconds by stage; `timings` turns both into
+medians and 90th percentiles; `machine` describes where they were taken.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Stage:
 
     name: str
     what: str
-    bar_ms: float | None = None
-    """What its median may take; None where nothing was promised."""
+    target_ms: float | None = None
+    """Target for the median; None where nothing was promised."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Timing:
     calls: int
     median_ms: float
     p90_ms: float
-    bar_ms: float | None
+    target_ms: float | None
 
     @property
     def within(self) -> bool | None:
-        """Whether the median keeps to the bar; None where there is none."""
-        return None if self.bar_ms is None else self.median_ms <= self.bar_ms
+        """True where the median reaches the target; None where there is none."""
+        return None if self.target_ms is None else self.median_ms <= self.target_ms
 
 
 class Stopwatch:
@@ -76,7 +76,7 @@ def timings(stopwatch: Stopwatch, stages: Sequence[Stage]) -> list[Timing]:
             len(ms),
             float(np.median(ms)),
             float(np.percentile(ms, 90)),
-            stage.bar_ms,
+            stage.target_ms,
         )
         for stage in stages
         if (ms := stopwatch.ms.get(stage.name))

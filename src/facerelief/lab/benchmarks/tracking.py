@@ -1,4 +1,4 @@
-"""How fast a face is followed, beside MediaPipe's landmark net, and what a fresh process needs.
+"""Time of tracking per frame, beside MediaPipe's landmark net; start and memory of a fresh process.
 
 `facerelief bench track` prints it. Decoding is no part of the times: all frames are decoded first.
 """
@@ -32,13 +32,13 @@ COARSE_MS, FULL_MS, COLD_MS, MEMORY_MB = 6.0, 16.0, 3000.0, 500.0
 _ONE = ", one thread"
 _COLD_STARTS = 3
 _PARTS = {
-    "coarse": "Tracking CoarseNet: state, crop, PNCC picture, net",
+    "coarse": "Tracking CoarseNet: state, crop, PNCC image, net",
     "identity": "CoarseNet, in the first frames",
-    "check": "the detector, every so many frames and when in doubt",
+    "check": "the detector, every n-th frame and when in doubt",
     "light": "light from the skin's pixels",
     "shape": "vertices of the shown state",
     "fine": "FineNet: crop, coarse surface, net",
-    "depth": "depth on the picture's pixels, relief on it",
+    "depth": "depth on the image's pixels, relief on it",
     "looking": "whole frames in which the face was looked for: detector, CoarseNet",
 }
 """Parts of a followed frame, as `TrackedFrame.timings_ms` has them, and what is no followed frame."""
@@ -56,7 +56,7 @@ class Clip:
 
 
 def read_clip(file: str | Path, frames: int | None = None) -> Clip:
-    """The first frames of a video, all unless told, cut square and scaled to `SIZE`. Raises VideoError."""
+    """The first frames of a video, all unless given, cut square and scaled to `SIZE`. Raises VideoError."""
     from facerelief.video import VideoReader
 
     with VideoReader(file, limit=frames) as reader:
@@ -65,7 +65,7 @@ def read_clip(file: str | Path, frames: int | None = None) -> Clip:
 
 
 def squared(image: Image, size: int = SIZE) -> Image:
-    """(size, size, 3) the middle square of a picture (H, W, 3)."""
+    """(size, size, 3) the middle square of an image (H, W, 3)."""
     import cv2
 
     height, width = image.shape[:2]
@@ -88,16 +88,25 @@ def bench_track(
 ) -> dict[str, Any]:
     """Time following the face of a clip; JSON-serialisable.
 
-    frames: so many of the clip, all unless given; threads: of networks, linear algebra and OpenCV, what each
-    takes by itself unless given; everything is measured again with one. nets: a folder of networks, the
-    shipped ones unless given. Medians are over frames in which the face was followed; those in which it was
-    looked for are told apart. Raises VideoError for a video that cannot be read, ModelError for missing
-    networks, FacereliefError for a clip without a face or a process that fails.
-    """
+    Medians are over frames in which the face was followed; those in which it was looked for are apart.
+    Everything is measured again with one thread.
 
+    Args:
+        video: File of a clip with one face.
+        frames: At most this many frames, all unless given.
+        threads: Threads of networks, linear algebra and OpenCV; None for the defaults of each.
+        nets: Folder of networks, the shipped ones unless given.
+        progress: Called with the name of what begins.
+
+    Raises:
+        VideoError: The video cannot be read.
+        ModelError: Networks are missing.
+        FacereliefError: The clip has no face, or a process fails.
+        ValueError: frames is less than 2.
+    """
     if frames is not None and frames < 2:
         raise ValueError(f"frames is {frames}: expected at least 2")
-    # others at work make all times longer: whoever reads them must know
+    # reported, since other processes at work make all times longer
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     progress("decoding")
     clip = read_clip(video, frames)
@@ -187,12 +196,12 @@ except (OSError, StopIteration):
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 print(shown, most)
 """
-# Linux: getrusage would tell the memory of the process that started this one
+# on Linux getrusage gives the memory of the process that started this one
 
 
 def cold_start_ms(nets: str | Path | None = None, photo: str | Path | None = None) -> float:
     """Time from the start of `facerelief reconstruct PHOTO` in a fresh process to its end, all files written;
-    of the portrait that is shipped unless given. Raises FacereliefError where it fails."""
+    of the shipped portrait unless given. Raises FacereliefError where it fails."""
     from facerelief.examples import astronaut_path
 
     with tempfile.TemporaryDirectory() as folder:
@@ -204,8 +213,8 @@ def cold_start_ms(nets: str | Path | None = None, photo: str | Path | None = Non
 def peak_memory_mb(
     video: str | Path, frames: int | None = None, nets: str | Path | None = None
 ) -> float | None:
-    """Most memory (resident set, MiB) of a fresh process that follows a clip with relief; None on a system
-    that does not tell. Raises FacereliefError where it fails."""
+    """Most memory (resident set, MiB) of a fresh process that follows a clip with relief; None where the
+    system does not report it. Raises FacereliefError where it fails."""
     if os.name == "nt":
         return None
     return float(_run(_TRACK, nets, str(video), str(frames or 0)).split()[-1])
@@ -221,8 +230,8 @@ def _run(code: str, nets: str | Path | None, *arguments: str) -> str:
         env=environment,
     )
     if done.returncode:
-        told = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise FacereliefError(f"a fresh process failed: {told[0].removeprefix('error: ')}")
+        lines = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise FacereliefError(f"a fresh process failed: {lines[0].removeprefix('error: ')}")
     return done.stdout
 
 
@@ -230,25 +239,25 @@ def _run(code: str, nets: str | Path | None, *arguments: str) -> str:
 
 
 def stages(watch: Stopwatch) -> list[Stage]:
-    """What was timed, in the order of the table."""
+    """Stages that were timed, in the order of the table."""
     timed = {key.removesuffix(_ONE).partition(": ")[2] for key in watch.ms}
     parts = _PARTS | dict.fromkeys(sorted(timed - {""} - _PARTS.keys()), "")
     out: list[Stage] = []
     for suffix, coarse, full in (("", COARSE_MS, FULL_MS), (_ONE, None, None)):
         out.append(Stage(f"landmark net{suffix}", "MediaPipe's 468 points of a given square"))
-        for name, bar, what in (
+        for name, target, what in (
             ("coarse", coarse, "a followed frame without relief"),
             ("full", full, "a followed frame with FineNet's relief and depth"),
         ):
-            out.append(Stage(f"{name}{suffix}", what, bar))
-            out += [Stage(f"{name}: {part}{suffix}", told) for part, told in parts.items()]
+            out.append(Stage(f"{name}{suffix}", what, target))
+            out += [Stage(f"{name}: {part}{suffix}", about) for part, about in parts.items()]
     return out
 
 
 def document(
     clip: Clip, watch: Stopwatch, cold_ms: float, memory_mb: float | None, threads: int
 ) -> dict[str, Any]:
-    """All figures by name, bars, and the table of stages."""
+    """All figures by name, targets, and the table of stages."""
     measured = timings(watch, stages(watch))
     by_name = {timing.name: timing for timing in measured}
     figures: dict[str, float] = {}
@@ -267,7 +276,7 @@ def document(
         Target("first result of a fresh process, ms", cold_ms, at_most=COLD_MS),
         Target("memory of a fresh process, MiB", unknown, at_most=MEMORY_MB),
     ]
-    told = {name: round(value, 3) for name, value in figures.items()}
+    rounded = {name: round(value, 3) for name, value in figures.items()}
     return report(
         measured,
         clip=clip.file.name,
@@ -275,7 +284,7 @@ def document(
         followed=len(watch.ms["full"]),
         size=SIZE,
         threads=threads,
-        **told,
+        **rounded,
         cold_start_ms=round(cold_ms, 1),
         memory_mb=None if memory_mb is None else round(memory_mb, 1),
         bars=[to_json(target) for target in targets],
