@@ -6,7 +6,6 @@ import io
 import os
 import pickle
 import struct
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +54,13 @@ def test_containers_and_numbers_survive_every_protocol(protocol: int) -> None:
         "shared": [shared, shared],
         "bytes": b"abc\xff",
         "empty": b"",
-        "bytearray": bytearray(b"zz"),
-        "set": {1, 2},
-        "ordered": OrderedDict(b=1, a=2),
         "scalar": np.float32(3),
     }
     assert loads(pickle.dumps(value, protocol), "t") == value
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("kind", ["csc", "csr", "coo", "dia"])
+@pytest.mark.parametrize("kind", ["csc", "csr"])
 @pytest.mark.parametrize("form", ["matrix", "array"])
 def test_sparse_matrices_survive_every_protocol(kind: str, form: str, protocol: int) -> None:
     matrix = getattr(sp, f"{kind}_{form}")(np.eye(5, 7)[[1, 0, 2, 4, 3]] * 3.5)
@@ -118,12 +114,9 @@ def _state(**entries: bytes) -> bytes:
 def test_chumpy_arrays_are_read_without_chumpy() -> None:
     values = np.arange(24.0).reshape(2, 3, 4)
     leaf = _chumpy("chumpy.ch", "Ch", _state(x=_body(values), _itr=b"N", _dirty_vars=_body({"x"})))
-    selection = _state(a=leaf, idxs=_body(np.array([5, 0, 23])), preferred_shape=_body((3, 1)))
-    data = b"\x80\x02}(" + _body("leaf") + leaf + _body("part")
-    data += _chumpy("chumpy.reordering", "Select", selection) + b"u."
+    data = b"\x80\x02}(" + _body("leaf") + leaf + b"u."
     result: Any = loads(data, "t")
     np.testing.assert_array_equal(result["leaf"], values)
-    np.testing.assert_array_equal(result["part"], [[5.0], [0.0], [23.0]])
 
 
 def test_old_style_chumpy_instances() -> None:
@@ -250,7 +243,7 @@ def _hostile(kind: str, mark: Path) -> bytes:
         case "class as value":
             return pickle.dumps({"a": np.ndarray})
         case "another sparse class":
-            return pickle.dumps(sp.lil_matrix(np.eye(2)))
+            return pickle.dumps(sp.coo_matrix(np.eye(2)))
         case _:
             raise AssertionError(kind)
 
@@ -365,16 +358,14 @@ def test_array_size_must_match_its_bytes(data: bytes) -> None:
         loads(data, "t")
 
 
-def test_shared_bytes_do_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files must not decode to large memory: copies are counted."""
-    monkeypatch.setattr(safe_pickle, "SLACK_BYTES", 0)
-    leaf = b"cchumpy.ch\nCh\n)\x81" + _state(x=_body(np.arange(1000.0))) + b"bq\x01"
-    index = _body(np.zeros(1000, np.int64)) + b"q\x02"
-    select = b"cchumpy.reordering\nSelect\n)\x81}(" + _body("a") + b"h\x01" + _body("idxs") + b"h\x02"
-    select += _body("preferred_shape") + _body((1000,)) + b"ub"
-    assert len(loads(b"\x80\x02](" + leaf + index + select * 3 + b"e.", "t")) == 5  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="exhaust memory"):
-        loads(b"\x80\x02](" + leaf + index + select * 200 + b"e.", "t")
+def test_shared_bytes_do_not_multiply() -> None:
+    """Small files must not decode to large memory: arrays that share bytes share memory."""
+    raw = b"T" + struct.pack("<I", 8000) + np.arange(1000.0).tobytes() + b"q\x07"
+    head = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + _body(b"b") + b"\x87R"
+    head += b"(K\x01" + _body((1000,)) + _body(np.dtype("f8")) + b"\x89"
+    arrays: Any = loads(b"\x80\x02](" + head + raw + b"tb" + (head + b"h\x07tb") * 50 + b"e.", "t")
+    assert len(arrays) == 51
+    assert all(np.shares_memory(arrays[0], array) for array in arrays)
 
 
 def _with_state(matrix: Any, **changes: object) -> bytes:
@@ -404,23 +395,6 @@ def test_sparse_indices_outside_the_shape_are_refused(kind: str, changes: dict[s
     """SciPy's compiled code would follow them out of the array."""
     with pytest.raises(ModelError):
         loads(_with_state(getattr(sp, kind)(np.eye(3)), **changes), "t")
-
-
-def test_coo_indices_outside_the_shape_are_refused() -> None:
-    for changes in (
-        {"coords": (np.array([0, 9]), np.array([0, 1]))},
-        {"coords": (np.array([0]), np.array([0, 1]))},
-    ):
-        with pytest.raises(ModelError):
-            loads(_with_state(sp.coo_matrix(np.eye(2)), **changes), "t")
-
-
-def test_selection_outside_its_source_is_refused() -> None:
-    leaf = _chumpy("chumpy.ch", "Ch", _state(x=_body(np.zeros(4))))
-    for index in (np.array([4]), np.array([-1]), np.array([0.0])):
-        state = _state(a=leaf, idxs=_body(index), preferred_shape=_body((1,)))
-        with pytest.raises(ModelError):
-            loads(b"\x80\x02" + _chumpy("chumpy.reordering", "Select", state) + b".", "t")
 
 
 def test_damaged_npy_files(tmp_path: Path) -> None:
