@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -136,151 +137,194 @@ def _mouth(across, below_upper, gap, out):
     out[2] = 0.07 + (0.64 - 0.07) * share
 
 
-@kernel
-def surface_maps(
-    triangle,
-    barycentric,
-    triangles,
-    uv_old,
-    normals_old,
-    normals_new,
-    share,
-    lit,
-    border,
-    light_old,
-    light_new,
-    floor_old,
-    floor_new,
-    relief,
-    relief_left,
-    relief_top,
-    turn,
-    texture,
-    texture_uv,
-    texture_triangles,
-    colors,
-    mouth,
-    first_mouth,
-    map_x,
-    map_y,
-    keep,
-    alpha,
-    gain,
-    fill,
-):
-    """What each drawn pixel needs: where the photo shows it, how its light changes, what it is otherwise.
+class PhotoArrays(NamedTuple):
+    """The surface in the photo. Arrays by vertex unless stated; normals in the photo's camera space."""
 
-    Per vertex: uv_old (N, 2) photo px, normals (N, 3) camera space, share, lit and border (N,), colors (N, 3)
-    albedo; mouth (N, 3) as `_mouth` reads it, for triangles from `first_mouth` on. Lights are folded (9, 3);
-    floors (3,) keep shadows from dividing by nothing. relief (h, w, 3): what the photo's fine normals add to
-    the smooth ones, on photo pixels from (relief_left, relief_top) on; turn (3, 3) old to new camera space.
-    lit is 0 where the photo shows a wall and no skin: its light stays. Outputs over the picture part that
-    was drawn: map_x, map_y column and row of the photo, keep the photo's share, alpha the face's share, gain
-    (h, w, 3) light new by old, fill (h, w, 3) lit colour elsewhere.
+    uv: Any
+    """(N, 3) px, px, mm."""
+    normals: Any
+    """(N, 3)."""
+    share: Any
+    """(N,) share of the photo in the colour."""
+    lit: Any
+    """(N,) 0 where the photo shows background instead of skin: its light stays."""
+    inset: Any
+    """(N,) share of the face in the image."""
+    light: Any
+    """(9, 3) folded."""
+    floor: Any
+    """(3,) least shading."""
+    relief: Any
+    """(h, w, 3) fine minus smooth normals on photo pixels."""
+    relief_left: Any
+    relief_top: Any
+
+
+class ViewArrays(NamedTuple):
+    """The surface in the new view."""
+
+    triangle: Any
+    """(h, w) triangle of each pixel, -1 for none."""
+    barycentric: Any
+    """(h, w, 3)."""
+    triangles: Any
+    """(T, 3)."""
+    normals: Any
+    """(N, 3) the new camera's space."""
+    light: Any
+    """(9, 3) folded."""
+    floor: Any
+    """(3,) least shading."""
+    turn: Any
+    """(3, 3) from the photo's to the new camera space."""
+
+
+class FillArrays(NamedTuple):
+    """Albedo for points that the photo does not show."""
+
+    texture: Any
+    """(S, S, 3), or smaller than 2 x 2 for none."""
+    texture_uv: Any
+    """(U, 2) texels."""
+    texture_triangles: Any
+    """(T, 3)."""
+    colors: Any
+    """(N, 3) without a texture."""
+    mouth: Any
+    """(N, 3) arguments of `_mouth`."""
+    first_mouth: Any
+    """Triangles from this one on are the inside of the mouth."""
+
+
+class PixelMaps(NamedTuple):
+    """Output of `surface_maps` over the rendered box."""
+
+    x: Any
+    """(h, w) column of the photo."""
+    y: Any
+    """(h, w) row of the photo."""
+    keep: Any
+    """(h, w) share of the photo in the face's colour."""
+    alpha: Any
+    """(h, w) share of the face in the image."""
+    gain: Any
+    """(h, w, 3) new by old shading."""
+    fill: Any
+    """(h, w, 3) lit colour of points that the photo does not show."""
+
+
+@kernel
+def _mix3(values, ids, i, wa, wb, wc):
+    """Row i of ids (T, 3) names three rows of values (N, 3): their weighted sum."""
+    a, b, c = ids[i, 0], ids[i, 1], ids[i, 2]
+    return (
+        wa * values[a, 0] + wb * values[b, 0] + wc * values[c, 0],
+        wa * values[a, 1] + wb * values[b, 1] + wc * values[c, 1],
+        wa * values[a, 2] + wb * values[b, 2] + wc * values[c, 2],
+    )
+
+
+@kernel
+def _bilinear3(values, x, y, scale):
+    """values (h, w, 3) at column x and row y, clamped to the array, times scale."""
+    x = min(max(x, 0.0), values.shape[1] - 1.001)
+    y = min(max(y, 0.0), values.shape[0] - 1.001)
+    j, i = int(x), int(y)
+    fx, fy = x - j, y - i
+    w00, w01 = (1 - fx) * (1 - fy) * scale, fx * (1 - fy) * scale
+    w10, w11 = (1 - fx) * fy * scale, fx * fy * scale
+    return (
+        w00 * values[i, j, 0]
+        + w01 * values[i, j + 1, 0]
+        + w10 * values[i + 1, j, 0]
+        + w11 * values[i + 1, j + 1, 0],
+        w00 * values[i, j, 1]
+        + w01 * values[i, j + 1, 1]
+        + w10 * values[i + 1, j, 1]
+        + w11 * values[i + 1, j + 1, 1],
+        w00 * values[i, j, 2]
+        + w01 * values[i, j + 1, 2]
+        + w10 * values[i + 1, j, 2]
+        + w11 * values[i + 1, j + 1, 2],
+    )
+
+
+@kernel
+def _unit(x, y, z):
+    length = math.sqrt(x * x + y * y + z * z) + 1e-12
+    return x / length, y / length, z / length
+
+
+@kernel
+def surface_maps(photo, view, fill, out):
+    """Fill `out`, a PixelMaps: the place of each rendered pixel in the photo, its change of light, its fill.
+
+    photo: PhotoArrays; view: ViewArrays; fill: FillArrays. Pixels off the face keep x, y, gain and fill.
     """
-    height, width = triangle.shape
-    size = texture.shape[0]
-    rh, rw = relief.shape[0], relief.shape[1]
+    height, width = view.triangle.shape
+    size = fill.texture.shape[0]
+    rh, rw = photo.relief.shape[0], photo.relief.shape[1]
+    turn = view.turn
     inside = np.empty(3, np.float64)
     for i in range(height):
         for j in range(width):
-            t = triangle[i, j]
+            t = view.triangle[i, j]
             if t < 0:
-                alpha[i, j] = 0.0
-                keep[i, j] = 1.0
+                out.alpha[i, j] = 0.0
+                out.keep[i, j] = 1.0
                 continue
-            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            wa, wb, wc = barycentric[i, j, 0], barycentric[i, j, 1], barycentric[i, j, 2]
-            u = wa * uv_old[a, 0] + wb * uv_old[b, 0] + wc * uv_old[c, 0] - 0.5
-            v = wa * uv_old[a, 1] + wb * uv_old[b, 1] + wc * uv_old[c, 1] - 0.5
-            map_x[i, j] = u
-            map_y[i, j] = v
-            w = wa * share[a] + wb * share[b] + wc * share[c]
-            keep[i, j] = w
-            alpha[i, j] = wa * border[a] + wb * border[b] + wc * border[c]
+            a, b, c = view.triangles[t, 0], view.triangles[t, 1], view.triangles[t, 2]
+            wa, wb, wc = view.barycentric[i, j, 0], view.barycentric[i, j, 1], view.barycentric[i, j, 2]
+            u = wa * photo.uv[a, 0] + wb * photo.uv[b, 0] + wc * photo.uv[c, 0] - 0.5
+            v = wa * photo.uv[a, 1] + wb * photo.uv[b, 1] + wc * photo.uv[c, 1] - 0.5
+            out.x[i, j] = u
+            out.y[i, j] = v
+            w = wa * photo.share[a] + wb * photo.share[b] + wc * photo.share[c]
+            out.keep[i, j] = w
+            out.alpha[i, j] = wa * photo.inset[a] + wb * photo.inset[b] + wc * photo.inset[c]
 
-            ox = wa * normals_old[a, 0] + wb * normals_old[b, 0] + wc * normals_old[c, 0]
-            oy = wa * normals_old[a, 1] + wb * normals_old[b, 1] + wc * normals_old[c, 1]
-            oz = wa * normals_old[a, 2] + wb * normals_old[b, 2] + wc * normals_old[c, 2]
-            nx = wa * normals_new[a, 0] + wb * normals_new[b, 0] + wc * normals_new[c, 0]
-            ny = wa * normals_new[a, 1] + wb * normals_new[b, 1] + wc * normals_new[c, 1]
-            nz = wa * normals_new[a, 2] + wb * normals_new[b, 2] + wc * normals_new[c, 2]
-            length = math.sqrt(ox * ox + oy * oy + oz * oz) + 1e-12
-            ox, oy, oz = ox / length, oy / length, oz / length
-            length = math.sqrt(nx * nx + ny * ny + nz * nz) + 1e-12
-            nx, ny, nz = nx / length, ny / length, nz / length
+            ox, oy, oz = _mix3(photo.normals, view.triangles, t, wa, wb, wc)
+            ox, oy, oz = _unit(ox, oy, oz)
+            nx, ny, nz = _mix3(view.normals, view.triangles, t, wa, wb, wc)
+            nx, ny, nz = _unit(nx, ny, nz)
             if rh > 1 and rw > 1 and w > 0.0:
-                x, y = u - relief_left, v - relief_top
+                x, y = u - photo.relief_left, v - photo.relief_top
                 if x > -1.0 and y > -1.0 and x < rw and y < rh:
-                    x, y = min(max(x, 0.0), rw - 1.001), min(max(y, 0.0), rh - 1.001)
-                    j0, i0 = int(x), int(y)
-                    fx, fy = x - j0, y - i0
-                    w00, w01 = (1 - fx) * (1 - fy) * w, fx * (1 - fy) * w
-                    w10, w11 = (1 - fx) * fy * w, fx * fy * w
-                    dx = (
-                        w00 * relief[i0, j0, 0]
-                        + w01 * relief[i0, j0 + 1, 0]
-                        + w10 * relief[i0 + 1, j0, 0]
-                        + w11 * relief[i0 + 1, j0 + 1, 0]
-                    )
-                    dy = (
-                        w00 * relief[i0, j0, 1]
-                        + w01 * relief[i0, j0 + 1, 1]
-                        + w10 * relief[i0 + 1, j0, 1]
-                        + w11 * relief[i0 + 1, j0 + 1, 1]
-                    )
-                    dz = (
-                        w00 * relief[i0, j0, 2]
-                        + w01 * relief[i0, j0 + 1, 2]
-                        + w10 * relief[i0 + 1, j0, 2]
-                        + w11 * relief[i0 + 1, j0 + 1, 2]
-                    )
-                    ox, oy, oz = ox + dx, oy + dy, oz + dz
+                    dx, dy, dz = _bilinear3(photo.relief, x, y, w)
+                    ox, oy, oz = _unit(ox + dx, oy + dy, oz + dz)
                     nx += turn[0, 0] * dx + turn[0, 1] * dy + turn[0, 2] * dz
                     ny += turn[1, 0] * dx + turn[1, 1] * dy + turn[1, 2] * dz
                     nz += turn[2, 0] * dx + turn[2, 1] * dy + turn[2, 2] * dz
-                    length = math.sqrt(ox * ox + oy * oy + oz * oz) + 1e-12
-                    ox, oy, oz = ox / length, oy / length, oz / length
-                    length = math.sqrt(nx * nx + ny * ny + nz * nz) + 1e-12
-                    nx, ny, nz = nx / length, ny / length, nz / length
-            s0 = max(_shade(light_new, nx, ny, nz, 0), floor_new[0])
-            s1 = max(_shade(light_new, nx, ny, nz, 1), floor_new[1])
-            s2 = max(_shade(light_new, nx, ny, nz, 2), floor_new[2])
-            on = wa * lit[a] + wb * lit[b] + wc * lit[c]
-            gain[i, j, 0] = 1.0 + on * (s0 / max(_shade(light_old, ox, oy, oz, 0), floor_old[0]) - 1.0)
-            gain[i, j, 1] = 1.0 + on * (s1 / max(_shade(light_old, ox, oy, oz, 1), floor_old[1]) - 1.0)
-            gain[i, j, 2] = 1.0 + on * (s2 / max(_shade(light_old, ox, oy, oz, 2), floor_old[2]) - 1.0)
+                    nx, ny, nz = _unit(nx, ny, nz)
+            on = wa * photo.lit[a] + wb * photo.lit[b] + wc * photo.lit[c]
+            s0 = max(_shade(view.light, nx, ny, nz, 0), view.floor[0])
+            s1 = max(_shade(view.light, nx, ny, nz, 1), view.floor[1])
+            s2 = max(_shade(view.light, nx, ny, nz, 2), view.floor[2])
+            old0 = max(_shade(photo.light, ox, oy, oz, 0), photo.floor[0])
+            old1 = max(_shade(photo.light, ox, oy, oz, 1), photo.floor[1])
+            old2 = max(_shade(photo.light, ox, oy, oz, 2), photo.floor[2])
+            out.gain[i, j, 0] = 1.0 + on * (s0 / old0 - 1.0)
+            out.gain[i, j, 1] = 1.0 + on * (s1 / old1 - 1.0)
+            out.gain[i, j, 2] = 1.0 + on * (s2 / old2 - 1.0)
             if w >= 1.0:
                 continue
-            if t >= first_mouth:
-                _mouth(
-                    wa * mouth[a, 0] + wb * mouth[b, 0] + wc * mouth[c, 0],
-                    wa * mouth[a, 1] + wb * mouth[b, 1] + wc * mouth[c, 1],
-                    wa * mouth[a, 2] + wb * mouth[b, 2] + wc * mouth[c, 2],
-                    inside,
+            if t >= fill.first_mouth:
+                across, below, gap = _mix3(fill.mouth, view.triangles, t, wa, wb, wc)
+                _mouth(across, below, gap, inside)
+                red, green, blue = inside[0], inside[1], inside[2]
+            elif size > 1:
+                d, e, f = (
+                    fill.texture_triangles[t, 0],
+                    fill.texture_triangles[t, 1],
+                    fill.texture_triangles[t, 2],
                 )
-                fill[i, j, 0], fill[i, j, 1], fill[i, j, 2] = inside[0] * s0, inside[1] * s1, inside[2] * s2
-                continue
-            if size > 1:
-                d, e, f = texture_triangles[t, 0], texture_triangles[t, 1], texture_triangles[t, 2]
-                x = wa * texture_uv[d, 0] + wb * texture_uv[e, 0] + wc * texture_uv[f, 0] - 0.5
-                y = wa * texture_uv[d, 1] + wb * texture_uv[e, 1] + wc * texture_uv[f, 1] - 0.5
-                x, y = min(max(x, 0.0), size - 1.001), min(max(y, 0.0), size - 1.001)
-                j0, i0 = int(x), int(y)
-                fx, fy = x - j0, y - i0
-                w00, w01, w10, w11 = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
-                for k in range(3):
-                    color = (
-                        w00 * texture[i0, j0, k]
-                        + w01 * texture[i0, j0 + 1, k]
-                        + w10 * texture[i0 + 1, j0, k]
-                        + w11 * texture[i0 + 1, j0 + 1, k]
-                    )
-                    fill[i, j, k] = color * (s0 if k == 0 else s1 if k == 1 else s2)
+                uv = fill.texture_uv
+                x = wa * uv[d, 0] + wb * uv[e, 0] + wc * uv[f, 0] - 0.5
+                y = wa * uv[d, 1] + wb * uv[e, 1] + wc * uv[f, 1] - 0.5
+                red, green, blue = _bilinear3(fill.texture, x, y, 1.0)
             else:
-                for k in range(3):
-                    color = wa * colors[a, k] + wb * colors[b, k] + wc * colors[c, k]
-                    fill[i, j, k] = color * (s0 if k == 0 else s1 if k == 1 else s2)
+                red, green, blue = _mix3(fill.colors, view.triangles, t, wa, wb, wc)
+            out.fill[i, j, 0], out.fill[i, j, 1], out.fill[i, j, 2] = red * s0, green * s1, blue * s2
 
 
 @kernel

@@ -219,46 +219,54 @@ class Editor:
             photo.area, photo.areas(view.uvz), photo.normals, view.normals, photo.seen, share
         )
         share[n:] = photo.mouth_share(view.shape)
-        face_x, face_y = np.zeros(size, np.float32), np.zeros(size, np.float32)
-        keep, alpha = np.empty(size, np.float32), np.empty(size, np.float32)
-        gain, fill = np.zeros((*size, 3), np.float32), np.zeros((*size, 3), np.float32)
-        _kernels.surface_maps(
-            fragments.triangle,
-            fragments.barycentric,
-            surface.triangles,
-            photo.uvz,
-            photo.normals,
-            view.normals,
-            share,
-            photo.lit,
-            photo.inset,
-            fold_light(r.light),
-            fold_light(view.light),
-            photo.floor,
-            view.floor,
-            photo.relief,
-            photo.relief_left,
-            photo.relief_top,
-            view.camera.rotation @ r.camera.rotation.T,
-            photo.texture,
-            photo.texture_uv,
-            surface.uv_triangles,
-            photo.colors,
-            surface.mouth(view.shape),
-            surface.first_mouth,
-            face_x,
-            face_y,
-            keep,
-            alpha,
-            gain,
-            fill,
+        plane = (*size, 3)
+        out = _kernels.PixelMaps(
+            x=np.zeros(size, np.float32),
+            y=np.zeros(size, np.float32),
+            keep=np.empty(size, np.float32),
+            alpha=np.empty(size, np.float32),
+            gain=np.zeros(plane, np.float32),
+            fill=np.zeros(plane, np.float32),
         )
+        _kernels.surface_maps(
+            _kernels.PhotoArrays(
+                uv=photo.uvz,
+                normals=photo.normals,
+                share=share,
+                lit=photo.lit,
+                inset=photo.inset,
+                light=fold_light(r.light),
+                floor=photo.floor,
+                relief=photo.relief,
+                relief_left=photo.relief_left,
+                relief_top=photo.relief_top,
+            ),
+            _kernels.ViewArrays(
+                triangle=fragments.triangle,
+                barycentric=fragments.barycentric,
+                triangles=surface.triangles,
+                normals=view.normals,
+                light=fold_light(view.light),
+                floor=view.floor,
+                turn=view.camera.rotation @ r.camera.rotation.T,
+            ),
+            _kernels.FillArrays(
+                texture=photo.texture,
+                texture_uv=photo.texture_uv,
+                texture_triangles=surface.uv_triangles,
+                colors=photo.colors,
+                mouth=surface.mouth(view.shape),
+                first_mouth=surface.first_mouth,
+            ),
+            out,
+        )
+        face_x, face_y, alpha = out.x, out.y, out.alpha
         if maps is not None:
             # towards its outline the face is looked up where the warp looks: no seam, and nothing twice
             x, y = (part[top:bottom, left:right] for part in maps)
             face_x, face_y = x + (face_x - x) * alpha, y + (face_y - y) * alpha
         alpha *= _soft_mask(fragments.mask, view.camera.scale)
-        return _FaceLayer(box, _look_up(r.image, face_x, face_y), keep, alpha, gain, fill)
+        return _FaceLayer(box, _look_up(r.image, face_x, face_y), out.keep, alpha, out.gain, out.fill)
 
     def edit(
         self,
