@@ -1,4 +1,4 @@
-"""Edited photos: what stays, what changes, and what must never happen."""
+"""Laws of edited photos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 import facerelief
 from facerelief.examples import astronaut_path
-from facerelief.morphable.arkit import ARKIT_NAMES
+from facerelief.morphable.arkit import ARKIT_NAMES, mirrored
 from facerelief.rendering.rasterizer import rasterize
 from facerelief.synthesis import EXPRESSIONS, LIGHTS, EditError, Editor, edit
 
@@ -89,10 +89,10 @@ def test_the_warp_of_a_turned_head_does_not_fold(editor, degrees):
     made = editor.render(camera)
     vertices = editor.photo.surface.extended(made.vertices)
     uvz = camera.project(vertices.astype(float))
-    moved = editor._follow.displacement(uvz, camera, editor.photo.camera_normals(camera, vertices))
-    nodes = editor._follow.warp.nodes(moved)
-    gy, gx = editor._follow.warp.shape
-    place = np.stack(np.meshgrid(np.arange(gx), np.arange(gy)), axis=-1) * editor._follow.warp._cell
+    moved = editor._motion.displacement(uvz, camera, editor.photo.camera_normals(camera, vertices))
+    nodes = editor._motion.warp.nodes(moved)
+    gy, gx = editor._motion.warp.shape
+    place = np.stack(np.meshgrid(np.arange(gx), np.arange(gy)), axis=-1) * editor._motion.warp._cell
     a, b = np.diff(place + nodes, axis=1)[:-1], np.diff(place + nodes, axis=0)[:, :-1]
     assert (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).min() > 0
 
@@ -105,7 +105,7 @@ def test_the_background_follows_the_outline(editor, first):
     made = once.render(camera)
     uvz = camera.project(once.photo.surface.extended(made.vertices).astype(float))
     normals = once.photo.camera_normals(camera, once.photo.surface.extended(made.vertices))
-    x, y = once._follow(uvz, camera, normals).maps()
+    x, y = once._motion(uvz, camera, normals).maps()
     shown = once.render().coverage.astype(np.float32)
     carried = np.asarray(cv2.remap(shown, x, y, cv2.INTER_LINEAR))
     beyond = (carried > 0.5) & (made.coverage < 0.1)
@@ -261,3 +261,39 @@ def test_a_tiny_face(toy_reconstruction):
     )
     made = edit(small, yaw=0.5, light="flat")
     assert made.image.shape == (40, 30, 3)
+
+
+def mirrored_face(r):
+    """The toy's face in the mirrored photo."""
+    c, names = r.camera, r.model.expression_names
+    camera = replace(c, yaw=-c.yaw, roll=-c.roll, translation_u=r.image.shape[1] - c.translation_u)
+    expression = r.expression[[names.index(mirrored(name)) for name in names]]
+    sign = np.array([1, 1, 1, -1, -1, 1, 1, -1, 1], np.float32)[:, None]  # x, xy and xz
+    image = np.ascontiguousarray(r.image[:, ::-1])
+    return replace(
+        r, image=image, camera=camera, expression=expression, light=r.light * sign, fine=None, skin=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({}, {}),
+        ({"yaw": -0.1}, {"yaw": 0.1}),
+        ({"expression": {"wink-left": 1}}, {"expression": {"wink-right": 1}}),
+        ({"light": "from-left"}, {"light": "from-right"}),
+    ],
+)
+def test_the_mirrored_photo_gives_the_mirrored_edit(toy_reconstruction, one, other):
+    plain = replace(toy_reconstruction, fine=None, skin=None)
+    made = edit(plain, **one).image.astype(int)
+    back = edit(mirrored_face(plain), **other).image[:, ::-1].astype(int)
+    apart = np.abs(made - back)
+    assert apart.mean() < 1
+    assert np.percentile(apart, 99) < 12
+
+
+def test_the_photos_own_light_and_weights_change_nothing(toy_editor):
+    r = toy_editor.reconstruction
+    made = toy_editor.render(r.camera, r.expression, r.light)
+    np.testing.assert_array_equal(made.image, toy_editor.render().image)

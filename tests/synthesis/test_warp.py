@@ -78,3 +78,13 @@ def test_a_window_of_the_maps_is_the_same(points):
     field = BackgroundWarp(points, 150, 200)(np.full(points.shape, 3.0))
     for whole, part in zip(field.maps(), field.maps(40, 20, 90, 100)):
         np.testing.assert_array_equal(whole[20:100, 40:90], part)
+
+
+def test_points_without_weight_do_not_count(points):
+    strange = np.concatenate([points, [[100.0, 75.0]]])
+    weight = np.append(np.ones(len(points)), 0.0)
+    with_it = BackgroundWarp(strange, 150, 200, weight=weight)
+    motion = np.tile([3.0, 2.0], (len(strange), 1))
+    motion[-1] = [-40, 40]
+    without = BackgroundWarp(points, 150, 200).nodes(motion[:-1])
+    np.testing.assert_allclose(with_it.nodes(motion), without, atol=1e-9)

@@ -1,4 +1,4 @@
-"""Pictures made from photos: another pose, expression or light, with the background kept."""
+"""Images made from photos: another pose, expression or light, with the background kept."""
 
 from facerelief.synthesis.edit import Editor, Rendering, edit
 from facerelief.synthesis.vocabulary import EXPRESSIONS, LIGHTS, EditError

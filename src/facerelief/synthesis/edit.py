@@ -1,10 +1,10 @@
 """A photo with another pose, expression and light.
 
-A reconstruction tells which point of the face each pixel shows. A variation moves the points; each new pixel
-looks up where the photo shows its point, takes the pixel from there, and changes its brightness by the ratio
-of new to old shading. So every pore, hair and shadow that the model does not know travels along. What the
-photo does not show comes from the face's completed texture, freed from the photo's light. Hair, ears, neck
-and background follow by a smooth warp (`follow.Follower`).
+A reconstruction maps each pixel of the face to a point of the surface. A variation moves the points; each new
+pixel takes its colour from the place where the photo shows its point, times the ratio of new to old shading.
+So every pore, hair and shadow moves along that the model does not hold. Points that the photo does not show
+get their colour from the completed texture, without the photo's light. Hair, ears, neck and background follow
+by a smooth warp (`follow.BackgroundMotion`).
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.detail import coarse_depth
 from facerelief.rendering.lighting import fold_light
 from facerelief.rendering.rasterizer import rasterize
-from facerelief.synthesis.follow import Follower
-from facerelief.synthesis.photo import Box, PhotoFace, picture_box
+from facerelief.synthesis.follow import BackgroundMotion
+from facerelief.synthesis.photo import Box, PhotoFace, image_box
 from facerelief.synthesis.relight import Gain, HeadLight
 from facerelief.synthesis.vocabulary import EditError, expression_changes, named_light
-from facerelief.typed import Float32, Float64, Image
+from facerelief.typed import Bool, Float, Float32, Float64, Image
 
-if TYPE_CHECKING:  # that room reads pictures, which takes OpenCV
+if TYPE_CHECKING:  # imports OpenCV
     from facerelief.face.reconstruction import Reconstruction
 
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """A variation of a photo, with what is true of it."""
+    """A variation of a photo and its parameters."""
 
     image: Image
     """(H, W, 3) RGB."""
     coverage: Float32
-    """(H, W) share of each pixel that the drawn face has, 0..1."""
+    """(H, W) share of the rendered face in each pixel, 0..1."""
     camera: WeakPerspective
     expression: Float32
     """(E,) as `Reconstruction.expression`."""
@@ -49,7 +49,7 @@ class Rendering:
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """The drawn surface under another camera, expression and light."""
+    """The rendered surface under another camera, expression and light."""
 
     camera: WeakPerspective
     shape: Float32
@@ -65,22 +65,22 @@ class _View:
 
 @dataclass(frozen=True, eq=False)
 class _FaceLayer:
-    """The drawn face over a box of the picture."""
+    """The rendered face over a box of the image."""
 
     box: Box
     photo: Image
-    """(h, w, 3) what the photo shows of each point."""
+    """(h, w, 3) the photo's colour of each point."""
     keep: Float32
-    """(h, w) the photo's share of the face's colour, 0..1."""
+    """(h, w) share of the photo in the face's colour, 0..1."""
     alpha: Float32
-    """(h, w) the face's share of the picture, 0..1."""
+    """(h, w) share of the face in the image, 0..1."""
     gain: Float32
-    """(h, w, 3) new light by old."""
+    """(h, w, 3) new by old shading."""
     fill: Float32
-    """(h, w, 3) lit colour where the photo shows none, in [0, 1]."""
+    """(h, w, 3) lit colour of points that the photo does not show, in [0, 1]."""
 
     def over(self, background: Image, gain: Gain | None) -> Image:
-        """(h, w, 3) uint8 the face over its part of the background (H, W, 3), which `gain` lights."""
+        """(h, w, 3) uint8, the face over its part of the background (H, W, 3), which `gain` lights."""
         from facerelief.synthesis import _kernels
 
         lit = np.zeros((0, 0, 3), np.float32) if gain is None else gain.window(self.box)
@@ -92,23 +92,24 @@ class _FaceLayer:
 
 
 class Editor:
-    """One photo's face, prepared: makes variation after variation quickly.
+    """One photo's face, prepared for many variations.
 
-    Making it costs some tenths of a second; `render` some milliseconds for a small photo.
+    Preparation takes some tenths of a second, `render` some milliseconds for a small photo.
+
+    Args:
+        reconstruction: The face.
+        texture_size: Side of the texture for skin that the photo does not show, px; by default as fine as
+            the photo.
+        relief: Share of the relief's slopes that counts when the light changes, 0 to 1. One photo does not
+            separate wrinkles from marks on the skin; a mark taken for a slope would show under another light.
     """
 
     def __init__(
         self, reconstruction: Reconstruction, *, texture_size: int | None = None, relief: float = 0.35
     ) -> None:
-        """Prepare.
-
-        texture_size: side of the texture that unseen skin comes from, px; by default as fine as the photo.
-        relief: how much of the wrinkles' slopes counts when the light changes, 0 to 1. One photo cannot tell
-        a wrinkle from a mark on the skin; what is taken for a slope wrongly would show under another light.
-        """
         self.reconstruction = reconstruction
         self.photo = PhotoFace(reconstruction, texture_size, relief)
-        self._follow = Follower(self.photo)
+        self._motion = BackgroundMotion(self.photo)
         self._head_light = HeadLight(self.photo)
 
     def camera(
@@ -119,9 +120,14 @@ class Editor:
         roll: float | None = None,
         turn: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> WeakPerspective:
-        """The photo's camera with the head turned about the middle of its ears, which stays where it was.
+        """The photo's camera with the head turned about the middle of its ears, which stays in place.
 
-        yaw, pitch, roll: radians, absolute; those left out stay. turn: (pitch, yaw, roll) to be added.
+        Args:
+            yaw, pitch, roll: Radians, absolute; those left out stay.
+            turn: (pitch, yaw, roll) in radians, added.
+
+        Raises:
+            EditError: An angle is not finite.
         """
         old = self.reconstruction.camera
         angles = [
@@ -160,9 +166,16 @@ class Editor:
         *,
         background: bool = True,
     ) -> Rendering:
-        """The photo under another camera, expression (E,) and light (9, 3); what is None stays.
+        """The photo under another camera, expression and light; arguments left out stay as in the photo.
 
-        The camera's frame is the photo's. Without `background`, pixels off the face are black.
+        Args:
+            camera: Camera in the photo's pixels.
+            expression: (E,) weights.
+            light: (9, 3) in the space of the new camera.
+            background: Keep pixels off the face; black without.
+
+        Raises:
+            EditError: Wrong shapes, or numbers that are not finite.
         """
         r = self.reconstruction
         camera = camera or r.camera
@@ -177,8 +190,8 @@ class Editor:
         image, coverage = np.zeros_like(r.image), np.zeros(r.image.shape[:2], np.float32)
         maps, gain = None, None
         if background:
-            maps = self._follow(view.uvz, camera, view.normals).maps()
-            # a head cut off at the top or bottom goes on as it ends; mirrored it would grow a second one
+            maps = self._motion(view.uvz, camera, view.normals).maps()
+            # a head cut off at the top or bottom repeats its last row; mirrored, a second head would appear
             np.clip(maps[1], 0, len(image) - 1, out=maps[1])
             image = _look_up(r.image, *maps)
             if not np.array_equal(lit, r.light):
@@ -202,13 +215,13 @@ class Editor:
         return _View(camera, shape, uvz, normals, light, photo.least_shading(normals, light))
 
     def _face_layer(self, view: _View, maps: tuple[Float32, Float32] | None) -> _FaceLayer | None:
-        """The drawn face over the part of the picture that it covers; maps: the background's sources."""
+        """The rendered face over the part of the image that it covers; maps: sources of the background."""
         from facerelief.synthesis import _kernels
 
         r, photo, surface = self.reconstruction, self.photo, self.photo.surface
         n = len(view.shape)
         drawn = np.append(surface.drawn, np.ones(len(view.uvz) - n, bool))
-        box = picture_box(view.uvz[drawn], 2.0, r.image)
+        box = image_box(view.uvz[drawn], 2.0, r.image)
         left, top, right, bottom = box
         size = bottom - top, right - left
         if min(size) < 1:
@@ -262,7 +275,7 @@ class Editor:
         )
         face_x, face_y, alpha = out.x, out.y, out.alpha
         if maps is not None:
-            # towards its outline the face is looked up where the warp looks: no seam, and nothing twice
+            # towards its outline the face has the sources of the warp: no seam, and no contour twice
             x, y = (part[top:bottom, left:right] for part in maps)
             face_x, face_y = x + (face_x - x) * alpha, y + (face_y - y) * alpha
         alpha *= _soft_mask(fragments.mask, view.camera.scale)
@@ -280,7 +293,7 @@ class Editor:
         light: str | ArrayLike | None = None,
         background: bool = True,
     ) -> Reconstruction:
-        """As the function `edit`, for the photo prepared."""
+        """Same as the function `edit`, for the prepared photo."""
         r = self.reconstruction
         weights = np.zeros_like(r.expression) if neutral else r.expression.copy()
         for index, weight in expression_changes(r.model, expression or {}).items():
@@ -305,22 +318,22 @@ class Editor:
         return replace(result, coarse=coarse_depth(r.model, made.vertices, made.camera, r.image.shape))
 
 
-def _look_up(image: Image, x: Float32, y: Float32) -> Image:
-    """The picture at columns x and rows y."""
+def _look_up(image: Image, x: Float, y: Float) -> Image:
+    """The image (H, W, 3) at float32 columns x and rows y (h, w), bicubic."""
     import cv2
 
-    return np.asarray(
-        cv2.remap(image, x, y, interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-    )
+    out = cv2.remap(image, x, y, interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(out, np.uint8)
 
 
-def _soft_mask(mask: NDArray[np.bool_], scale: float) -> Float32:
-    """(h, w) 1 inside, fading to 0 at the edge of what was drawn; the picture's border is no edge."""
+def _soft_mask(mask: Bool, scale: float) -> Float32:
+    """(h, w) 1 inside a mask, fading to 0 at its edge; the border of the image is no edge."""
     import cv2
 
     reach = max(round(0.6 * scale), 1)
     size = 2 * reach + 1
-    mean = np.asarray(cv2.blur(mask.astype(np.float32), (size, size), borderType=cv2.BORDER_REPLICATE))
+    blurred = cv2.blur(mask.astype(np.float32), (size, size), borderType=cv2.BORDER_REPLICATE)
+    mean = np.asarray(blurred, np.float32)
     return np.clip(2 * mean - 1, 0, 1) * mask
 
 
@@ -336,23 +349,26 @@ def edit(
     light: str | ArrayLike | None = None,
     background: bool = True,
 ) -> Reconstruction:
-    """The photo with another pose, expression or light, as a reconstruction of the new picture.
+    """The photo with another pose, expression or light, as a reconstruction of the new image.
 
-    Its `image` (H, W, 3) uint8 is the picture; camera, expression, light and coarse depth are those of the
-    edit, so that it can be saved or edited again. For many variations of one photo make an `Editor`.
+    Camera, expression, light and coarse depth of the result are those of the edit, so that it can be saved or
+    edited again. For many variations of one photo make an `Editor`.
 
     Args:
-        reconstruction: of the photo.
-        yaw, pitch, roll: radians, absolute; those left out stay as in the photo.
+        reconstruction: The face of the photo.
+        yaw, pitch, roll: Radians, absolute; those left out stay as in the photo.
         turn: (pitch, yaw, roll) in radians, added.
-        expression: weights by name, of the model's expressions or of the friendly names in
-            `synthesis.EXPRESSIONS`; they replace those weights and leave the others.
-        neutral: take the photo's expression away first.
-        light: a name of `synthesis.LIGHTS`, rotate:DEG, or coefficients (9, 3).
-        background: keep what is not the face; black without.
+        expression: Weights by name, of the model's expressions or of the names in `synthesis.EXPRESSIONS`;
+            they replace those weights and leave the others.
+        neutral: Remove the photo's expression first.
+        light: A name of `synthesis.LIGHTS`, rotate:DEG, or coefficients (9, 3).
+        background: Keep pixels off the face; black without.
+
+    Returns:
+        The new face; its `image` (H, W, 3) uint8 is the edited photo.
 
     Raises:
-        EditError: an unknown name, or a number out of range.
+        EditError: An unknown name, or a number out of range.
     """
     return Editor(reconstruction).edit(
         yaw=yaw,

@@ -1,4 +1,4 @@
-"""How hair, ears, neck and background follow a head: which points pull the warp, and where to."""
+"""Motion of hair, ears, neck and background with a head: the points that drive the warp."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from facerelief.typed import Float32, Float64
 _DIRECTIONS = 48
 
 
-class Follower:
-    """The background of one photo, ready to follow any motion of its head."""
+class BackgroundMotion:
+    """The background of one photo, prepared for any motion of its head.
+
+    Args:
+        photo: The prepared face of the photo.
+    """
 
     def __init__(self, photo: PhotoFace) -> None:
         self.photo = photo
@@ -24,15 +28,24 @@ class Follower:
         self.warp = self._background_warp()
 
     def __call__(self, uvz: Float64, camera: WeakPerspective, normals: Float32) -> WarpField:
-        """The warped picture's sources when the surface's vertices are seen at uvz (N + M, 3) by `camera`."""
+        """Sources of the warped image; arguments as for `displacement`."""
         return self.warp(self.displacement(uvz, camera, normals))
 
     def displacement(self, uvz: Float64, camera: WeakPerspective, normals: Float32) -> Float64:
-        """(P, 2) px by which the warp's points move."""
+        """Motion of the warp's points.
+
+        Args:
+            uvz: (N + M, 3) the surface's vertices in the new view, px, px, mm.
+            camera: Camera of the new view.
+            normals: (N + M, 3) in its space.
+
+        Returns:
+            (P, 2) px.
+        """
         moved = (uvz[self._anchors, :2] - self.photo.uvz[self._anchors, :2]) * self._follow[:, None]
         if not len(self._skull):
             return np.concatenate([moved, np.zeros_like(self._still)])
-        # hair hides the skull's points at its outline: there the outline's motion counts, not the points'
+        # hair hides the skull at its outline: there the motion of the outline counts, not of the vertices
         roll = camera.roll - self.photo.reconstruction.camera.roll
         spin = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
         reach = (self._directions @ spin @ uvz[self._skull, :2].T).max(axis=1) - self._reach
@@ -43,27 +56,27 @@ class Follower:
         return np.concatenate([moved, np.zeros_like(self._still)])
 
     def _anchor_vertices(self) -> tuple[NDArray[np.intp], Float64]:
-        """Vertices that pull the background along, and how much (0..1) of their motion they pass on."""
+        """Vertices (P,) that move the background, and the share (P,) of their motion that they pass on."""
         from scipy.spatial import KDTree
 
         r, surface = self.photo.reconstruction, self.photo.surface
         model = r.model
         n = model.n_vertices
         eyes = model.eyeballs
-        # beyond the frame too: what is cut off still pulls
-        shown = self._hidden_by_none()
+        # vertices beyond the frame count too
+        shown = self._unoccluded()
         rim = surface.drawn & ~eyes & (surface.outline_mm < 12.0)
-        # where the face hides its own far side, its contour is the end of it
+        # where the face hides its own far side, its contour is its outline
         contour = (self.photo.face_end_mm[:n] < 6.0) & (self.photo.normals[:n, 2] < 0.45)
         rim |= surface.drawn & ~eyes & contour
-        if not rim.any():  # a model all of skin: its silhouette
+        if not rim.any():  # a model of skin alone: its silhouette
             rim = surface.drawn & (self.photo.normals[:n, 2] < 0.5)
         other = ~surface.drawn
         chosen = shown & (rim | other)
         near = np.flatnonzero(shown & surface.drawn & ~eyes)
         rest = np.flatnonzero(shown & other)
         if len(near) and len(rest):
-            # behind the edge of the face (neck under the jaw): two motions in one place; the face's counts
+            # behind the edge of the face (neck under the jaw) two motions meet; the face's counts
             gap, place = KDTree(self.photo.uvz[near, :2]).query(self.photo.uvz[rest, :2])
             deep = self.photo.uvz[near[place], 2] - self.photo.uvz[rest, 2] > 10.0
             chosen[rest[deep & (gap < 12.0 * r.camera.scale)]] = False
@@ -78,8 +91,8 @@ class Follower:
         ids = np.flatnonzero(chosen)
         return ids, follow[ids]
 
-    def _hidden_by_none(self) -> NDArray[np.bool_]:
-        """(N,) seen by the camera, whether or not the frame cuts it off."""
+    def _unoccluded(self) -> NDArray[np.bool_]:
+        """(N,) not occluded in the camera's view, inside or outside the frame."""
         r = self.photo.reconstruction
         low, high = self.photo.uvz[:, :2].min(axis=0), self.photo.uvz[:, :2].max(axis=0)
         zoom = min(320.0 / float((high - low).max() + 1e-9), 4.0)
@@ -92,7 +105,7 @@ class Follower:
         )
 
     def _outline_of_skull(self) -> None:
-        """What the motion of the skull's outline is read from: its reach in 48 directions."""
+        """Prepare the motion of the skull's outline: its extent in 48 directions."""
         model = self.photo.reconstruction.model
         skull = model.region("scalp")
         if skull.any():
@@ -113,7 +126,7 @@ class Follower:
         self._outline = np.zeros(len(self._anchors))
         if len(self._skull):
             self._reach = (self._directions @ self.photo.uvz[self._skull, :2].T).max(axis=1)
-            # vertices at the outline: they reach about as far out as any
+            # vertices at the outline: their extent is nearly the largest
             short = self._reach[self._sector] - (self.photo.uvz[self._anchors, :2] * self._outward).sum(
                 axis=1
             )
@@ -125,7 +138,7 @@ class Follower:
         points = self.photo.uvz[self._anchors, :2]
         self._still = np.zeros((0, 2))
         if "neck" in r.model.regions:
-            # shoulders stay: a line of points below the neck that do not move
+            # a line of still points below the neck holds the shoulders
             neck = self.photo.uvz[: r.model.n_vertices][r.model.regions["neck"]]
             y, s = float(neck[:, 1].max()) + 20.0 * r.camera.scale, r.camera.scale
             u = float(neck[:, 0].mean()) + np.arange(-160.0, 161.0, 10.0) * s

@@ -1,24 +1,27 @@
-"""Which pixels of a photo show the head, hair and all: what a new light must reach, and the wall must not."""
+"""Matte of the head with its hair: a new light applies to it and not to the background."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from facerelief.typed import Float32
+from facerelief.typed import Float, Float32, Image
 
 _SIDE = 160
-"""Pixels of the longer side that colours are looked at on."""
+"""Longer side of the reduced image that is segmented, px."""
 
 
-def head_matte(
-    image: NDArray[np.uint8], head: NDArray[np.uint8], box: tuple[int, int, int, int], mm: float
-) -> NDArray[np.uint8]:
-    """(H, W) 0..255: how much of each pixel is head or hair, by its place and by its colour.
+def head_matte(image: Image, head: Image, box: tuple[int, int, int, int], mm: float) -> Image:
+    """Segment head and hair by place and colour (GrabCut, Rother et al. 2004).
 
-    image (H, W, 3); head (h, w) over the box (left, top, right, bottom) of the picture, at any resolution: 2
-    where the model's head is, 1 where its neck and ears are, which other things may hide, else 0; mm: px per
-    mm of the picture.
+    Args:
+        image: (H, W, 3) RGB.
+        head: (h, w) over the box, at any resolution: 2 on the model's head, 1 on its neck and ears, which
+            clothes and hair may hide, else 0.
+        box: Left, top, right, bottom in the image, px.
+        mm: Scale of the image, px/mm.
+
+    Returns:
+        (H, W) 0..255, share of head or hair in each pixel.
     """
     import cv2
 
@@ -40,7 +43,7 @@ def head_matte(
     label[inside > 5] = cv2.GC_FGD
     rows = np.flatnonzero(mask.any(axis=1))
     if len(rows):
-        # below the ears it is collars and shoulders that lie beside the head
+        # below the ears, collars and shoulders lie beside the head
         low = rows[0] + 0.62 * (rows[-1] - rows[0])
         below = (np.arange(h) > low)[:, None] & (away > 0)
         label[below & (away < 45)] = cv2.GC_PR_BGD
@@ -62,12 +65,12 @@ def head_matte(
 
 
 def _follow_edges(values: Float32, guide: Float32, reach: int) -> Float32:
-    """Smooth values within regions of like brightness (the guided filter)."""
+    """Smooth values (h, w) within regions of similar brightness (guided filter, He et al. 2010)."""
     import cv2
 
     size = (2 * reach + 1, 2 * reach + 1)
 
-    def mean(x: Float32) -> Float32:
+    def mean(x: Float) -> Float32:
         return np.asarray(cv2.blur(x, size)).astype(np.float32)
 
     g, v = mean(guide), mean(values)

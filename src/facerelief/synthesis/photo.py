@@ -1,7 +1,7 @@
-"""What one photo shows of its face, prepared: the costly part of editing, done once for each photo.
+"""One photo's face prepared for edits: the costly part, done once per photo.
 
-Per vertex of the drawn surface (`surface.FaceSurface`): where it is seen and how surely. Per pixel of the
-photo: what its fine normals add to smooth ones. And the completed texture without the photo's light.
+Per vertex of the rendered surface (`surface.FaceSurface`): its place in the photo and the trust in it. Per
+pixel of the photo: fine minus smooth normals. And the completed texture without the photo's light.
 """
 
 from __future__ import annotations
@@ -19,31 +19,30 @@ from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize, visible_vertices
 from facerelief.rendering.texture import complete_texture, sample_texture
 from facerelief.synthesis.surface import face_surface
-from facerelief.typed import Float32, Float64
+from facerelief.typed import Float, Float32, Float64, Image
 
-if TYPE_CHECKING:  # that room reads pictures, which takes OpenCV
+if TYPE_CHECKING:  # imports OpenCV
     from facerelief.face.reconstruction import Reconstruction
 
 
 Box = tuple[int, int, int, int]
-"""Left, top, right, bottom of a part of the picture, px."""
+"""Left, top, right, bottom of a part of the image, px."""
 
 _FLOOR = 0.25
-"""Shading is not taken for darker than this share of the face's mean: shadows hold no colour to brighten."""
+"""Least shading, as a share of the face's mean: deep shadows hold no colour to brighten."""
 _STEEP = 0.35
-"""Relief may turn a normal by about so much, radians."""
+"""Largest turn of a normal by relief, about, radians."""
 
 
 class PhotoFace:
-    """A photo's face, ready to be looked up from any other pose."""
+    """A photo's face, prepared for lookups from any other pose; arguments as for `edit.Editor`."""
 
     def __init__(self, reconstruction: Reconstruction, texture_size: int | None, relief: float) -> None:
-        """As `Editor`."""
         r = reconstruction
         self.reconstruction = r
         self.surface = surface = face_surface(r.model)
         n = r.model.n_vertices
-        # the sheet of the mouth has vertices of its own, so its triangles only join the model's
+        # the mouth's lining has vertices of its own, so its triangles only join the model's
         self.all_triangles = np.concatenate([r.model.triangles, surface.triangles[surface.first_mouth :]])
         self.vertices = surface.extended(r.vertices)
         self.uvz: Float64 = r.camera.project(self.vertices.astype(np.float64)).astype(np.float64)
@@ -57,12 +56,12 @@ class PhotoFace:
         self.colors = np.zeros((len(self.vertices), 3), np.float32)
         self.colors[:n] = np.clip(r.model.skin(r.albedo if len(r.albedo) else None), 0, 1)
         self.albedo = self._photo_albedo()
-        self.skin_seen = self._really_skin()
+        self.skin_seen = self._skin_seen()
         self.lit = np.ones(len(self.vertices))
         self.lit[:n] = self.skin_seen
         self.seen = self._trusted()
         self.inset = surface.inset.astype(np.float64)
-        # an outline that the photo hides has nothing around it to fade into
+        # an outline that the photo hides has no surroundings to blend with
         self.inset[:n] = np.where(surface.drawn, np.maximum(self.inset[:n], self.hidden), 0)
         self.texture, self.texture_uv = self._albedo_texture(texture_size)
 
@@ -72,6 +71,7 @@ class PhotoFace:
         return vertex_normals(seen, self.all_triangles).astype(np.float32)
 
     def areas(self, uvz: Float64) -> Float64:
+        """(N + M,) px^2 of the triangles around each vertex that face the viewer, for vertices at uvz."""
         from facerelief.synthesis import _kernels
 
         out = np.empty(len(uvz))
@@ -79,20 +79,22 @@ class PhotoFace:
         return out
 
     def least_shading(self, normals: Float32, light: ArrayLike) -> Float64:
-        """(3,) what shading is at least: a share of the face's mean, so twice the light gives twice that."""
+        """(3,) least shading by a light (9, 3): a share of the face's mean; proportional to the light."""
         mean = np.maximum(shade(normals[self.front], light), 0).mean(axis=0)
         return np.maximum(_FLOOR * mean, 1e-6).astype(np.float64)
 
     def shape(self, weights: Float32) -> Float32:
+        """(N, 3) the photo's shape with other expression weights (E,), model space, mm."""
         r = self.reconstruction
         change = weights - r.expression
         if not change.any():
             return r.vertices
         with np.errstate(invalid="ignore"):  # some BLAS builds raise the flag on finite operands
-            return r.vertices + (change @ self.surface.motions).reshape(-1, 3)
+            moved = r.vertices + (change @ self.surface.motions).reshape(-1, 3)
+        return np.asarray(moved, np.float32)
 
     def mouth_share(self, shape: Float32) -> float:
-        """How much of the mouth's inside is the photo's: where that was open, and about as wide."""
+        """Share of the photo in the mouth's inside: 1 where the photo's mouth is open, and about as wide."""
         surface = self.surface
         if not len(surface.upper):
             return 0.0
@@ -103,7 +105,7 @@ class PhotoFace:
         return float(max(seen * wide, same))
 
     def _visible_in_photo(self) -> NDArray[np.bool_]:
-        """(N + M,) not hidden by another part of the head, facing the viewer, and inside the picture."""
+        """(N + M,) not hidden by another part of the head, facing the viewer, and inside the image."""
         r = self.reconstruction
         low, high = self.uvz[:, :2].min(axis=0), self.uvz[:, :2].max(axis=0)
         zoom = min(640.0 / float((high - low).max() + 1e-9), 4.0)
@@ -123,10 +125,10 @@ class PhotoFace:
         u, v = self.uvz[:, 0], self.uvz[:, 1]
         return visible & (u > 0.5) & (v > 0.5) & (u < width - 0.5) & (v < height - 0.5)
 
-    def _really_skin(self) -> Float64:
+    def _skin_seen(self) -> Float64:
         """(N,) 0..1: 0 for vertices near the face's edges where the photo is much brighter than skin.
 
-        There the fit is off and a light wall shows; dark pixels may be hair and stay.
+        There the fit is off and a bright background shows; dark pixels may be hair and stay.
         """
         r, surface = self.reconstruction, self.surface
         n = r.model.n_vertices
@@ -142,7 +144,7 @@ class PhotoFace:
             return out
         middle = np.median(ratio[inner], axis=0)
         outer = skin & ((self.end_mm[:n] < 10) | (surface.outline_mm < 20))
-        # bright as it is, too: where little light falls, dividing by it makes anything bright
+        # the photo itself must be bright too: division by little light brightens anything
         column, row = np.clip(column + left, 0, r.image.shape[1] - 1), np.clip(row + top, 0, len(r.image) - 1)
         photo = r.image[row, column].astype(np.float64).min(axis=1)
         bright = outer & ((ratio - middle).min(axis=1) > 0.3) & (photo > 1.15 * np.median(photo[inner]))
@@ -156,13 +158,13 @@ class PhotoFace:
         return out
 
     def _trusted(self) -> Float32:
-        """(N + M,) 0..1 how surely the photo shows a vertex: 0 where hidden, rising over a few mm beside."""
+        """(N + M,) 0..1 trust in the photo at each vertex: 0 where hidden, rising over some mm beside."""
         r, surface = self.reconstruction, self.surface
         n = r.model.n_vertices
         a, b = surface.neighbours
         seen = self.visible[:n].astype(np.float64)
         eyes = r.model.eyeballs
-        # lids hide the rim of an eye: there the eye's own pixels are nearer than any made-up ones
+        # lids hide the rim of an eye: there pixels of the eye are better than completed ones
         near = seen.copy()
         np.maximum.at(near, a, seen[b])
         edge = surface.drawn & ~eyes
@@ -176,13 +178,13 @@ class PhotoFace:
         self.hidden = np.clip(1 - 3 * value, 0, 1)
         facing = np.clip((self.normals[:n, 2] - 0.08) / 0.22, 0, 1)
         out = np.ones(len(self.vertices), np.float32)
-        # at an edge a fit that is a little off shows what lies behind
+        # at an edge a fit that is a little off shows the background
         margin = np.clip((self.edge_mm[:n] - 0.5) / 2.5, 0, 1)
         out[:n] = value * np.where(eyes, 1.0, facing * margin)
         return out
 
     def _relief_normals(self, share: float) -> tuple[Float32, int, int]:
-        """(h, w, 3) what fine normals add to smooth ones, and the patch's corner; empty without relief."""
+        """(h, w, 3) fine minus smooth normals, times `share`, and left and top; empty without relief."""
         r = self.reconstruction
         if r.fine is None:
             return np.zeros((0, 0, 3), np.float32), 0, 0
@@ -198,13 +200,13 @@ class PhotoFace:
         smooth /= np.maximum(np.linalg.norm(smooth, axis=2, keepdims=True), 1e-6)
         good = drawn.mask & np.isfinite(normals).all(axis=2) & (normals[:, :, 2] > 0.2)
         out = np.where(good[:, :, None], normals - smooth, 0).astype(np.float32)
-        # steep steps are edges (lids, lips, nostrils) more often than wrinkles
+        # steep steps are more often edges (lids, lips, nostrils) than wrinkles
         steep = np.linalg.norm(out, axis=2, keepdims=True)
         out *= share / np.maximum(1.0, steep / _STEEP)
         return np.ascontiguousarray(out), fine.left, fine.top
 
     def _albedo_texture(self, size: int | None) -> tuple[Float32, Float64]:
-        """The completed texture (S, S, 3) of the face without the photo's light, and uv in its texels."""
+        """Completed texture (S, S, 3) of the face without the photo's light, and the model's uv in texels."""
         r, model = self.reconstruction, self.reconstruction.model
         if not len(self.surface.uv_triangles):
             return np.zeros((0, 0, 3), np.float32), np.zeros((0, 2))
@@ -220,17 +222,17 @@ class PhotoFace:
         def part(kept: Any) -> Mesh:
             return Mesh(r.vertices, model.triangles[kept], uv=model.uv, uv_triangles=model.uv_triangles[kept])
 
-        # halved: an albedo above 1 (a highlight) is not cut off
+        # halved, so that an albedo above 1 (a highlight) is not clipped
         half, camera = np.float32(0.5), r.camera.in_crop(left, top, 1.0)
         base = self.colors[: model.n_vertices] * half
         sampled, weight = sample_texture(albedo * half, part(~loose), camera, size, margin_mm=4.0)
         uv = np.column_stack([model.uv[:, 0], 1 - model.uv[:, 1]]).astype(np.float64) * size
         flat = np.column_stack([uv, np.zeros(len(uv))])
         islands = rasterize(flat, model.uv_triangles, size, size)
-        trust = self.skin_seen * ~self.surface.hems
+        trust = self.skin_seen * ~self.surface.near_openings
         weight *= interpolate(islands, model.triangles, trust.astype(np.float32))
         texture = complete_texture(sampled, weight, part(~eyes & ~loose), model.symmetry, base)
-        # what a photo hides is mostly deep: nostrils, the inner lips
+        # hidden parts are mostly deep and dark: nostrils, the inner lips
         dark = interpolate(islands, model.triangles, 1 - self.surface.openness)
         texture *= (1 - dark * np.clip(1 - 2 * weight, 0, 1))[:, :, None]
         if eyes.any():
@@ -241,13 +243,13 @@ class PhotoFace:
         return np.ascontiguousarray(texture / half, np.float32), uv
 
     def _photo_albedo(self) -> tuple[Float32, int, int]:
-        """(h, w, 3) the photo divided by its shading around the face, and the corner of that part.
+        """(h, w, 3) the photo divided by its shading around the face, and left and top of that part.
 
-        Not `Reconstruction.skin`, which is blended with the model's colours: beside the photo's own pixels
-        that would show a seam.
+        `Reconstruction.skin` is blended with the model's colours, which would show a seam beside the photo's
+        own pixels.
         """
         r = self.reconstruction
-        left, top, right, bottom = picture_box(self.uvz, 2.0, r.image)
+        left, top, right, bottom = image_box(self.uvz, 2.0, r.image)
         if right <= left or bottom <= top:
             return np.ones((1, 1, 3), np.float32), 0, 0
         drawn = rasterize(
@@ -268,8 +270,8 @@ class PhotoFace:
         return out, left, top
 
 
-def _distance_to_edges(depth: Float32, uvz: Float64, jump_mm: float) -> Float64:
-    """(N,) px from each point to where a drawing ends or its depth jumps."""
+def _distance_to_edges(depth: Float32, uvz: Float, jump_mm: float) -> Float64:
+    """(N,) px from each point to the nearest edge of a depth map (h, w), or jump of `jump_mm`."""
     import cv2
 
     far = np.where(np.isfinite(depth), depth, np.float32(-1e3))
@@ -282,10 +284,10 @@ def _distance_to_edges(depth: Float32, uvz: Float64, jump_mm: float) -> Float64:
     return distance[row, column].astype(np.float64)
 
 
-def picture_box(uv: Float64, margin: float, image: NDArray[np.uint8]) -> Box:
-    """The part of the picture around points (N, 2 or more) px; empty where they lie outside it."""
+def image_box(uv: Float64, margin: float, image: Image) -> Box:
+    """The part of an image around points (N, 2 or more) px with a margin, px; empty if they lie outside."""
     height, width = image.shape[:2]
-    # a reduction over columns at a time is several times quicker
+    # one reduction per column is several times faster
     low = np.floor([uv[:, 0].min() - margin, uv[:, 1].min() - margin])
     high = np.ceil([uv[:, 0].max() + margin, uv[:, 1].max() + margin])
     left, top = (int(x) for x in np.clip(low, 0, [width, height]))

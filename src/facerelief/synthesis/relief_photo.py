@@ -20,7 +20,7 @@ from facerelief.rendering.rasterizer import interpolate, rasterize
 from facerelief.synthesis.face_map import FACING, face_map, facing
 from facerelief.synthesis.matte import head_matte
 from facerelief.synthesis.surface import face_surface
-from facerelief.typed import Float, Float32, Float64, Image
+from facerelief.typed import Bool, Float, Float32, Float64, Image
 
 _BROADEST = 10.0
 """px of a 256 px crop: relief broader than this Gaussian belongs to the coarse shape and is not mapped."""
@@ -138,7 +138,7 @@ class ReliefPhoto:
         profile = np.median(np.log(brightness + 8), axis=1)
         return float(np.abs(np.gradient(profile)).max() / 0.5)
 
-    def _skin_likeness(self, relief: Float) -> Float32:
+    def _skin_likeness(self, relief: Float) -> NDArray[Any]:
         """(h, w) 1, falling to 0 where the image is unlike smooth skin: hair, beards, glasses, highlights."""
         import cv2
 
@@ -192,8 +192,8 @@ class ReliefPhoto:
         h, w = max(round(part.shape[0] * zoom), 8), max(round(part.shape[1] * zoom), 8)
         uvz = (self.uvz - [left, top, 0]) * [w / part.shape[1], h / part.shape[0], 1.0]
         drawn = rasterize(uvz, self.model.triangles, h, w)
-        loose = self.model.region("neck", "ears")
-        loose = np.asarray(loose & ~face_surface(self.model).drawn)[self.model.triangles].any(axis=1)
+        loose: Bool = self.model.region("neck", "ears") & ~face_surface(self.model).drawn
+        loose = np.asarray(loose[self.model.triangles].any(axis=1))
         head = np.where(drawn.mask, np.where(loose[np.maximum(drawn.triangle, 0)], 1, 2), 0)
         box = (0, 0, part.shape[1], part.shape[0])
         return head_matte(part, head.astype(np.uint8), box, self.camera.scale), left, top

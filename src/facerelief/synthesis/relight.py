@@ -1,4 +1,4 @@
-"""How a new light reaches what is not drawn: hair, ears and neck, but not the wall behind them."""
+"""A new light on parts that are not rendered: hair, ears and neck, but not the background."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize
 from facerelief.synthesis.matte import head_matte
-from facerelief.synthesis.photo import Box, PhotoFace, picture_box
-from facerelief.typed import Float32, Float64
+from facerelief.synthesis.photo import Box, PhotoFace, image_box
+from facerelief.typed import Float32, Float64, Image
 
 _HAIR_MM = 60.0
-"""Hair is looked for this far around the model's head."""
+"""Margin around the model's head in which hair is searched."""
 
 
 @dataclass(frozen=True, eq=False)
 class Gain:
-    """How a new light changes a box of the picture."""
+    """Factors by which a new light changes a box of the image."""
 
     factor: Float32
     """(h, w, 3)."""
     box: Box
 
-    def apply(self, image: NDArray[np.uint8]) -> None:
-        """Light a picture (H, W, 3), in place."""
+    def apply(self, image: Image) -> None:
+        """Multiply an image (H, W, 3), in place."""
         left, top, right, bottom = self.box
         area = image[top:bottom, left:right]
         area[:] = np.clip(area * self.factor + np.float32(0.5), 0, 255).astype(np.uint8)
 
     def window(self, wanted: Box) -> Float32:
-        """The factors over another box; 1 where that is larger."""
+        """(h, w, 3) the factors over another box; 1 outside their own."""
         left, top, right, bottom = wanted
         out = np.ones((bottom - top, right - left, 3), np.float32)
         x0, y0 = max(left, self.box[0]), max(top, self.box[1])
@@ -45,7 +45,7 @@ class Gain:
 
 
 class HeadLight:
-    """The head of one photo, ready for any light."""
+    """The head of one photo, prepared for any light."""
 
     def __init__(self, photo: PhotoFace) -> None:
         self.photo = photo
@@ -58,10 +58,17 @@ class HeadLight:
         floor: Float64,
         maps: tuple[Float32, Float32],
     ) -> Gain | None:
-        """How a new light changes the head seen at uvz (N + M, 3) with normals in camera space.
+        """Change of the head by a new light, coarse and smooth: hair is lit like the model's scalp.
 
-        floor (3,): least shading; maps: where the pixels of the new picture come from. Coarse and smooth:
-        hair and neck are lit like the model's scalp and neck. None where no head is in the picture.
+        Args:
+            uvz: (N + M, 3) the surface's vertices in the new view, px, px, mm.
+            normals: (N + M, 3) in the new camera's space.
+            light: (9, 3) the new light.
+            floor: (3,) least shading.
+            maps: Columns and rows (H, W) of the photo from which the new image takes its pixels.
+
+        Returns:
+            The factors, or None where no head is in the image.
         """
         import cv2
 
@@ -69,7 +76,7 @@ class HeadLight:
 
         r = self.photo.reconstruction
         n = r.model.n_vertices
-        box = picture_box(uvz[:n], _HAIR_MM * r.camera.scale, r.image)
+        box = image_box(uvz[:n], _HAIR_MM * r.camera.scale, r.image)
         left, top, right, bottom = box
         if right - left < 2 or bottom - top < 2:
             return None
@@ -83,13 +90,13 @@ class HeadLight:
         mask = drawn.mask.astype(np.float32)
         both = np.dstack([interpolate(drawn, r.model.triangles, change), mask])
         mm = r.camera.scale * zoom
-        # near the head as at its edge; farther off, where only hair is, more and more like its mean
+        # near the head as at its edge; with distance, where only hair is, closer to its mean
         spread = np.full_like(both, 1e-6)
         for sigma, weight in ((5.0, 1.0), (20.0, 0.02)):
             spread += weight * np.asarray(cv2.GaussianBlur(both, (0, 0), max(sigma * mm, 0.7)))
         spread[:, :, :3] += 1e-6 * (both[:, :, :3].sum(axis=(0, 1)) / max(float(mask.sum()), 1.0) - 1)
         factor = np.ascontiguousarray(spread[:, :, :3] / spread[:, :, 3:])
-        # hair is rough: no side of it is as bright or as dark as a smooth skull's
+        # hair is rough: its sides differ less in brightness than those of a smooth skull
         mean = factor.mean(axis=(0, 1))
         factor = mean * np.clip(1 + 0.75 * (factor / mean - 1), 0.5, 1.6)
         dense = cv2.resize(
@@ -102,10 +109,10 @@ class HeadLight:
         return gain
 
     @cached_property
-    def matte(self) -> NDArray[np.uint8]:
-        """(H, W) how much of the photo's pixels is head or hair; only new lights need it."""
+    def matte(self) -> Image:
+        """(H, W) 0..255, share of head or hair in the photo's pixels."""
         r = self.photo.reconstruction
-        box = picture_box(self.photo.uvz[: r.model.n_vertices], _HAIR_MM * r.camera.scale, r.image)
+        box = image_box(self.photo.uvz[: r.model.n_vertices], _HAIR_MM * r.camera.scale, r.image)
         left, top, right, bottom = box
         if right - left < 8 or bottom - top < 8:
             return np.zeros(r.image.shape[:2], np.uint8)

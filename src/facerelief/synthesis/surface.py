@@ -1,7 +1,7 @@
-"""The part of a face model that pictures are made of: skin of the face, eyes, and a mouth to look into.
+"""The rendered part of a face model: skin of the face, eyes, and a lining of the mouth.
 
-Models are hollow behind the lips. A curved sheet is hung between the rims of the mouth's opening, so that an
-open mouth shows an inside, and a photo's own teeth can be carried along where it shows some.
+Models are hollow behind the lips. A curved lining joins the rims of the mouth's opening: an open mouth has an
+inside, and teeth that the photo shows move along.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from numpy.typing import NDArray
 from facerelief.morphable.model import FaceModel
 from facerelief.typed import Bool, Float32, Int32
 
-SHEET_ROWS = 7
-"""Vertices of the mouth's sheet from the upper rim to the lower one."""
+LINING_ROWS = 7
+"""Vertices of the mouth's lining from the upper rim to the lower one."""
 _FEATHER_MM = 9.0
-"""Inside the face's outline, over this width the drawn face takes over from the warped picture."""
+"""Width, inside the face's outline, of the blend from the warped photo to the rendered face."""
 
 
 @dataclass(frozen=True, eq=False)
 class FaceSurface:
-    """What is drawn of a model. Vertices: the model's N, then M of the mouth's sheet."""
+    """The rendered surface of a model. Vertices: the model's N, then M of the mouth's lining."""
 
     triangles: Int32
-    """(T, 3) skin and eyes first, the sheet's from `first_mouth` on."""
+    """(T, 3) skin and eyes first, the lining from `first_mouth` on."""
     first_mouth: int
     uv_triangles: Int32
-    """(T, 3) ids into the model's uv, or (0, 3) where it has none; the sheet's are 0."""
+    """(T, 3) ids into the model's uv, or (0, 3) where it has none; 0 on the lining."""
     inset: Float32
     """(N + M,) 0 at the outline of the face's skin, rising to 1 inside."""
     drawn: Bool
-    """(N,) the model's vertices that are drawn."""
+    """(N,) the model's vertices that are rendered."""
     outline_mm: Float32
-    """(N,) distance to that outline on the average face, negative outside the drawn part."""
-    hems: Bool
-    """(N,) skin beside the openings of eyes and mouth: photos show eyes and teeth there when a fit is off."""
+    """(N,) distance to that outline on the average face, negative outside the rendered part."""
+    near_openings: Bool
+    """(N,) skin beside the openings of eyes and mouth: eyes and teeth may show there."""
     openness: Float32
-    """(N,) 1 for skin that light reaches freely, less in nostrils and between lips: those are dark."""
+    """(N,) 1 on exposed skin, less in nostrils and between lips, which are dark."""
     neighbours: tuple[Int32, Int32]
-    """(E,) and (E,) ids of the ends of each edge of the drawn surface, both ways."""
+    """(E,) and (E,) ids of the ends of each edge of the rendered surface, both ways."""
     upper: Int32
     """(K,) vertices of the mouth's upper rim, from image left to right; empty where there is no opening."""
     lower: Int32
@@ -49,27 +49,26 @@ class FaceSurface:
     lips: tuple[Int32, Int32]
     """Vertices nearest to the inner lip line, above and below, at each of the K places."""
     motions: Float32
-    """(E, 3 N) the model's expression basis, one row for each: a mix of some is one pass over memory."""
+    """(E, 3 N) the model's expression basis, one row each: a weighted sum is one pass over memory."""
 
     def extended(self, vertices: Float32) -> Float32:
-        """(N, 3) model vertices, mm -> (N + M, 3) with the sheet."""
+        """(N, 3) model vertices, mm -> (N + M, 3) with the lining."""
         if not len(self.upper):
             return vertices
-        t = np.linspace(0, 1, SHEET_ROWS, dtype=np.float32)[None, :, None]
-        sheet = vertices[self.upper][:, None] * (1 - t) + vertices[self.lower][:, None] * t
-        sheet[:, :, 2] -= 8 * (t * (1 - t))[:, :, 0]  # a little inward, behind the lips
-        return np.concatenate([vertices, sheet.reshape(-1, 3)])
+        t = np.linspace(0, 1, LINING_ROWS, dtype=np.float32)[None, :, None]
+        lining = vertices[self.upper][:, None] * (1 - t) + vertices[self.lower][:, None] * t
+        lining[:, :, 2] -= 8 * (t * (1 - t))[:, :, 0]  # a little inward, behind the lips
+        return np.concatenate([vertices, np.asarray(lining, np.float32).reshape(-1, 3)])
 
     def mouth(self, vertices: Float32) -> Float32:
-        """(N + M, 3) for each vertex of the sheet: place across (-1..1), mm below the upper rim, mm between
-        the rims; 0 elsewhere."""
+        """(N + M, 3) on the lining: place across -1..1, mm below the upper rim, mm between rims; else 0."""
         out = np.zeros((len(self.inset), 3), np.float32)
         if len(self.upper):
             gap = np.linalg.norm(vertices[self.upper] - vertices[self.lower], axis=1)
             out[len(vertices) :] = np.stack(
                 np.broadcast_arrays(
                     np.linspace(-1, 1, len(self.upper))[:, None],
-                    gap[:, None] * np.linspace(0, 1, SHEET_ROWS),
+                    gap[:, None] * np.linspace(0, 1, LINING_ROWS),
                     gap[:, None],
                 ),
                 axis=-1,
@@ -86,7 +85,7 @@ _KNOWN: WeakKeyDictionary[FaceModel, FaceSurface] = WeakKeyDictionary()
 
 
 def face_surface(model: FaceModel) -> FaceSurface:
-    """The drawn part of a model; found once for each model."""
+    """The rendered part of a model, cached per model."""
     if model not in _KNOWN:
         _KNOWN[model] = _find(model)
     return _KNOWN[model]
@@ -100,7 +99,7 @@ def _find(model: FaceModel) -> FaceSurface:
     whole = model.triangles
     kept = drawn[whole].all(axis=1)
     triangles = whole[kept]
-    # the outline: drawn vertices that share a triangle with others
+    # the outline: rendered vertices that share a triangle with others
     crossing = ~kept & drawn[whole].any(axis=1)
     rim = np.unique(whole[crossing])
     rim = rim[drawn[rim]]
@@ -112,27 +111,27 @@ def _find(model: FaceModel) -> FaceSurface:
     inset[eyes] = 1.0
 
     upper, lower = _mouth_rims(model)
-    sheet, lips = np.zeros((0, 3), np.int32), (upper, lower)
+    lining, lips = np.zeros((0, 3), np.int32), (upper, lower)
     if len(upper):
-        ids = model.n_vertices + np.arange(len(upper) * SHEET_ROWS).reshape(-1, SHEET_ROWS)
+        ids = model.n_vertices + np.arange(len(upper) * LINING_ROWS).reshape(-1, LINING_ROWS)
         a, b, c, d = ids[:-1, :-1].ravel(), ids[1:, :-1].ravel(), ids[:-1, 1:].ravel(), ids[1:, 1:].ravel()
-        sheet = np.concatenate([np.stack([a, c, d], axis=1), np.stack([a, d, b], axis=1)]).astype(np.int32)
+        lining = np.concatenate([np.stack([a, c, d], axis=1), np.stack([a, d, b], axis=1)]).astype(np.int32)
         inset = np.concatenate([inset, np.ones(ids.size)])
         lips = _lip_lines(model, model.mean[upper][:, 0])
     has_uv = len(model.uv) > 0 and len(model.uv_triangles) == len(whole)
     uv_triangles = np.zeros((0, 3), np.int32)
     if has_uv:
-        uv_triangles = np.concatenate([model.uv_triangles[kept], np.zeros_like(sheet)]).astype(np.int32)
+        uv_triangles = np.concatenate([model.uv_triangles[kept], np.zeros_like(lining)]).astype(np.int32)
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     edges = np.unique(np.concatenate([edges, edges[:, ::-1]]), axis=0)
     return FaceSurface(
-        triangles=np.ascontiguousarray(np.concatenate([triangles, sheet]), np.int32),
+        triangles=np.ascontiguousarray(np.concatenate([triangles, lining]), np.int32),
         first_mouth=len(triangles),
         uv_triangles=np.ascontiguousarray(uv_triangles),
         inset=inset.astype(np.float32),
         drawn=drawn,
         outline_mm=np.where(drawn, distance, -distance).astype(np.float32),
-        hems=_hems(model, drawn & ~eyes),
+        near_openings=_near_openings(model, drawn & ~eyes),
         openness=_openness(model),
         neighbours=(edges[:, 0].copy(), edges[:, 1].copy()),
         upper=upper,
@@ -176,8 +175,8 @@ def _open_edges(model: FaceModel) -> NDArray[np.int64]:
     return directed[first[count == 1]]
 
 
-def _hems(model: FaceModel, skin: Bool, reach_mm: float = 5.0) -> Bool:
-    """(N,) skin within reach of an opening's rim."""
+def _near_openings(model: FaceModel, skin: Bool, reach_mm: float = 5.0) -> Bool:
+    """(N,) skin (N,) within `reach_mm` of the rim of an opening."""
     from scipy.spatial import KDTree
 
     rim = np.unique(_open_edges(model))
@@ -189,7 +188,7 @@ def _hems(model: FaceModel, skin: Bool, reach_mm: float = 5.0) -> Bool:
 
 
 def _openness(model: FaceModel) -> Float32:
-    """(N,) from how many sides a vertex of the average face is seen, 0.3..1; eyes 1."""
+    """(N,) share of 25 directions from which a vertex of the average face is visible, 0.3..1; eyes 1."""
     from facerelief.geometry.camera import WeakPerspective
     from facerelief.geometry.normals import vertex_normals
     from facerelief.rendering.rasterizer import rasterize, visible_vertices
@@ -214,6 +213,7 @@ def _openness(model: FaceModel) -> Float32:
 
 
 def _split(loop: NDArray[np.intp], points: Float32) -> tuple[Int32, Int32]:
+    """Upper and lower half of a closed loop of vertices (L,) at points (L, 3), paired from left to right."""
     i, j = sorted((int(points[:, 0].argmin()), int(points[:, 0].argmax())))
     one, two = np.arange(i, j + 1), np.r_[np.arange(j, len(loop)), np.arange(0, i + 1)]
     chains = [part[np.argsort(points[part, 0], kind="stable")] for part in (one, two)]

@@ -73,19 +73,19 @@ class ReliefView:
             np.uint8,
         )
         """(S, S, 3) the photo's own pixels; the border is repeated beyond it."""
-        drawn = skin_surface(model, self.uvz, self.camera.scale, size, size)
-        self.depth, self.normals = drawn.base, smooth_normals(drawn, self.camera.scale)
+        surface = skin_surface(model, self.uvz, self.camera.scale, size, size)
+        self.depth, self.normals = surface.base, smooth_normals(surface, self.camera.scale)
         """(S, S) mm along camera z of the coarse face without facets, NaN off skin and eyes; its normals
         (S, S, 3) in camera space."""
         height, width = photo.image.shape[:2]
-        self.mask: Bool = drawn.mask & self._within(0.5, width - 0.5, height - 0.5)
+        self.mask: Bool = surface.mask & self._within(0.5, width - 0.5, height - 0.5)
         """(S, S) skin that faces the viewer, without eyes and the mouth's opening, inside the photo."""
         found = cv2.warpAffine(own, crop.pixel_matrix(photo.left, photo.top), (size, size))
-        self.own: Float32 = np.asarray(found) * self.mask
+        self.own: Float32 = np.asarray(found, np.float32) * self.mask
         """(S, S) the photo's own relief: displacement of `depth`, mm along camera z; 0 off the mask."""
         known = face_map(model)
         attributes = np.column_stack([known.places, known.plain, photo.skin])
-        across = interpolate(drawn.fragments, model.triangles, attributes)
+        across = interpolate(surface.fragments, model.triangles, attributes)
         self.place: Float32 = np.ascontiguousarray(across[:, :, :2])
         """(S, S, 2) place in the atlas."""
         self.albedo: Float32 = across[:, :, 3:]
@@ -95,7 +95,7 @@ class ReliefView:
         """(S, S) 0 at the mask's border and beyond, 1 some px inside."""
         self.free: Float32 = (across[:, :, 2] * facing(self.normals) * self.inside).astype(np.float32)
         """(S, S) 0..1 weight of relief that is put: plain skin that faces the viewer."""
-        self.light = (
+        self.light: Float = (
             photo.light
             if not crop.angle
             else rotate_light(photo.light, matrix_from_euler(0.0, 0.0, crop.angle))
@@ -170,7 +170,7 @@ class ReliefView:
         out = self.image * factor
         return np.clip(out + np.float32(0.5), 0, 255).astype(np.uint8)
 
-    def least(self, light: Float64) -> Float32:
+    def least(self, light: Float) -> Float32:
         """(3,) least shading of this face by a light (9, 3)."""
         mean = np.maximum(shade(self._some_normals, light), 0).mean(axis=0)
         return np.maximum(_FLOOR * mean, 1e-4).astype(np.float32)
@@ -181,10 +181,10 @@ class ReliefView:
         some = self.normals[self.mask][::7]
         return some if len(some) else np.array([[0, 0, 1]], np.float32)
 
-    def _factor(self, displacement: Float32, light: Float64) -> Float32:
+    def _factor(self, displacement: Float32, light: Float) -> Float32:
         """(S, S, 3) new over old shading; 1 off the mask."""
 
-        def shading(d: Float32, lamp: Float64) -> Float32:
+        def shading(d: Float32, lamp: Float) -> Float32:
             normals = np.nan_to_num(normals_from_depth(self.depth + d, self.camera.scale))
             return np.maximum(shade(normals, lamp), self.least(lamp)).astype(np.float32)
 
@@ -212,15 +212,15 @@ class ReliefView:
         ratio = np.log(seen / (self.albedo * shading + np.float32(0.02)))
         weight = self.free + np.float32(0.02) * self.mask
 
-        def mean(x: Float32, sigma: float) -> Float32:
+        def mean(x: Float, sigma: float) -> Float:
             both = np.dstack([x * weight[:, :, None], weight])
             factor = max(int(sigma * unit / 3), 1)
             if factor > 1:
                 small = (-(-both.shape[1] // factor), -(-both.shape[0] // factor))
                 both = cv2.resize(both, small, interpolation=cv2.INTER_AREA)
-            both = np.asarray(cv2.GaussianBlur(both, (0, 0), sigma * unit / factor))
+            both = np.asarray(cv2.GaussianBlur(both, (0, 0), sigma * unit / factor), np.float32)
             out = both[:, :, :3] / np.maximum(both[:, :, 3:], np.float32(1e-4))
-            return out if factor == 1 else np.asarray(cv2.resize(out, x.shape[1::-1]))
+            return out if factor == 1 else np.asarray(cv2.resize(out, x.shape[1::-1]), np.float32)
 
         # clipped, since moles and hair are no shading
         left = mean(np.clip(ratio - mean(ratio, _TREND), -0.4, 0.4), _PORES)
@@ -242,11 +242,11 @@ class ReliefView:
         normals = vertex_normals(self.camera.to_camera(photo.vertices), photo.model.triangles)
         old = np.maximum(shade(normals, self.light), self.least(self.light))
         new = np.maximum(shade(normals, light), self.least(light))
-        drawn = rasterize(
+        rendered = rasterize(
             self.uvz * [zoom, zoom, 1], photo.model.triangles, small, small, cull_backfaces=True
         )
         change = np.column_stack([new / old, np.ones(len(old))])
-        both = interpolate(drawn, photo.model.triangles, change)
+        both = interpolate(rendered, photo.model.triangles, change)
         unit = self.camera.scale * zoom
         spread = np.asarray(cv2.GaussianBlur(both, (0, 0), max(4.0 * unit, 0.7)))
         spread = spread + np.float32(0.02) * np.asarray(cv2.GaussianBlur(both, (0, 0), 18.0 * unit))

@@ -1,4 +1,4 @@
-"""Names for expressions and lights, and the errors for those that do not exist."""
+"""Names of expressions and lights, and errors for unknown ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from facerelief.typed import Float32
 
 
 class EditError(FacereliefError, ValueError):
-    """An edit that cannot be made: an unknown expression or light, a number out of range."""
+    """An impossible edit: an unknown expression or light, or a number out of range."""
 
 
 def _both(unit: str, weight: float) -> dict[str, float]:
@@ -66,7 +66,7 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
     "kiss": {"mouthPucker": 1.0, "mouthFunnel": 0.3, **_both("eyeSquint", 0.2)},
     "puff": {"cheekPuff": 1.0},
 }
-"""Friendly names: what each blendshape gets at weight 1. Left and right are the person's own."""
+"""Friendly names: weights of the blendshapes at weight 1. Left and right are the subject's own."""
 
 LIGHTS: Mapping[str, tuple[float, float, float] | None] = {
     "from-left": (-1.0, 0.25, 0.6),
@@ -76,13 +76,13 @@ LIGHTS: Mapping[str, tuple[float, float, float] | None] = {
     "frontal": (0.0, 0.15, 1.0),
     "flat": None,
 }
-"""Direction from the face to the lamp in camera space (left is the picture's left); None for no direction."""
+"""Direction from the face to the lamp in camera space (left is the image's left); None for no direction."""
 _AMBIENT = 0.4
-"""Share of a named lamp's light that comes from all sides."""
+"""Ambient share of a named light."""
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
-    """What was perhaps meant."""
+    """Names similar to an unknown one."""
     names = list(known)
     lower = {n.lower(): n for n in names}
     near = difflib.get_close_matches(name.lower(), list(lower), n=3, cutoff=0.5)
@@ -92,10 +92,17 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def expression_changes(model: FaceModel, named: Mapping[str, float]) -> dict[int, float]:
-    """Index and weight of every expression that names and weights ask for; sums where several name the same.
+    """Weights of the model's expressions by index for weights by name; contributions to one add up.
 
-    named: names of the model's expressions or of `EXPRESSIONS`, with their weights. Raises EditError for
-    unknown names, and for weights that are not finite or outside the model's range.
+    Args:
+        model: Face model.
+        named: Weights of the model's expressions or of names in `EXPRESSIONS`.
+
+    Returns:
+        Weight by index of the expression, within the model's range.
+
+    Raises:
+        EditError: An unknown name, or a weight that is not finite or outside the model's range.
     """
     index = {name: i for i, name in enumerate(model.expression_names)}
     low, high = model.expression_bounds
@@ -119,11 +126,19 @@ def expression_changes(model: FaceModel, named: Mapping[str, float]) -> dict[int
 
 
 def named_light(name: str, own: ArrayLike, normals: ArrayLike) -> Float32:
-    """(9, 3) the light called `name`, as bright and of the same colour on the face as the photo's own.
+    """A light by name, with the brightness and colour of the photo's own light on the face.
 
-    name: one of `LIGHTS`, or rotate:DEG: the photo's own light turned about the vertical, to the picture's
-    right for DEG > 0. own (9, 3): the photo's light; normals (P, 3) in camera space: the face's, over which
-    brightness is compared. Raises EditError for other names.
+    Args:
+        name: One of `LIGHTS`, or rotate:DEG: the photo's own light turned about the vertical, to the image's
+            right for DEG > 0.
+        own: (9, 3) the photo's light.
+        normals: (P, 3) camera space, of the face, over which brightness is compared.
+
+    Returns:
+        (9, 3) coefficients.
+
+    Raises:
+        EditError: Another name.
     """
     given = np.asarray(own, dtype=np.float64)
     if name.startswith("rotate:"):
@@ -146,6 +161,6 @@ def named_light(name: str, own: ArrayLike, normals: ArrayLike) -> Float32:
     n = np.asarray(normals, dtype=np.float64).reshape(-1, 3)
     before, after = np.maximum(shade(n, given), 0.0), np.maximum(shade(n, light), 0.0)
     gain = before.mean(axis=0) / np.maximum(after.mean(axis=0), 1e-3)
-    # the brightest parts must not burn out for the mean's sake
+    # the brightest parts must not saturate
     brightest = float(np.percentile(after * gain, 95)) / max(float(np.percentile(before, 95)), 1e-3)
     return (light * (gain / max(brightest / 1.2, 1.0))).astype(np.float32)

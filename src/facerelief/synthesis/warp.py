@@ -1,9 +1,9 @@
-"""A smooth warp of a whole picture that carries some points to new places.
+"""A smooth warp of a whole image that moves some points to new places.
 
-What is not modelled (hair, shoulders, the room) follows the head: the displacements known at points of the
-head are spread over a grid by a thin plate that is held at the picture's border. Where the head reaches the
-border the plate goes on beyond it. The grid's equations depend on where the points were, not on where they
-go: they are factorised once for each photo, and each variation is one solve with two right-hand sides.
+Parts that are not modelled (hair, shoulders, the room) follow the head: displacements known at points of the
+head spread over a grid as a thin plate that is fixed at the image's border. Where the head reaches the border
+the plate continues beyond it. The grid's equations depend on the points' old places alone: they are
+factorised once, and each variation is one solve with two right-hand sides.
 """
 
 from __future__ import annotations
@@ -17,47 +17,51 @@ from numpy.typing import ArrayLike, NDArray
 from facerelief.typed import Float32, Float64
 
 _LEAST = 0.12
-"""No cell's corner may shrink below this share of its area."""
+"""Least area at a cell's corner, as a share of the undeformed one."""
 _STIFFNESS = 0.01
 """Weight of the plate's bending against one cell's worth of points."""
 _TENSION = 0.08
-"""Share of a stretched skin's energy beside the plate's, on cells: less swinging beyond the points."""
+"""Weight of a membrane's energy relative to the plate's: less overshoot beyond the points."""
 
 
 @dataclass(frozen=True, eq=False)
 class WarpField:
-    """Where the pixels of a warped picture come from."""
+    """Sources of the pixels of a warped image."""
 
     shift: Float32
-    """(h, w, 2) px on a coarse lattice over the picture, at its centres: source = (u, v) + shift."""
+    """(h, w, 2) px on a coarse lattice over the image, at its centres: source = (u, v) + shift."""
     height: int
     width: int
 
     def maps(
         self, left: int = 0, top: int = 0, right: int | None = None, bottom: int | None = None
     ) -> tuple[Float32, Float32]:
-        """Column and row of the source of each pixel in a rectangle of the picture, as `cv2.remap` reads
-        them (integers are pixel centres); each (bottom - top, right - left) float32."""
+        """Column and row of the source of each pixel in a rectangle of the image, as `cv2.remap` reads them
+        (integers are pixel centres); each (bottom - top, right - left) float32."""
         import cv2
 
         right, bottom = right or self.width, bottom or self.height
-        whole = (left, top, right, bottom) == (0, 0, self.width, self.height)
-        if whole:
-            dense = np.asarray(
-                cv2.resize(self.shift, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
-            )
-        else:
-            dense = np.asarray(
-                cv2.resize(self.shift, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
-            )
-            dense = dense[top:bottom, left:right]
+        resized = cv2.resize(self.shift, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
+        dense = np.asarray(resized, np.float32)[top:bottom, left:right]
         x = dense[:, :, 0] + np.arange(left, right, dtype=np.float32)
         y = dense[:, :, 1] + np.arange(top, bottom, dtype=np.float32)[:, None]
         return x, y
 
 
 class BackgroundWarp:
-    """The warp of one picture, ready for any displacement of the points it was made with."""
+    """The warp of one image, prepared for any displacement of its points.
+
+    Args:
+        points: (P, 2) px, places in the photo.
+        height, width: Size of the image, px.
+        weight: (P,) trust in each point, 1 unless given.
+        cells: Cells of the grid along its longer side.
+        room: Free space around the points, as a share of their extent. Where the image ends before, the grid
+            continues beyond its border, and the border is repeated there.
+
+    Raises:
+        ValueError: A point is not finite.
+    """
 
     def __init__(
         self,
@@ -69,15 +73,6 @@ class BackgroundWarp:
         cells: int = 36,
         room: float = 0.12,
     ) -> None:
-        """Set up and factorise.
-
-        points (P, 2) px, where the photo shows them; weight (P,) trust in each; cells: of the grid along its
-        longer side; room: free space kept around the points, in shares of their extent: where the picture
-        gives less, the grid goes on beyond its border, and what comes from there repeats the picture.
-        """
-        from scipy.sparse import coo_array, diags_array
-        from scipy.sparse.linalg import splu
-
         p = np.asarray(points, dtype=np.float64).reshape(-1, 2)
         if not np.isfinite(p).all():
             raise ValueError("points of a warp must be finite")
@@ -94,10 +89,19 @@ class BackgroundWarp:
         self._low, self._cell = low, (high - low) / counts
         gx, gy = int(counts[0]) + 1, int(counts[1]) + 1
         self.shape = gy, gx
+        self._inside = ((p >= low) & (p <= high)).all(axis=1) & (trust > 0)
+        self._factorise((p[self._inside] - low) / self._cell, trust[self._inside])
+        longer = max(height, width)
+        self._lattice = (max(round(72 * height / longer), 4), max(round(72 * width / longer), 4))
+        self._grid, self._triangles = self._mesh()
 
+    def _factorise(self, place: Float64, held: Float64) -> None:
+        """Prepare the solve for points at places (Q, 2), in cells, with weights (Q,)."""
+        from scipy.sparse import coo_array, diags_array
+        from scipy.sparse.linalg import splu
+
+        gy, gx = self.shape
         # bilinear weights of the cells' corners at the points
-        inside = ((p >= low) & (p <= high)).all(axis=1) & (trust > 0)
-        place = (p[inside] - low) / self._cell
         corner = np.minimum(place.astype(int), [gx - 2, gy - 2])
         fx, fy = (place - corner).T
         node = corner[:, 1] * gx + corner[:, 0]
@@ -105,8 +109,7 @@ class BackgroundWarp:
         parts = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], axis=1)
         rows = np.repeat(np.arange(len(node)), 4)
         shares = coo_array((parts.ravel(), (rows, ids.ravel())), shape=(len(node), gy * gx)).tocsr()
-        # many points in a cell count as one: the plate sees cells, not the mesh's density
-        held = trust[inside]
+        # the points of a cell count as one, whatever the density of the mesh
         crowd = np.bincount(node, held, minlength=gy * gx)[node]
         held = held / np.maximum(crowd, 1.0)
 
@@ -123,13 +126,9 @@ class BackgroundWarp:
             matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0.0
         ).solve
         self._pull = pull.tocsr()
-        self._inside = inside
-        longer = max(height, width)
-        self._lattice = (max(round(72 * height / longer), 4), max(round(72 * width / longer), 4))
-        self._grid, self._triangles = self._mesh()
 
     def _mesh(self) -> tuple[Float64, NDArray[np.int32]]:
-        """(G, 2) the grid's nodes in lattice units and its triangles."""
+        """(G, 2) nodes of the grid, px, and its triangles (T, 3)."""
         gy, gx = self.shape
         rows, columns = np.mgrid[0:gy, 0:gx]
         grid = np.stack([columns.ravel(), rows.ravel()], axis=1) * self._cell + self._low
@@ -139,9 +138,9 @@ class BackgroundWarp:
         return grid, triangles.astype(np.int32)
 
     def nodes(self, displacement: ArrayLike) -> Float64:
-        """(gy, gx, 2) px by which each node of the grid moves, for displacements (P, 2) px of the points.
+        """(gy, gx, 2) px, motion of each node of the grid, for displacements (P, 2) px of the points.
 
-        Free of folds: where the points ask for one, the displacements around it are smoothed until it goes.
+        Free of folds: where the points demand one, the displacements around it are smoothed until it is gone.
         """
         from facerelief.synthesis import _kernels
 
@@ -155,7 +154,7 @@ class BackgroundWarp:
         return out
 
     def __call__(self, displacement: ArrayLike) -> WarpField:
-        """The warped picture's sources when the points move by `displacement` (P, 2) px."""
+        """Sources of the warped image for motions (P, 2) px of the points."""
         from facerelief.rendering.rasterizer import interpolate, rasterize
 
         moved = self.nodes(displacement).reshape(-1, 2)
@@ -168,11 +167,11 @@ class BackgroundWarp:
 
 
 def _bending(gy: int, gx: int) -> Any:
-    """Second differences along rows, columns and across: the energy of a thin plate."""
+    """Second differences along rows, columns and diagonals: the energy of a thin plate."""
     from scipy.sparse import coo_array, vstack
 
     ids = np.arange(gy * gx).reshape(gy, gx)
-    # second differences at border nodes see a mirrored neighbour: the plate leaves the border level
+    # border nodes have a mirrored neighbour: the plate leaves the border level
     up, down = np.vstack([ids[1:2], ids[:-1]]), np.vstack([ids[1:], ids[-2:-1]])
     left, right = np.hstack([ids[:, 1:2], ids[:, :-1]]), np.hstack([ids[:, 1:], ids[:, -2:-1]])
     blocks: list[Any] = []
