@@ -10,11 +10,9 @@ import pytest
 from facerelief.geometry.alignment import Similarity, rotation_from_vector
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
-from facerelief.geometry.normals import vertex_normals
 from facerelief.lab.evaluation.truth.model_renders import (
     TruthConfig,
     rotation_error,
-    surface_error,
     truth_cases,
     vertex_error,
 )
@@ -125,65 +123,6 @@ class TestVertexError:
         here = vertex_error(rough, toy_model.mean, mask)
         np.testing.assert_allclose(vertex_error(rough * 0.1, toy_model.mean, mask), here, atol=1e-6)
         assert np.sqrt((here**2).mean()) == pytest.approx(np.sqrt(3), rel=0.05)
-
-
-class TestSurfaceError:
-    @staticmethod
-    def marks(model, vertices):
-        return model.landmarks["ibug68"].of(vertices)
-
-    def test_nothing_for_a_moved_copy(self, toy_model):
-        moved = some_similarity(1).apply(toy_model.mean)
-        error = surface_error(
-            Mesh(moved, toy_model.triangles),
-            self.marks(toy_model, moved),
-            toy_model.mean,
-            self.marks(toy_model, toy_model.mean),
-        )
-        np.testing.assert_allclose(error, 0, atol=1e-3)
-
-    def test_nothing_for_other_triangles_of_the_same_surface(self, toy_model):
-        """Every triangle cut in four, vertices shuffled and moved: none corresponds, yet the surface does."""
-        t = toy_model.triangles
-        vertices = toy_model.mean.astype(np.float64)
-        sides = np.sort(np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]]), axis=1)
-        edges, inverse = np.unique(sides, axis=0, return_inverse=True)
-        ab, bc, ca = (len(vertices) + inverse.reshape(3, -1)).astype(np.int32)
-        a, b, c = t.T
-        finer = np.concatenate(
-            [np.stack(x, 1) for x in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
-        )
-        points = np.concatenate([vertices, vertices[edges].mean(axis=1)])
-        order = np.random.default_rng(0).permutation(len(points))
-        place = np.argsort(order).astype(np.int32)
-        move = some_similarity(2)
-        error = surface_error(
-            Mesh(move.apply(points)[order], place[finer]),
-            move.apply(self.marks(toy_model, vertices)),
-            toy_model.mean,
-            self.marks(toy_model, toy_model.mean),
-        )
-        np.testing.assert_allclose(error, 0, atol=1e-3)
-
-    def test_rough_landmarks_are_forgotten(self, toy_model):
-        moved = some_similarity(3).apply(toy_model.mean)
-        rough = self.marks(toy_model, moved) + np.random.default_rng(0).normal(0, 3, (68, 3))
-        truth = toy_model.mean[toy_model.face_vertices]
-        error = surface_error(
-            Mesh(moved, toy_model.triangles), rough, truth, self.marks(toy_model, toy_model.mean)
-        )
-        assert np.mean(error) < 0.1
-
-    @pytest.mark.parametrize("distance", [0.5, 2.0])
-    def test_points_off_the_surface_are_that_far(self, toy_model, distance):
-        """Half of them outside, half inside, so that no similarity can take it away."""
-        normals = vertex_normals(toy_model.mean, toy_model.triangles)
-        side = np.where(np.random.default_rng(0).random(len(normals)) < 0.5, 1, -1)[:, None]
-        truth = (toy_model.mean + distance * side * normals)[toy_model.face_vertices]
-        marks = self.marks(toy_model, toy_model.mean)
-        error = surface_error(Mesh(toy_model.mean, toy_model.triangles), marks, truth, marks)
-        assert error.mean() == pytest.approx(distance, rel=0.1)
-        assert np.quantile(error, 0.9) < 1.3 * distance
 
 
 class TestRotationError:

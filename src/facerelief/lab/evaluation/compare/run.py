@@ -89,7 +89,7 @@ class ReliefAgreement:
 
 @dataclass(frozen=True)
 class Compared:
-    """What was measured; None for parts without data."""
+    """Measured parts; None for those without data."""
 
     pictures: ComparedImagesReport | None = field(default=None, metadata=IF_KNOWN)
     fairness: FairnessReport | None = field(default=None, metadata=IF_KNOWN)

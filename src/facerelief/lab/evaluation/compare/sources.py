@@ -1,4 +1,7 @@
-"""Photos of a comparison: a choice of subjects, and each photo's face from its fit or from the detector."""
+"""Photos of a comparison: a choice of subjects, and each photo's face from its fit or from the detector.
+
+Tested by tests/cli/test_evaluate_compare.py.
+"""
 
 from __future__ import annotations
 

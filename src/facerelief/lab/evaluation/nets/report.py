@@ -1,4 +1,7 @@
-"""All measures of the networks in one report, each on the data that is given for it."""
+"""All measures of the networks in one report, each on the data that is given for it.
+
+Tested by tests/cli/test_evaluate_nets.py.
+"""
 
 from __future__ import annotations
 

@@ -106,21 +106,26 @@ def _measured(
     )
 
 
-def pair_report(rows: Sequence[PairRow]) -> PairReport:
-    """Means over all followed pairs, over lost ones, and by age and blur; calibration; targets."""
+def _parts(rows: Sequence[PairRow]) -> dict[str, list[PairRow]]:
     followed = [row for row in rows if row.frames]
     parts = {"followed": followed, "lost": [row for row in rows if not row.frames]}
     parts |= {
         f"{age} frames older": [row for row in followed if row.frames == age]
         for age in sorted({row.frames for row in followed})
     }
-    parts |= {"sharp": [r for r in followed if not r.blurred], "blurred": [r for r in followed if r.blurred]}
+    sharp, blurred = ([row for row in followed if row.blurred == x] for x in (False, True))
+    return parts | {"sharp": sharp, "blurred": blurred}
+
+
+def pair_report(rows: Sequence[PairRow]) -> PairReport:
+    """Means over all followed pairs, over lost ones, and by age and blur; calibration; targets."""
+    parts = _parts(rows)
     table = {
         name: PairPart(len(found), {m: means([row.errors[m] for row in found]) for m in METHODS})
         for name, found in parts.items()
         if found
     }
-    whole = table["followed"].methods if followed else {}
+    whole = table["followed"].methods if parts["followed"] else {}
     own, fresh, kept = (whole.get(method, {}).get("level_mm", float("nan")) for method in METHODS)
     return PairReport(
         len(rows),

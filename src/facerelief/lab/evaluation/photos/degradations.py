@@ -3,6 +3,8 @@
 Every function of `DEGRADATIONS` takes an image (H, W, 3) uint8 RGB, one face's 68 iBUG landmarks (68, 2) px
 and a random generator, and returns a new image of the same shape. They stand in for photos of such
 conditions, which no free collection offers in numbers: crude, but with their effect and its place known.
+
+Tested by tests/inverse/test_conditions.py and tests/pipeline/test_quality.py.
 """
 
 from __future__ import annotations

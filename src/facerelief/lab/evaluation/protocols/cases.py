@@ -1,4 +1,7 @@
-"""Cases of a set, each with its scans or annotated points and its images; predictions and scores."""
+"""Cases of a set, each with its scans or annotated points and its images; predictions and scores.
+
+Tested by tests/lab/evaluation/protocols/test_recipes.py and test_predictions.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 The open model's skin is carried over to the heads by correspondence; eyes, teeth, mouth, hair and shoulders
 are painted. docs/truth.md describes the images, and what the heads share with the open model.
+
+Tested by tests/lab/evaluation/truth/test_heads.py.
 """
 
 from __future__ import annotations

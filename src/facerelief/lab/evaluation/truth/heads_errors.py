@@ -1,4 +1,7 @@
-"""Distances of the open model's shapes from a true head (docs/truth.md)."""
+"""Distances of the open model's shapes from a true head (docs/truth.md).
+
+Tested by tests/lab/evaluation/truth/test_heads.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""ICT-FaceKit beside the open model, and the correspondence of their skins (docs/truth.md)."""
+"""ICT-FaceKit beside the open model, and the correspondence of their skins (docs/truth.md).
+
+Tested by tests/lab/evaluation/truth/test_heads.py.
+"""
 
 from __future__ import annotations
 

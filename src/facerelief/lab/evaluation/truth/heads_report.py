@@ -159,11 +159,7 @@ def head_report(rows: Sequence[HeadRow], methods: Sequence[str], seed: int = 0) 
         {name: table[name].whole.mean_mm for name in methods},
         len(rows),
         len({row.person for row in rows}),
-        FoundCounts(
-            _found(rows),
-            {x: _found([row for row in rows if row.yaw_bin == x]) for x in HEAD_YAW_NAMES},
-            {x: _found([row for row in rows if row.group == x]) for x in GROUPS},
-        ),
+        _found_counts(rows),
         {name: Failures(len(found), found[0]) for name, found in reasons.items() if found},
         table,
         {name: float(np.median(found)) for name, found in spent.items() if found},
@@ -178,8 +174,15 @@ def head_report(rows: Sequence[HeadRow], methods: Sequence[str], seed: int = 0) 
     )
 
 
-def _found(rows: Sequence[HeadRow]) -> FoundCount:
-    return FoundCount(len(rows), sum(row.found for row in rows))
+def _found_counts(rows: Sequence[HeadRow]) -> FoundCounts:
+    def count(members: Sequence[HeadRow]) -> FoundCount:
+        return FoundCount(len(members), sum(row.found for row in members))
+
+    return FoundCounts(
+        count(rows),
+        {x: count([row for row in rows if row.yaw_bin == x]) for x in HEAD_YAW_NAMES},
+        {x: count([row for row in rows if row.group == x]) for x in GROUPS},
+    )
 
 
 def _part(

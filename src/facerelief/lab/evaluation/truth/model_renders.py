@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from facerelief.geometry.alignment import procrustes
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.closest import ClosestPoint
 from facerelief.geometry.mesh import Mesh
 from facerelief.lab.scenes import LightRanges, hair_cap, random_light, skin_noise, smooth_background
 from facerelief.morphable.model import FaceModel
@@ -121,27 +120,6 @@ def vertex_error(
     those vertices."""
     aligned = procrustes(predicted[mask], truth[mask]).apply(predicted[mask].astype(np.float64))
     return np.linalg.norm(aligned - truth[mask], axis=1)
-
-
-def surface_error(
-    predicted: Mesh,
-    predicted_marks: NDArray[np.floating],
-    truth: NDArray[np.floating],
-    truth_marks: NDArray[np.floating],
-) -> Float64:
-    """(M,) mm from truth points to a predicted surface of another topology.
-
-    Similarity from the 68 landmarks, then refined by point-to-surface ICP with scale over all truth points.
-    """
-    moved = procrustes(predicted_marks, truth_marks)
-    for _ in range(15):
-        surface = ClosestPoint(moved.apply(predicted.vertices.astype(np.float64)), predicted.triangles)
-        moved = procrustes(surface.query(truth).point, truth).after(moved)
-    return (
-        ClosestPoint(moved.apply(predicted.vertices.astype(np.float64)), predicted.triangles)
-        .query(truth)
-        .distance
-    )
 
 
 def rotation_error(a: WeakPerspective, b: WeakPerspective) -> float:

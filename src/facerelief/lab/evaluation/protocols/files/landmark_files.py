@@ -31,7 +31,7 @@ from facerelief.morphable.readers.safe_pickle import load_npy, load_pickle
 from facerelief.typed import Float64
 
 LANDMARK_SUFFIXES = (".npy", ".txt", ".json", ".ljson", ".pp", ".bnd", ".csv", ".pkl")
-"""What is read, in the order in which it is looked for."""
+"""Suffixes of landmark files, in the order of the search."""
 MAX_BYTES = 1 << 24
 
 SEVEN: tuple[str, ...] = (

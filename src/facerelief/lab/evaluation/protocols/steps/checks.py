@@ -35,7 +35,7 @@ def guess_unit(mm_per_unit: float) -> str | None:
 
 
 def check_size(landmarks: Landmarks, *, matters: bool, option: str, unit: str = "mm") -> list[str]:
-    """Whether a face of `landmarks`, already in mm if `unit` is right, has the size of one.
+    """Check that `landmarks`, already in mm if `unit` is right, have the size of a face.
 
     Nothing is rescaled. Where the size `matters` to the score a wrong one is an EvaluationError, else a
     warning that is returned. `option` is what the user can give.

@@ -25,7 +25,7 @@ class NonRigidConfig:
     stiffness: float = 50.0
     """Stiffness when the surfaces pull; falls by exp(-0.5) from step to step."""
     steps: int = 3
-    """How often it falls."""
+    """Number of steps, with a fall between two."""
     landmark_weight: float = 50.0
     """Of a landmark against a point, while landmarks alone pull; then a tenth, falling by exp(-0.9) a
     round."""
