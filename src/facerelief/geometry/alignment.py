@@ -59,12 +59,18 @@ class Similarity:
 def procrustes(
     source: ArrayLike, target: ArrayLike, weights: ArrayLike | None = None, with_scale: bool = True
 ) -> Similarity:
-    """The similarity (or rigid motion) that brings source points onto target points with least squares.
+    """Least-squares similarity or rigid motion from source to target points (Umeyama 1991; Kabsch 1976).
 
-    source, target (N, 3) in any units, N >= 3, not all on a line (else the rotation about it is arbitrary);
-    weights (N,) non-negative multiply the squared distances. Never a reflection: mirrored sets get the best
-    proper rotation. Raises ValueError for shapes that do not match, non-finite numbers or weights without a
-    positive sum.
+    Never a reflection: mirrored sets get the best proper rotation.
+
+    Args:
+        source: (N, 3) in any units, N >= 3, not all on a line (else the rotation about it is arbitrary).
+        target: (N, 3) their partners.
+        weights: (N,) non-negative factors of the squared distances.
+        with_scale: Similarity (Umeyama) rather than rigid motion (Kabsch).
+
+    Raises:
+        ValueError: Shapes do not match, numbers are not finite, or weights have no positive sum.
     """
     a, b = _points(source, "source", 3), _points(target, "target", 3)
     if a.shape != b.shape:
@@ -83,14 +89,21 @@ def procrustes(
 def solve_weak_perspective(
     points: ArrayLike, image_points: ArrayLike, weights: ArrayLike | None = None, *, refine: int = 10
 ) -> WeakPerspective:
-    """The weak-perspective pose that projects `points` onto `image_points` with least squares.
+    """Least-squares weak-perspective pose that projects `points` onto `image_points`.
 
-    points (N, 3) model space, mm; image_points (N, 2) px, y down; weights (N,) non-negative multiply squared
-    residuals. N >= 3, not on a line. Closed form first (affine least squares, nearest scaled rotation), then
-    at most `refine` Gauss-Newton steps on the reprojection error itself: exact on noiseless data, the
-    least-squares optimum otherwise. Points in one plane have two poses that look alike (the plane leans
-    toward or away); the better-fitting is taken, and of two that fit alike the one nearer to frontal.
-    Raises ValueError for shapes that do not match, non-finite numbers, or points on a line.
+    Closed form first (affine least squares, nearest scaled rotation), then Gauss-Newton on the reprojection
+    error itself: exact on noiseless data, the least-squares optimum otherwise. Points in one plane have two
+    poses that look alike (the plane leans toward or away); the better-fitting is taken, and of two that fit
+    alike the one nearer to frontal.
+
+    Args:
+        points: (N, 3) model space, mm; N >= 3, not on a line.
+        image_points: (N, 2) px, y down.
+        weights: (N,) non-negative factors of the squared residuals.
+        refine: Most Gauss-Newton steps.
+
+    Raises:
+        ValueError: Shapes do not match, numbers are not finite, or points lie on a line.
     """
     p, q = _points(points, "points", 3), _points(image_points, "image_points", 2)
     if len(p) != len(q):
@@ -177,7 +190,7 @@ def _pose_error(cp: Float64, cq: Float64, w: Float64, rotation: Float64, scale: 
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """What `rigid_icp` found: `transform` brings the source onto the target."""
+    """Result of `rigid_icp`: `transform` brings the source onto the target."""
 
     transform: Similarity
     distance: Float64
@@ -203,13 +216,23 @@ def rigid_icp(
 ) -> Registration:
     """Rigid (or similarity) registration of points to a surface by iterated closest points.
 
-    source_points (N, 3) mm; target a mesh or a prepared `ClosestPoint` in mm; `initial` brings the source
-    near (from landmarks; the method finds the nearest optimum only, and with scale needs a fair start). Each
-    round drops the fraction `trim` of farthest points, those beyond `max_distance` mm, and with
-    `ignore_border` those whose nearest point lies on the open edge of the target; the rest take one
-    point-to-plane step or, where that would not bring them nearer, a point-to-point step. Ends when the rms
-    changes by less than `tolerance` mm. Raises ValueError for bad shapes or when fewer than six points are
-    left.
+    Each round takes one point-to-plane step (Chen & Medioni 1991) or, where that would not bring the points
+    nearer, a point-to-point step (Besl & McKay 1992). The nearest optimum is found; with scale a fair start
+    is needed.
+
+    Args:
+        source_points: (N, 3) mm.
+        target: Mesh or prepared `ClosestPoint`, mm.
+        initial: Motion that brings the source near, for instance from landmarks.
+        with_scale: Similarity rather than rigid motion.
+        trim: Fraction of farthest points that each round drops.
+        ignore_border: Drop points whose nearest point lies on the open edge of the target.
+        max_distance: Drop points farther than this, mm.
+        iterations: Most rounds.
+        tolerance: End when the rms changes by less than this, mm.
+
+    Raises:
+        ValueError: Bad shapes, or fewer than six points are left.
     """
     points = _points(source_points, "source_points", 3)
     surface = target if isinstance(target, ClosestPoint) else ClosestPoint(target.vertices, target.triangles)
@@ -235,9 +258,8 @@ def rigid_icp(
     nearest, use, rms = match(moved)
     done = 0
     for done in range(1, iterations + 1):  # noqa: B007
-        step = _plane_step(
-            moved[use], nearest.point[use], _plane_normals(surface, moved, nearest)[use], with_scale
-        )
+        normals = _plane_normals(surface, moved, nearest)[use]
+        step = point_to_plane_step(moved[use], nearest.point[use], normals, with_scale=with_scale)
         trial = step.apply(moved).astype(np.float64)
         found = match(trial)
         if not found[2] < rms:
@@ -266,8 +288,19 @@ def _plane_normals(surface: ClosestPoint, moved: Float64, nearest: Nearest) -> F
     return direction / np.where(length > 0, length, 1.0)
 
 
-def _plane_step(points: Float64, targets: Float64, normals: Float64, with_scale: bool) -> Similarity:
-    """The small similarity that makes n . (p - q) least in squares, linearised about the points' centre."""
+def point_to_plane_step(
+    points: Float64, targets: Float64, normals: Float64, *, with_scale: bool
+) -> Similarity:
+    """Small motion that lowers the sum of squares of n . (p - q) (Chen & Medioni 1991).
+
+    Linearised about the points' centre; the scale stays within exp(0.2).
+
+    Args:
+        points: (N, 3) p, the points that move.
+        targets: (N, 3) q, points of the planes.
+        normals: (N, 3) n, unit normals of the planes.
+        with_scale: Similarity rather than rigid motion.
+    """
     center = points.mean(axis=0)
     p = points - center
     jacobian: Float64 = np.empty((len(p), 7 if with_scale else 6))

@@ -1,5 +1,9 @@
 # pyright: basic
-"""Compiled loops of the rendering room. Import inside functions only: importing facerelief stays quick."""
+"""Compiled loops of the rendering room. Import inside functions only: importing facerelief stays quick.
+
+Tested by tests/rendering/test_rasterizer.py, test_render.py and test_lighting.py, and by
+tests/inference/test_shading_cues.py.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +133,7 @@ def rasterize(uvz, triangles, cull, triangle, barycentric, depth):
                 if ((ea + bias_a) | (eb + bias_b) | (ec + bias_c)) >= 0:
                     wa, wb, wc = ea * inverse, eb * inverse, ec * inverse
                     z = np.float32(wa * za + wb * zb + wc * zc)
-                    # equal depth: the lower id, drawn first, stays
+                    # equal depth: the lower id, rasterised first, stays
                     if triangle[i, j] < 0 or z > depth[i, j]:
                         triangle[i, j] = t
                         depth[i, j] = z
@@ -164,7 +168,7 @@ def interpolate(triangle, barycentric, triangles, attributes, out):
 
 @kernel
 def visible_vertices(uvz, normal_z, triangles, triangle, depth, tolerance, out):
-    """out (N,) bool: the vertex is at most tolerance mm behind what was drawn at a centre beside it."""
+    """out (N,) bool: the vertex is at most tolerance mm behind the surface at a pixel centre beside it."""
     height, width = triangle.shape
     for n in range(uvz.shape[0]):
         out[n] = False
@@ -196,7 +200,7 @@ def visible_vertices(uvz, normal_z, triangles, triangle, depth, tolerance, out):
             ):
                 seen = True
                 break
-        # nothing drawn around it: a thin part that missed every centre; nothing can hide it
+        # nothing rasterised around it: a thin part that missed every centre; nothing can hide it
         out[n] = seen or not covered
 
 
@@ -235,7 +239,7 @@ def _encode(x):
 def shade_fragments(
     triangle, barycentric, triangles, normals, colors, light, studio, samples, background, image, coverage
 ):
-    """Shade a picture drawn `samples` times too large and average it down.
+    """Shade an image rasterised `samples` times too large and average it down.
 
     normals (N, 3) camera space; colors (N, 3) or (1, 3), sRGB for a harmonic light, linear for the studio;
     light (9, 3) as for `shade` (constants folded) or studio (L, 4) of direction and strength; background (H,
@@ -322,121 +326,8 @@ def shade_fragments(
 
 
 @kernel
-def sample_texels(
-    triangle,
-    barycentric,
-    triangles,
-    uvz,
-    facing,
-    image,
-    nearest,
-    inner,
-    zoom,
-    reach,
-    tolerance,
-    low,
-    high,
-    texture,
-    weight,
-    free,
-):
-    """Fetch each texel's colour from a picture, with its weight; see texture.sample_texture.
-
-    triangle, barycentric: the mesh drawn in texture space; uvz (N, 3) its vertices in the picture; facing
-    (N,) n_z; image (h, w, 3); nearest (h zoom, w zoom) depth of the nearest surface as far as `reach` mm
-    around each pixel, NaN where none; inner, of the same size, a factor on the weight; low, high: n_z where
-    the weight begins and where it is 1. Outputs texture, weight, and free (S, S) 1 where nothing lies before
-    a texel, else 0.
-    """
-    size_v, size_u = triangle.shape
-    height, width = image.shape[0], image.shape[1]
-    for i in range(size_v):
-        for j in range(size_u):
-            for k in range(3):
-                texture[i, j, k] = 0.0
-            weight[i, j], free[i, j] = 0.0, 0.0
-            t = triangle[i, j]
-            if t < 0:
-                continue
-            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            wa, wb, wc = barycentric[i, j, 0], barycentric[i, j, 1], barycentric[i, j, 2]
-            n = wa * facing[a] + wb * facing[b] + wc * facing[c]
-            if not n > low:
-                continue
-            u = wa * uvz[a, 0] + wb * uvz[b, 0] + wc * uvz[c, 0]
-            v = wa * uvz[a, 1] + wb * uvz[b, 1] + wc * uvz[c, 1]
-            z = wa * uvz[a, 2] + wb * uvz[b, 2] + wc * uvz[c, 2]
-            if not (u >= 0.5 and v >= 0.5 and u <= width - 0.5 and v <= height - 0.5):
-                continue
-            row, column = min(int(v * zoom), inner.shape[0] - 1), min(int(u * zoom), inner.shape[1] - 1)
-            slope = math.sqrt(max(1.0 - n * n, 0.0)) / n
-            free[i, j] = 0.0 if z < nearest[row, column] - tolerance - reach * slope else 1.0
-            x, y = u - 0.5, v - 0.5
-            x0, y0 = min(int(x), width - 2), min(int(y), height - 2)
-            fx, fy = x - x0, y - y0
-            for k in range(3):
-                upper = image[y0, x0, k] * (1.0 - fx) + image[y0, x0 + 1, k] * fx
-                lower = image[y0 + 1, x0, k] * (1.0 - fx) + image[y0 + 1, x0 + 1, k] * fx
-                texture[i, j, k] = upper * (1.0 - fy) + lower * fy
-            weight[i, j] = min((n - low) / (high - low), 1.0) * inner[row, column]
-
-
-@kernel
-def widen(depth, out):
-    """out = largest (nearest) depth of each 3 x 3 neighbourhood; NaN where there is none."""
-    height, width = depth.shape
-    for i in range(height):
-        for j in range(width):
-            best = np.float32(np.nan)
-            for r in range(max(i - 1, 0), min(i + 2, height)):
-                for c in range(max(j - 1, 0), min(j + 2, width)):
-                    d = depth[r, c]
-                    if not d <= best and d == d:
-                        best = d
-            out[i, j] = best
-
-
-@kernel
-def mirror_texels(triangle, barycentric, corners, uv, texture, weight, out, out_weight):
-    """Fetch each texel's mirror image: corners (T, 3) ids into uv (px) of the mirrored triangle, -1 for none.
-
-    texture (S, S, 3) counts with weight (S, S); out (S, S, 3) is the weighted mean of four texels, out_weight
-    their mean weight.
-    """
-    height, width = triangle.shape
-    for i in range(height):
-        for j in range(width):
-            out_weight[i, j] = 0.0
-            for k in range(3):
-                out[i, j, k] = 0.0
-            t = triangle[i, j]
-            if t < 0 or corners[t, 0] < 0:
-                continue
-            u, v = 0.0, 0.0
-            for m in range(3):
-                u += barycentric[i, j, m] * uv[corners[t, m], 0]
-                v += barycentric[i, j, m] * uv[corners[t, m], 1]
-            x, y = u - 0.5, v - 0.5
-            x0, y0 = math.floor(x), math.floor(y)
-            total, r, g, b = 0.0, 0.0, 0.0, 0.0
-            for k in range(4):
-                row, column = y0 + k // 2, x0 + k % 2
-                if row < 0 or row >= height or column < 0 or column >= width:
-                    continue
-                share = (x - x0 if k % 2 else 1.0 - (x - x0)) * (y - y0 if k // 2 else 1.0 - (y - y0))
-                share *= weight[row, column]
-                total += share
-                r += share * texture[row, column, 0]
-                g += share * texture[row, column, 1]
-                b += share * texture[row, column, 2]
-            if total > 1e-6:
-                out[i, j, 0], out[i, j, 1], out[i, j, 2] = r / total, g / total, b / total
-                out_weight[i, j] = total
-
-
-@kernel
 def harmonic_rows(grey, depth, mask, half_scale, step, rows, values):
-    """Basis values (9,) and brightness of every so manieth pixel whose four neighbours are in the mask;
+    """Basis values (9,) and brightness of every `step`-th pixel whose four neighbours are in the mask;
     returns how many of the rows are filled."""
     height, width = grey.shape
     k0, k1, k2 = np.float32(K0), np.float32(K1), np.float32(K2)

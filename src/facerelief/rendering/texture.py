@@ -7,6 +7,8 @@ triangle per triangle.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -15,7 +17,7 @@ from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import triangle_ids, vertex_normals
 from facerelief.rendering._smooth import SurfaceSmoother
 from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize
-from facerelief.typed import Float32, Float64, Int32
+from facerelief.typed import Bool, Float32, Float64, Int32
 
 _LOW, _HIGH = 0.15, 0.6  # n_z where a texel's weight begins, and where it is 1
 _FLOOR = 0.02  # darkest colour that ratios are taken of
@@ -30,68 +32,57 @@ def sample_texture(
     tolerance_mm: float = 1.5,
     margin_mm: float = 4.0,
 ) -> tuple[Float32, Float32]:
-    """The colours of the seen surface, as a texture.
+    """Sample the visible surface's colours from a photo into a texture.
 
-    image (H, W, 3), uint8 or float in [0, 1]; mesh in model space, mm, with uv; camera in the image's pixels.
     Each texel's point is projected into the image and sampled bilinearly (from a smaller copy where the photo
-    is much finer than the texture). Returns texture (size, size, 3) and weight (size, size): 0 where unseen
-    (behind another part by more than `tolerance_mm`, outside the photo, n_z below 0.15, off the uv islands),
-    rising with n_z to 1 at 0.6; within `margin_mm` of the mesh's outline in the photo it is reduced, since
-    there a fit that is a little off would show the background. Raises ValueError for a mesh without uv or
-    other shapes.
-    """
-    from facerelief.rendering import _kernels
+    is much finer than the texture).
 
-    picture = np.asarray(image)
-    if picture.ndim != 3 or picture.shape[2] != 3:
-        raise ValueError(f"image has shape {picture.shape}, expected (H, W, 3)")
-    uv_fragments, uv, uv_triangles = _draw_islands(mesh, size)
+    Args:
+        image: (H, W, 3), uint8 or float in [0, 1].
+        mesh: Model space, mm, with uv.
+        camera: Pose, in px of the image.
+        size: Side of the texture, texels.
+        tolerance_mm: Surface this far behind another part still counts as visible.
+        margin_mm: Within this distance of the mesh's outline in the photo the weight is reduced, since there
+            an inexact fit would show the background.
+
+    Returns:
+        Texture (size, size, 3) and weight (size, size): 0 where unseen (hidden, outside the photo, n_z below
+        0.15, off the uv islands), rising with n_z to 1 at 0.6.
+
+    Raises:
+        ValueError: The mesh has no uv, or shapes do not fit.
+    """
+    from facerelief.rendering import _texture_kernels
+
+    photo = np.asarray(image)
+    if photo.ndim != 3 or photo.shape[2] != 3:
+        raise ValueError(f"image has shape {photo.shape}, expected (H, W, 3)")
+    uv_fragments, uv, uv_triangles = _rasterize_islands(mesh, size)
     texture = np.zeros((size, size, 3), np.float32)
     weight = np.zeros((size, size), np.float32)
     free = np.zeros((size, size), np.float32)
     triangles = triangle_ids(mesh.triangles, len(mesh.vertices))
     uvz: Float64 = camera.project(mesh.vertices.astype(np.float64)).astype(np.float64)
 
-    height, width = picture.shape[:2]
-    finite = uvz[np.isfinite(uvz).all(axis=1)]
-    if len(finite) == 0:
-        return texture, weight
-    left = int(np.clip(np.floor(finite[:, 0].min()) - 4, 0, width))
-    top = int(np.clip(np.floor(finite[:, 1].min()) - 4, 0, height))
-    right = int(np.clip(np.ceil(finite[:, 0].max()) + 4, 0, width))
-    bottom = int(np.clip(np.ceil(finite[:, 1].max()) + 4, 0, height))
     footprint = _pixels_per_texel(uvz, triangles, uv, uv_triangles)
-    shrink = max(footprint, 1.0)
-    target = (round((right - left) / shrink), round((bottom - top) / shrink))
-    if min(target) < 2:
+    colors, scale = _shrunk_crop(photo, uvz, max(footprint, 1.0), camera.scale)
+    if colors is None:
         return texture, weight
-    crop = picture[top:bottom, left:right]
-    if shrink > 1.25:
-        import cv2
-
-        crop = np.asarray(cv2.resize(np.ascontiguousarray(crop), target, interpolation=cv2.INTER_AREA))
-    colors = crop.astype(np.float32)
-    if np.issubdtype(picture.dtype, np.uint8):
-        colors /= np.float32(255.0)
-    # the crop's own pixel grid; the two directions may be rounded differently
-    uvz[:, 0] = (uvz[:, 0] - left) * (colors.shape[1] / (right - left))
-    uvz[:, 1] = (uvz[:, 1] - top) * (colors.shape[0] / (bottom - top))
-    scale = camera.scale * colors.shape[1] / (right - left)
-
-    # who hides whom is decided on a grid about as fine as the texture
-    zoom = int(np.clip(round(shrink / footprint), 1, 4))
+    # occlusion is decided on a grid about as fine as the texture
+    zoom = int(np.clip(round(max(footprint, 1.0) / footprint), 1, 4))
     height, width = colors.shape[0] * zoom, colors.shape[1] * zoom
-    drawn = rasterize(uvz * np.array([zoom, zoom, 1.0]), triangles, height, width)
-    # beside an outline the photo may show what is behind or before it: leave a margin for a fit a little off
+    rendered = rasterize(uvz * np.array([zoom, zoom, 1.0]), triangles, height, width)
+    # beside an outline the photo may show a nearer or farther surface: leave a margin for an inexact fit
     rounds = int(np.clip(round(margin_mm * 0.5 * scale * zoom), zoom, 6))
-    nearest = drawn.depth
+    nearest = rendered.depth
     for _ in range(rounds):
         wider = np.empty_like(nearest)
-        _kernels.widen(nearest, wider)
+        _texture_kernels.widen(nearest, wider)
         nearest = wider
-    inner = _outline_margin(drawn.mask, zoom, margin_mm * scale * zoom)
+    inner = _outline_margin(rendered.mask, zoom, margin_mm * scale * zoom)
     normals = vertex_normals(camera.to_camera(mesh.vertices.astype(np.float64)), triangles)
-    _kernels.sample_texels(
+    _texture_kernels.sample_texels(
         uv_fragments.triangle,
         uv_fragments.barycentric,
         triangles,
@@ -114,6 +105,39 @@ def sample_texture(
     return texture, weight
 
 
+def _shrunk_crop(
+    photo: NDArray[Any], uvz: Float64, shrink: float, scale: float
+) -> tuple[Float32 | None, float]:
+    """The photo around a mesh, made `shrink` times smaller, colours in [0, 1], and its scale in px/mm.
+
+    uvz (N, 3) px, px, mm: moved into the crop's own pixel grid in place. None where the mesh is not in the
+    photo.
+    """
+    height, width = photo.shape[:2]
+    finite = uvz[np.isfinite(uvz).all(axis=1)]
+    if len(finite) == 0:
+        return None, scale
+    left = int(np.clip(np.floor(finite[:, 0].min()) - 4, 0, width))
+    top = int(np.clip(np.floor(finite[:, 1].min()) - 4, 0, height))
+    right = int(np.clip(np.ceil(finite[:, 0].max()) + 4, 0, width))
+    bottom = int(np.clip(np.ceil(finite[:, 1].max()) + 4, 0, height))
+    target = (round((right - left) / shrink), round((bottom - top) / shrink))
+    if min(target) < 2:
+        return None, scale
+    crop = photo[top:bottom, left:right]
+    if shrink > 1.25:
+        import cv2
+
+        crop = np.asarray(cv2.resize(np.ascontiguousarray(crop), target, interpolation=cv2.INTER_AREA))
+    colors = crop.astype(np.float32)
+    if np.issubdtype(photo.dtype, np.uint8):
+        colors /= np.float32(255.0)
+    # the two directions may be rounded differently
+    uvz[:, 0] = (uvz[:, 0] - left) * (colors.shape[1] / (right - left))
+    uvz[:, 1] = (uvz[:, 1] - top) * (colors.shape[0] / (bottom - top))
+    return colors, scale * colors.shape[1] / (right - left)
+
+
 def complete_texture(
     texture: ArrayLike,
     weight: ArrayLike,
@@ -124,18 +148,29 @@ def complete_texture(
     keep: float = 0.5,
     feather: float | None = None,
 ) -> Float32:
-    """Fill what a photo did not show.
+    """Fill the parts of a texture that a photo did not show.
 
-    texture (S, S, 3) and weight (S, S) from `sample_texture`; mesh with uv; symmetry (N,) id of each vertex's
-    mirror image (-1 for none); fallback (N, 3) vertex colours for what neither side shows (a model's skin),
-    by default the median seen colour. Unseen texels come from the mirrored side, its brightness fitted
-    smoothly to the seen side, then from the fallback fitted likewise; texels beyond the uv islands repeat the
-    nearest one, so that filtering shows no seam. Texels of weight >= `keep` that lie `feather` texels
-    (default S / 64) or more inside the seen part are returned unchanged; nearer to its edge they blend,
-    and so do texels that their mirror image shows better and in quite another colour (the wall behind a
-    cheek). Returns (S, S, 3) float32 in [0, 1] without NaN. Raises ValueError for shapes that do not fit.
+    Unseen texels come from the mirrored side, its brightness fitted smoothly to the seen side, then from the
+    fallback fitted likewise; texels beyond the uv islands repeat the nearest one, so that filtering shows no
+    seam. Texels of weight >= `keep` that lie `feather` texels or more inside the seen part stay; nearer its
+    edge they blend, and so do texels that their mirror image shows better and in quite another colour.
+
+    Args:
+        texture: (S, S, 3) from `sample_texture`.
+        weight: (S, S) likewise.
+        mesh: With uv.
+        symmetry: (N,) id of each vertex's mirror image, -1 for none.
+        fallback: (N, 3) vertex colours for parts that neither side shows (a model's skin); by default the
+            median seen colour.
+        keep: Weight from which texels stay as they are.
+        feather: Width of the blend, texels; S / 64 by default.
+
+    Returns:
+        (S, S, 3) float32 in [0, 1] without NaN.
+
+    Raises:
+        ValueError: Shapes do not fit.
     """
-    import cv2
 
     colors = np.ascontiguousarray(np.nan_to_num(np.asarray(texture, dtype=np.float32)))
     seen_weight = np.nan_to_num(np.asarray(weight, dtype=np.float32))
@@ -144,18 +179,11 @@ def complete_texture(
         raise ValueError(
             f"texture {colors.shape} and weight {seen_weight.shape}, expected (S, S, 3) and (S, S)"
         )
-    fragments, uv, uv_triangles = _draw_islands(mesh, size)
+    fragments, uv, uv_triangles = _rasterize_islands(mesh, size)
     triangles = triangle_ids(mesh.triangles, len(mesh.vertices))
     island = fragments.mask
 
-    # how much of the photo stays: by weight, and by distance to the seen part's edge (not the islands')
-    inside = ((seen_weight > 0) | ~island).astype(np.uint8)
-    edge = np.asarray(cv2.distanceTransform(np.pad(inside, 1, constant_values=1), cv2.DIST_L2, 5))[1:-1, 1:-1]
-    width = size / 64.0 if feather is None else max(feather, 1e-6)
-    alpha = np.minimum(seen_weight / keep, edge / width)
-    alpha = _smooth_step(np.where(island, alpha, 0.0)).astype(np.float32)
-    del edge, inside
-
+    alpha = _share_kept(seen_weight, island, keep, size / 64.0 if feather is None else max(feather, 1e-6))
     corner_of_vertex = np.zeros(len(mesh.vertices), np.int64)
     corner_of_vertex[triangles.ravel()] = uv_triangles.ravel()
     at_vertex = uv[corner_of_vertex]
@@ -179,17 +207,7 @@ def complete_texture(
         known = known.copy()
 
     samples, sample_weight = _vertex_colors(known, known_weight, at_vertex)
-    if fallback is not None:
-        base = np.clip(np.asarray(fallback, dtype=np.float64), _FLOOR, 1.0)
-        if base.shape != mesh.vertices.shape:
-            raise ValueError(f"fallback has shape {base.shape}, expected {mesh.vertices.shape}")
-    else:
-        some = samples[sample_weight > 0.5]
-        base = (
-            np.full((len(mesh.vertices), 3), 0.5)
-            if len(some) == 0
-            else np.tile(np.median(some, axis=0), (len(samples), 1))
-        )
+    base = _base_colors(fallback, samples, sample_weight)
     ratio = smoother.fit(*_ratio((samples, sample_weight), (base, np.ones(len(base)))))
     fill = interpolate(fragments, triangles, (base * np.exp(ratio)).astype(np.float32))
     del fragments
@@ -202,8 +220,34 @@ def complete_texture(
     return _extend(np.clip(out, 0.0, 1.0, out=out), island)
 
 
-def _outline_margin(mask: NDArray[np.bool_], begin_px: float, margin_px: float) -> Float32:
-    """(h, w) 0 within begin_px of the outline of what was drawn and its openings, 1 margin_px further in."""
+def _share_kept(weight: Float32, island: Bool, keep: float, width: float) -> Float32:
+    """(S, S) share of the photo that stays: by weight, and by distance to the seen part's edge.
+
+    The islands' own edges do not count.
+    """
+    import cv2
+
+    inside = ((weight > 0) | ~island).astype(np.uint8)
+    edge = np.asarray(cv2.distanceTransform(np.pad(inside, 1, constant_values=1), cv2.DIST_L2, 5))[1:-1, 1:-1]
+    alpha = np.minimum(weight / keep, edge / width)
+    return _smooth_step(np.where(island, alpha, 0.0)).astype(np.float32)
+
+
+def _base_colors(fallback: ArrayLike | None, samples: Float64, weight: Float64) -> Float64:
+    """(N, 3) colours for vertices that neither side shows: the fallback, or the median of those seen."""
+    if fallback is not None:
+        base = np.clip(np.asarray(fallback, dtype=np.float64), _FLOOR, 1.0)
+        if base.shape != samples.shape:
+            raise ValueError(f"fallback has shape {base.shape}, expected {samples.shape}")
+        return base
+    some = samples[weight > 0.5]
+    return (
+        np.full(samples.shape, 0.5) if len(some) == 0 else np.tile(np.median(some, axis=0), (len(samples), 1))
+    )
+
+
+def _outline_margin(mask: Bool, begin_px: float, margin_px: float) -> Float32:
+    """(h, w) 0 within begin_px of the rendered mesh's outline and its openings, 1 margin_px further in."""
     import cv2
 
     filled = np.pad(mask.astype(np.uint8), 1, constant_values=1)
@@ -211,7 +255,7 @@ def _outline_margin(mask: NDArray[np.bool_], begin_px: float, margin_px: float) 
     return np.clip((distance - begin_px) / max(margin_px, 1e-3), 0.0, 1.0).astype(np.float32)
 
 
-def _smooth_share(free: Float32, candidate: NDArray[np.bool_]) -> Float32:
+def _smooth_share(free: Float32, candidate: Bool) -> Float32:
     """(S, S) `free` among the candidates, without lone texels that differ from their neighbours."""
     import cv2
 
@@ -220,8 +264,8 @@ def _smooth_share(free: Float32, candidate: NDArray[np.bool_]) -> Float32:
     return np.clip((near / np.maximum(all_, 1e-6) - 0.5) / 0.4, 0.0, 1.0).astype(np.float32)
 
 
-def _draw_islands(mesh: Mesh, size: int) -> tuple[Fragments, Float64, Int32]:
-    """The mesh drawn in texture space, its uv in texels (row down), and the checked uv triangles."""
+def _rasterize_islands(mesh: Mesh, size: int) -> tuple[Fragments, Float64, Int32]:
+    """The mesh rasterised in texture space, its uv in texels (row down), and the checked uv triangles."""
     if mesh.uv is None or mesh.uv_triangles is None or len(mesh.uv_triangles) != len(mesh.triangles):
         raise ValueError(
             "the mesh has no uv for each triangle: a texture needs Mesh.uv and Mesh.uv_triangles"
@@ -234,16 +278,17 @@ def _draw_islands(mesh: Mesh, size: int) -> tuple[Fragments, Float64, Int32]:
 
 
 def _pixels_per_texel(uvz: Float64, triangles: Int32, uv: Float64, uv_triangles: Int32) -> float:
-    """Median side of a texel's footprint in the picture, over the triangles that face the viewer."""
-    in_picture = _areas(uvz[:, :2], triangles)
+    """Median side of a texel's footprint in the image, px, over the triangles that face the viewer."""
+    in_image = _areas(uvz[:, :2], triangles)
     in_texture = np.abs(_areas(uv, uv_triangles))
-    use = np.isfinite(in_picture) & (in_picture < 0) & (in_texture > 0)  # y is down: facing is negative
+    use = np.isfinite(in_image) & (in_image < 0) & (in_texture > 0)  # y is down: facing is negative
     if not use.any():
         return 1.0
-    return float(np.median(np.sqrt(-in_picture[use] / in_texture[use])))
+    return float(np.median(np.sqrt(-in_image[use] / in_texture[use])))
 
 
 def _areas(points: Float64, triangles: Int32) -> Float64:
+    """(T,) twice the signed areas of triangles of points (N, 2)."""
     a, b, c = (points[triangles[:, k]] for k in range(3))
     return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
 
@@ -284,10 +329,11 @@ def _mirrored_corners(
 def _mirror(
     fragments: Fragments, corners: Int32, uv: Float64, colors: Float32, alpha: Float32
 ) -> tuple[Float32, Float32]:
-    from facerelief.rendering import _kernels
+    """The mirror image of colours (S, S, 3) with weights alpha (S, S), and its weights."""
+    from facerelief.rendering import _texture_kernels
 
     mirrored, weight = np.empty_like(colors), np.empty_like(alpha)
-    _kernels.mirror_texels(
+    _texture_kernels.mirror_texels(
         fragments.triangle, fragments.barycentric, corners, uv, colors, alpha, mirrored, weight
     )
     return mirrored, weight
@@ -344,7 +390,7 @@ def _smooth_step(x: Float32) -> Float32:
     return (x * x * (3.0 - 2.0 * x)).astype(np.float32)
 
 
-def _extend(texture: Float32, island: NDArray[np.bool_]) -> Float32:
+def _extend(texture: Float32, island: Bool) -> Float32:
     """Texels beyond the islands take the colour of the nearest texel on one."""
     import cv2
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from eyelids import eyelid_gap
 
 from facerelief.errors import ModelError
 from facerelief.lab.building.open_model import _settle_eyes, assemble
-from facerelief.lab.building.surface import eyelid_gap
 from facerelief.morphable import load_model, save_model
 from facerelief.morphable.arkit import ARKIT_NAMES, mirrored
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from eyelids import eyelid_gap
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,6 @@ from facerelief.lab.building.surface import (
     JAW_ROWS,
     MAX_LEAP,
     contours,
-    eyelid_gap,
     eyelid_rims,
     inside,
     iris_points,

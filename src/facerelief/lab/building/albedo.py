@@ -1,12 +1,12 @@
-"""Learns the skin colours of the open model from photos, by our own inverse rendering.
+"""Skin colours of the open model, learned from photos by the package's own inverse rendering.
 
 Each fitted photo gives colours at the model's visible vertices. Dividing them by the light leaves albedo; a
-robust principal component analysis over persons, completed by symmetry, gives the model; with the new model
-light is found again, and so on. What single photos cannot tell apart, many can:
+robust principal component analysis over subjects, completed by symmetry, gives the model; with the new model
+light is found again, and so on. Many photos separate what single ones cannot:
 
 - skin tone from brightness: photos of one studio share their light (`Skin.studio`), so there all difference
-  between persons is albedo;
-- albedo that varies over the face from uneven light: on average over persons, the brightness of plain skin
+  between subjects is albedo;
+- albedo that varies over the face from uneven light: on average over subjects, the brightness of plain skin
   must not depend on the direction it faces (`_level_mean`).
 """
 
@@ -29,15 +29,19 @@ from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
 from facerelief.rendering.spherical_harmonics import sh_basis
 from facerelief.runtime.threads import single_thread
-from facerelief.typed import Bool, Float32, Float64
+from facerelief.typed import Bool, Float, Float32, Float64
 
 _FACE_PX = 230
 """Photos are resampled to this face size: about a pixel for each vertex."""
 
 
+Half = NDArray[np.float16]
+"""Kept by the thousand, hence small."""
+
+
 @dataclass(frozen=True)
 class AlbedoConfig:
-    """How the albedo model is learned."""
+    """Size and weights of the albedo model's learning."""
 
     components: int = 100
     """Components to keep."""
@@ -60,11 +64,11 @@ class Skin:
     person: str
     studio: str
     """Photos of one studio share their light; empty for a photo on its own."""
-    color: Float32
+    color: Half
     """(F, 3) sRGB in [0, 1], float16."""
-    normal: Float32
+    normal: Half
     """(F, 3) camera space, float16."""
-    weight: Float32
+    weight: Half
     """(F,) 0 where not seen, rising to 1 where the surface faces the camera, float16."""
 
 
@@ -77,7 +81,7 @@ class AlbedoStatistics:
     components: Float32
     """(F, 3, A) of one standard deviation each."""
     persons: int
-    """How many it was learned from."""
+    """Number of subjects that it was learned from."""
 
     def truncated(self, count: int) -> AlbedoStatistics:
         return replace(self, components=self.components[:, :, :count])
@@ -91,9 +95,15 @@ def observe_skin(
     person: str = "",
     studio: str = "",
 ) -> Skin:
-    """What a fitted photo shows of the face's skin.
+    """Colours of the visible skin in a fitted photo.
 
-    image (H, W, 3) uint8 RGB; box of the face in px; state: the fitted pose and shape.
+    Args:
+        model: Face model of the fit.
+        image: (H, W, 3) uint8 RGB.
+        box: (left, top, right, bottom) of the face, px.
+        state: Fitted pose and shape.
+        person: Name of the subject.
+        studio: Name of the studio, empty for a photo on its own.
     """
     import cv2
 
@@ -106,7 +116,7 @@ def observe_skin(
     normals = vertex_normals(camera.to_camera(vertices), model.triangles)
     face = np.flatnonzero(model.face_vertices)
     seen = visible_vertices(uvz, model.triangles, fragments, normals)[face]
-    # beside the outline of what is drawn the photo may show something else
+    # beside the outline of the rendered face the photo may show something else
     inner = np.pad((fragments.triangle >= 0).astype(np.uint8), 1)
     edge = np.asarray(cv2.distanceTransform(inner, cv2.DIST_L2, 5))[1:-1, 1:-1]
     place = [np.clip(uvz[face, k], 0, size - 1).astype(int) for k, size in ((1, height), (0, width))]
@@ -126,7 +136,7 @@ def observe_skin(
 
 
 class AlbedoLearner:
-    """Lights of photos and the albedo model of their persons, found in turns."""
+    """Lights of photos and the albedo model of their subjects, found in turns."""
 
     def __init__(
         self,
@@ -247,10 +257,10 @@ class AlbedoLearner:
                 block = slice(9 * c, 9 * c + 9)
                 matrix[block, block] += rows.T @ (weight[:, None] * rows) / 3
                 right[block] += rows.T @ (weight * color[:, c]) / 3
-        return np.linalg.solve(matrix, right)
+        return np.asarray(np.linalg.solve(matrix, right), np.float64)
 
-    def person_albedos(self) -> tuple[Float32, Float32]:
-        """(P, F, 3) albedo of each person, colour over shading, and its weights (P, F)."""
+    def person_albedos(self) -> tuple[Float, Float32]:
+        """(P, F, 3) albedo of each subject, colour over shading, and its weights (P, F)."""
         index = {person: i for i, person in enumerate(self.persons)}
         total = np.zeros((len(self.persons), len(self.face), 3), np.float32)
         weights = np.zeros((len(self.persons), len(self.face)), np.float32)
@@ -268,7 +278,7 @@ class AlbedoLearner:
         return total / np.maximum(weights, 1e-6)[:, :, None], np.minimum(weights, 1.0)
 
     def analyse(self) -> None:
-        """Robust principal components of the persons and their mirror images, unseen parts completed."""
+        """Robust principal components of the subjects and their mirror images, unseen parts completed."""
         from scipy.sparse.linalg import eigsh
 
         albedo, weight = self.person_albedos()
@@ -277,7 +287,7 @@ class AlbedoLearner:
         size, count = len(albedo), self.config.components
         metric = np.sqrt(self.area / self.area.mean()).astype(np.float32)[:, None]
         mean = (weight[:, :, None] * albedo).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-6)[:, None]
-        # unseen: the mirrored side, in this person's own tone, then the mean in that tone
+        # unseen: the mirrored side, in this subject's own tone, then the mean in that tone
         filled = self._completed(albedo, weight, mean)
         components = np.zeros((len(self.face), 3, count), np.float32)
         for _ in range(self.config.imputations):
@@ -304,15 +314,17 @@ class AlbedoLearner:
             mean.astype(np.float32), _signed(components).astype(np.float32), len(self.persons)
         )
 
-    def _studio_deviation(self, scores: Float64) -> Float64:
-        """(A,) root mean square score of those persons whose skin tone is known from their studio's light;
-        elsewhere light has taken a part of it. scores (2 P, A), mirror images last."""
+    def _studio_deviation(self, scores: Float) -> Float64:
+        """(A,) root mean square score of the subjects whose skin tone is known from their studio's light.
+
+        Elsewhere light has taken a part of it. scores (2 P, A), mirror images last.
+        """
         known = {photo.person for photo in self.photos if photo.studio}
         use = np.array([person in known for person in self.persons] * 2)
         return np.sqrt((scores[use] ** 2).mean(axis=0)) if use.sum() >= 40 else np.zeros(scores.shape[1])
 
-    def _completed(self, albedo: Float32, weight: Float32, mean: Float32) -> Float32:
-        """(P, F, 3) unseen vertices from the mirrored side, else the mean in the person's tone."""
+    def _completed(self, albedo: Float, weight: Float32, mean: Float) -> Float32:
+        """(P, F, 3) unseen vertices from the mirrored side, else the mean in the subject's tone."""
         tone = (weight[:, :, None] * albedo).sum(axis=1) / np.maximum(
             (weight[:, :, None] * mean).sum(axis=1), 1e-6
         )
@@ -323,11 +335,10 @@ class AlbedoLearner:
         mixed = share[:, :, None] * albedo + (1 - share)[:, :, None] * other
         return (known * mixed + (1 - known) * fallback).astype(np.float32)
 
-    def _level_mean(self, mean: Float64, components: Float64) -> tuple[Float64, Float64]:
-        """Take out of the albedo what of plain skin's brightness depends on the direction it faces: that is
-        light.
+    def _level_mean(self, mean: Float, components: Float) -> tuple[Float, Float]:
+        """Remove the part of plain skin's brightness that depends on its direction: that is light.
 
-        Only even in x, by the mirrored persons.
+        Only even in x, by the mirrored subjects.
         """
         harmonics = sh_basis(self.normal)
         luma = mean @ LUMA
@@ -387,18 +398,20 @@ def with_albedo(model: FaceModel, statistics: AlbedoStatistics) -> FaceModel:
     for ids, part in ((known, values), (free, spread)):
         part = part.reshape(len(ids), 3, 1 + count)
         mean[ids], components[ids] = part[:, :, 0], part[:, :, 1:]
-    # nothing reflects more than it gets; beneath the nose light is underestimated and skin would be
+    # albedo cannot exceed 1; beneath the nose light is underestimated, and skin would
     mean = np.clip(mean, 0, 1)
     return replace(model, albedo_mean=mean, albedo=components)
 
 
-def _signed(components: Float64) -> Float64:
+def _signed(components: Float) -> Float:
     """Each component with the sign that makes skin lighter on the whole."""
     sign = np.where(components.sum(axis=(0, 1)) < 0, -1.0, 1.0)
     return components * sign
 
 
 def _vertex_areas(model: FaceModel) -> Float64:
+    """(N,) a third of the triangles' areas around each vertex of the mean face, mm^2."""
     corners = model.mean[model.triangles].astype(np.float64)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6
-    return np.bincount(model.triangles.ravel(), np.repeat(area, 3), model.n_vertices)
+    found = np.bincount(model.triangles.ravel(), np.repeat(area, 3), model.n_vertices)
+    return np.asarray(found, np.float64)

@@ -1,4 +1,4 @@
-"""`facerelief model albedo`: photos to the open model's skin colours, and a report on persons left out."""
+"""`facerelief model albedo`: photos to the open model's skin colours, and a report on held-out subjects."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ COMPONENTS = (0, 5, 10, 20, 40, 60, 80, 100)
 
 @dataclass(frozen=True)
 class PhotoConfig:
-    """How photos are turned into an albedo model."""
+    """Choice of photos for an albedo model."""
 
     studios: tuple[str, ...] = ()
     """Groups of photos that were taken under one light."""
     fits: int = 2
     """Times that all photos are fitted, each time with the model learned before."""
     hold_out: int = 6
-    """Every so manieth person is kept for the report; 0 for none."""
+    """Every n-th subject is kept for the report; 0 for none."""
     landmark_mm: float = 4.0
     """Photos whose landmarks disagree with the fit by more are left out."""
     version: str = ""
@@ -54,7 +54,7 @@ class PhotoConfig:
 
 @dataclass(frozen=True, eq=False)
 class AlbedoBuild:
-    """The model with learned skin, and what its report needs."""
+    """The model with learned skin, and the data of its report."""
 
     model: FaceModel
     statistics: AlbedoStatistics
@@ -136,7 +136,7 @@ def observe_photos(
 
 
 def _digest(model: FaceModel) -> str:
-    """Tells what was seen with one model from what was seen with another."""
+    """Digest of a model's arrays: observations of one model are not those of another."""
     whole = hashlib.sha256()
     for array in (model.mean, model.identity, model.expression, model.albedo_mean, model.albedo):
         whole.update(np.ascontiguousarray(array).tobytes())
@@ -186,7 +186,7 @@ def _observe(job: tuple[Photo, str, Path | None]) -> tuple[Skin | None, float, s
 
 
 def albedo_report(build: AlbedoBuild) -> dict[str, Any]:
-    """Robust colour residual of held-out persons by number of components, and skin tone against light."""
+    """Robust colour residual of held-out subjects by number of components, and skin tone against light."""
     learner = build.learner
     groups = sorted({build.groups[skin.person] for skin in build.held_out})
     rows: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
-"""Where a detector really puts its landmarks on the model: placement and spread, learned from photos.
+"""Placement and spread of a detector's landmarks on the model, learned from photos.
 
 A landmark set carried over from another mesh sits a little beside the points that the detector finds. Fitting
-many photos with a weak prior and averaging what remains shows by how much; the points are moved along the
+many photos with a weak prior and averaging the residuals measures the offset; the points are moved along the
 surface, both sides alike, and the scatter left over becomes their `spread`.
 """
 
@@ -34,11 +34,21 @@ def calibrate_landmarks(
     rounds: int = 3,
     gain: float = 0.8,
 ) -> FaceModel:
-    """The model with the set `name` moved to where the detector sees it and with its spread.
+    """Move a landmark set to where the detector finds it, and measure its spread.
 
-    observations, neutral: (L, 2) px landmarks of one face each; at least 30 neutral ones and 50 others.
     Placement is learned on neutral faces with expressions switched off (else raised brows would pass for
     misplaced ones), spread on the others.
+
+    Args:
+        model: Face model with the set.
+        observations: (L, 2) px landmarks of at least 50 faces.
+        neutral: (L, 2) px landmarks of at least 30 neutral faces.
+        name: Landmark set.
+        rounds: Rounds of placement.
+        gain: Share of the median offset that a round applies.
+
+    Raises:
+        ValueError: Too few faces, or too few that look ahead.
     """
     if len(observations) < 50 or len(neutral) < 30:
         raise ValueError(
@@ -60,7 +70,7 @@ def calibrate_landmarks(
 def _offsets(
     model: FaceModel, observations: Sequence[NDArray[np.floating]], name: str, config: LandmarkFitConfig
 ) -> Float64:
-    """(faces, L, 3) what remains between detected and fitted landmarks, mm, turned back into model space."""
+    """(faces, L, 3) residuals of detected and fitted landmarks, mm, turned back into model space."""
     out: list[Float64] = []
     for observed in observations:
         state = fit_landmarks(model, observed, name=name, config=config).state

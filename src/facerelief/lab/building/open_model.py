@@ -54,7 +54,7 @@ class Observations:
 
 @dataclass(frozen=True, eq=False)
 class Build:
-    """The finished model with what its report needs."""
+    """The finished model and the data of its report."""
 
     model: FaceModel
     surface: HeadSurface

@@ -1,5 +1,4 @@
-"""Statistics of real heads in the slider space: register random persons, then mean and principal
-components."""
+"""Statistics of real heads in the slider space: mean and principal components of random identities."""
 
 from __future__ import annotations
 
@@ -17,10 +16,10 @@ from facerelief.typed import Float, Float32
 
 @dataclass(frozen=True)
 class PopulationConfig:
-    """How the identity statistics are estimated."""
+    """Size and weights of the identity statistics."""
 
     persons: int = 1800
-    """Random persons drawn from the scan model (standard normal coefficients)."""
+    """Random identities of the scan model (standard normal coefficients)."""
     seed: int = 0
     """Seed of those draws; test persons use another."""
     components: int = 100
@@ -238,12 +237,12 @@ def rigid_motions(points: Float) -> Float:
 
 
 def _vertex_weight(surface: HeadSurface) -> Float:
-    """Which vertices the principal components should serve: the face first."""
+    """(N,) importance of vertices to the principal components: the face first."""
     back = np.where(surface.rest[:, 2] < -50, 0.15, 1.0)
     return back * np.where(surface.head.neck, 0.1, 1.0) * np.where(surface.head.eyeballs, 0.05, 1.0)
 
 
-def _signed(components: Float32) -> Float32:
+def _signed(components: Float) -> Float:
     """Make signs reproducible: the largest entry of every component is positive."""
     flat = components.reshape(-1, components.shape[2])
     largest = flat[np.abs(flat).argmax(axis=0), np.arange(flat.shape[1])]

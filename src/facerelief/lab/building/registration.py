@@ -44,7 +44,7 @@ class ScanHeads:
     landmarks68: Int32
     """(68,) vertex ids."""
     narrow: NDArray[np.bool_]
-    """(M,) the region the residual bar is measured on."""
+    """(M,) the region that residuals are measured on."""
     face: NDArray[np.bool_]
     eyeball_centres: Float
     """(2, 3) right (x < 0), left."""

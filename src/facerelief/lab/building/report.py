@@ -1,4 +1,4 @@
-"""What docs/model.md shows of the open model: residuals, specificity, samples, expressions."""
+"""Report of the open model for docs/model.md: residuals, specificity, samples, expressions."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def write_report(
     seed: int = 1000,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, object]:
-    """Measure a freshly built model on persons it was not made from, and draw it.
+    """Measure a freshly built model on identities it was not made from, and render it.
 
-    Writes into `folder`: model_report.json and the pictures model_residual.png, model_samples.png,
+    Writes into `folder`: model_report.json and the images model_residual.png, model_samples.png,
     model_expressions.png. Residual: distance from each narrow-face vertex of an unseen scan to the fitted
     surface, mm. Specificity: mean vertex distance from a random sample to the nearest of 1,000 scan persons
     fitted by the model (narrow face, mm).
@@ -50,7 +50,7 @@ def write_report(
     )
     rows: list[dict[str, float]] = []
     for k in COMPONENTS:
-        # the curve's other points need fewer persons than the bar does
+        # the curve's other points need fewer identities than the last, which has a target
         some = draws if k == COMPONENTS[-1] else draws[: max(persons // 4, 1)]
         found = residuals(
             model.mean, model.identity[:, :, :k], build.surface.skin_triangles, build.scans, some
@@ -83,7 +83,7 @@ def write_report(
 
 
 def _specificity(build: Build, k: int, seed: int, samples: int = 100, persons: int = 1000) -> float:
-    """Fitted persons stand for the population: the scan persons' model coefficients, by linear projection."""
+    """Mean distance of random samples to the nearest linearly projected scan identity, mm."""
     rng = np.random.default_rng([seed, 1])
     narrow = np.flatnonzero(build.model.regions["narrow_face"])[::16]
     basis = build.model.identity[:, :, :k]
@@ -114,7 +114,7 @@ def portrait(
 
 
 def sample_sheet(model: FaceModel, count: int, seed: int) -> Image:
-    """Random persons, every third one turned; the last row shows the first four components at -3 and +3."""
+    """Random identities, every third one turned; last the first four components at -3 and +3."""
     rng = np.random.default_rng(seed)
     pictures: list[Image] = []
     for i in range(count):
@@ -129,7 +129,7 @@ def sample_sheet(model: FaceModel, count: int, seed: int) -> Image:
 
 
 def expression_sheet(model: FaceModel) -> Image:
-    """Some units at weight 1."""
+    """Expressions of `SHOWN_UNITS` at weight 1."""
     import cv2
 
     pictures: list[Image] = []

@@ -1,4 +1,4 @@
-"""One Catmull-Clark step as a sparse linear operator (Catmull and Clark 1978; creased boundary rule)."""
+"""One Catmull-Clark step as a sparse linear operator (Catmull & Clark 1978; creased boundary rule)."""
 
 from __future__ import annotations
 

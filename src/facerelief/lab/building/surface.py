@@ -1,4 +1,4 @@
-"""What lies on the open model's surface: landmarks, outline candidates, regions, skin colours."""
+"""Landmarks, outline candidates, regions and skin colours on the open model's surface."""
 
 from __future__ import annotations
 
@@ -311,10 +311,3 @@ def eyelid_rims(surface: HeadSurface, side: int) -> tuple[NDArray[np.int32], NDA
     below[corners] = True
     upper, lower = rim[above], rim[below]
     return upper[np.argsort(surface.rest[upper, 0])], lower[np.argsort(surface.rest[lower, 0])]
-
-
-def eyelid_gap(surface: HeadSurface, vertices: Float, side: int) -> Float:
-    """(U,) opening of one eye (0 right, 1 left): mm from each upper-rim vertex to the lower rim below it."""
-    upper, lower = (vertices[ids] for ids in eyelid_rims(surface, side))
-    order = np.argsort(lower[:, 0])
-    return upper[:, 1] - np.interp(upper[:, 0], lower[order, 0], lower[order, 1])

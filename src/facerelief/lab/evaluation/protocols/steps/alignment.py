@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facerelief.geometry.alignment import Similarity, procrustes, rigid_icp, rotation_from_vector
+from facerelief.geometry.alignment import Similarity, point_to_plane_step, procrustes, rigid_icp
 from facerelief.geometry.closest import ClosestPoint, Nearest
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import face_normals
@@ -90,7 +90,8 @@ def scan_to_surface(
     nearest = surface.nearest(points, pose)
     rms = _rms(nearest.distance)
     for _ in range(iterations):
-        step = _plane_step(points, nearest, surface.normals(nearest, pose))
+        normals = _plane_normals(points, nearest, surface.normals(nearest, pose))
+        step = point_to_plane_step(nearest.point, points, normals, with_scale=True)
         moved = step.after(pose)
         found = surface.nearest(points, moved)
         if not _rms(found.distance) < rms:  # point to point, where point to plane would not come nearer
@@ -162,20 +163,11 @@ def keypoint_icp(
     return pose
 
 
-def _plane_step(points: Float64, nearest: Nearest, normals: Float64) -> Similarity:
-    """The small similarity of the nearest points that lowers their squared distances to the points,
-    linearised."""
+def _plane_normals(points: Float64, nearest: Nearest, normals: Float64) -> Float64:
+    """(N, 3) unit directions from the nearest points to the points; the surface's normals where they meet."""
     offset = points - nearest.point
     length = np.linalg.norm(offset, axis=1, keepdims=True)
-    n = np.where(length > 1e-6, offset / np.where(length > 0, length, 1.0), normals)
-    center = nearest.point.mean(axis=0)
-    q = nearest.point - center
-    jacobian = np.concatenate([np.cross(q, n), n, np.sum(q * n, axis=1, keepdims=True)], axis=1)
-    hessian = jacobian.T @ jacobian
-    hessian[np.diag_indices(7)] += 1e-9 * np.diag(hessian) + 1e-12
-    x = np.linalg.solve(hessian, jacobian.T @ np.sum(offset * n, axis=1))
-    rotation, scale = rotation_from_vector(x[:3]), math.exp(float(np.clip(x[6], -0.2, 0.2)))
-    return Similarity(scale, rotation, center + x[3:6] - scale * (rotation @ center))
+    return np.where(length > 1e-6, offset / np.where(length > 0, length, 1.0), normals)
 
 
 def _rms(distance: Float64) -> float:
