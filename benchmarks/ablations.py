@@ -3,8 +3,8 @@
     python benchmarks/ablations.py RUNS --coarse DIR --renders DIR --fine DIR --fine-own DIR --fine-one DIR
 
 Each run is a folder in RUNS; runs that are done are not repeated, stopped ones go on. Data sets that are not
-given are left out, with what needs them. Prints tables in Markdown. Held out are the persons of the `val`
-split of --coarse (photo-realistic pictures) and --fine (relief in three bands), for all.
+given are left out, with the trainings that need them. Prints tables in Markdown. Held out are the subjects of the `val`
+split of --coarse (photo-realistic images) and --fine (relief in three bands), for all.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def table(
         folder = args.runs / name.replace(" ", "_").replace(",", "").replace("'", "")
         run = RunConfig(precision="bf16-mixed", validate_every=0, accelerator="cpu")
         if not (folder / METRICS).is_file():
-            train(config, folder, run, resume=True, progress=lambda at, name=name: said(name, at))
+            train(config, folder, run, resume=True, progress=lambda at, name=name: report(name, at))
         model = open_model()
         net, _ = load_net(folder, model)
         task = make_task(config.task, model)
@@ -99,7 +99,7 @@ def table(
         print(f"| {name} | " + " | ".join(f"{row[n]:.3f}" for n in names) + " |", flush=True)
 
 
-def said(name: str, at: object) -> None:
+def report(name: str, at: object) -> None:
     step, steps = getattr(at, "step", 0), getattr(at, "steps", 0)
     if step % 500 == 0 or step == steps:
         print(f"{name}: step {step} of {steps}, loss {getattr(at, 'loss', 0.0):.4f}", flush=True)

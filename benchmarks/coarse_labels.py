@@ -1,11 +1,11 @@
-"""Do the labels of synthesised pictures lie where a detector sees the face?
+"""Distance of the labels of synthesised images from a detector's landmarks.
 
     python benchmarks/coarse_labels.py FITS [--photos 60] [--per-photo 6] [--kind coarse|renders]
         [--split val] [--json FILE]
 
-Landmarks that the detector finds on synthesised pictures against the labels (51 inner points of 68; the
-outline of the jaw is another thing to a detector of pictures than to a model of surfaces): mean distance in
-% of the distance of the eyes' middles, median over the pictures, by yaw. Beside it the same on the photos
+Landmarks detected on synthesised images against the labels (51 inner points of 68; the outline of the jaw
+means different points to a detector and to a face model): mean distance in
+% of the distance of the eyes' middles, median over the images, by yaw. Beside it the same on the photos
 themselves, where the label is the fit: a disagreement that was there before anything was synthesised.
 """
 

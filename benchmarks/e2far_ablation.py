@@ -1,11 +1,11 @@
-"""Whether the multi-task loss and the fusion-CNN of UH-E2FAR help: four cells, the same data and budget.
+"""Effect of the multi-task loss and the fusion-CNN of UH-E2FAR: four cells, the same data and budget.
 
     python benchmarks/e2far_ablation.py RUNS --data DIR [--data DIR] --held-out DIR [--seed 0 --seed 1]
 
 Single task: the expressive shape's error alone; multi-task: the neutral shape's and the expression's apart.
 No fusion: both from pool5; fusion: the expression from pool4 and pool5. Single task without fusion has one
 head for all, the plain regressor. Runs that are done are not repeated, stopped ones go on, so several
-processes may share the seeds. Held out are the persons of the split `test` of --held-out. Prints tables in
+processes may share the seeds. Held out are the subjects of the split `test` of --held-out. Prints tables in
 Markdown: root mean square distances of the face region's vertices, mm, means over samples, mean and standard
 deviation over seeds; below them the effect of each part, seed by seed.
 """
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", type=Path)
     parser.add_argument("--data", action="append", required=True, help="data sets to learn from")
-    parser.add_argument("--held-out", required=True, help="data set whose test persons are measured")
+    parser.add_argument("--held-out", required=True, help="data set whose test subjects are measured")
     parser.add_argument("--seed", type=int, action="append", help="0, 1 and 2 unless given")
     parser.add_argument("--size", type=int, default=112, help="side of the crop, px")
     parser.add_argument("--width", type=float, default=0.25, help="channels over those of VGG-16")
@@ -82,10 +82,10 @@ def main() -> None:
 def measured(
     model: FaceModel, config: TrainConfig, folder: Path, held_out: str, samples: int
 ) -> dict[str, Any]:
-    """What a cell's network does for held-out persons; trained first, where it is not yet."""
+    """Measures of a cell's network on held-out subjects; it is trained first, unless it was."""
     if not (folder / METRICS).is_file():
         run = RunConfig(precision="bf16-mixed", validate_every=0, validate_samples=64, accelerator="cpu")
-        train(config, folder, run, resume=True, progress=lambda at: said(folder.name, at))
+        train(config, folder, run, resume=True, progress=lambda at: report(folder.name, at))
     file = folder / ROWS
     asked = {"samples": samples, "held_out": Path(held_out).name, "config": asdict(config)}
     asked = json.loads(json.dumps(asked))
@@ -173,7 +173,7 @@ def print_groups(found: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def print_effects(found: dict[str, list[dict[str, Any]]]) -> None:
-    """Per cent that a part takes off the error, for each seed."""
+    """Reduction of the error by each part, per cent, for each seed."""
     pairs = {
         "multi-task, without fusion": ("single task, no fusion", "multi-task, no fusion"),
         "multi-task, with fusion": ("single task, fusion", "multi-task, fusion"),
@@ -192,11 +192,11 @@ def print_effects(found: dict[str, list[dict[str, Any]]]) -> None:
         print(f"| {part} | " + " | ".join(cells) + " |")
 
 
-def spread(values: list[float]) -> str:
+def mean_and_deviation(values: list[float]) -> str:
     return f"{np.mean(values):.2f} ± {np.std(values, ddof=1 if len(values) > 1 else 0):.2f}"
 
 
-def said(name: str, at: Any) -> None:
+def report(name: str, at: Any) -> None:
     if at.metrics is None and (at.step % 100 == 0 or at.step == at.steps):
         print(f"{name}: step {at.step} of {at.steps}, loss {at.loss:.3f}", flush=True)
 

@@ -1,8 +1,8 @@
-"""Whether FineData's pictures show the relief that their labels tell.
+"""Agreement of FineData's images with the relief of their labels.
 
     python benchmarks/fine_agreement.py FITS [--photos FOLDER] [--samples 120] [--seed 0] [--json FILE]
 
-Relief is found anew in each synthesised picture by shape from shading, given the label's coarse depth, light
+Relief is estimated from each synthesised image by shape from shading, given the label's coarse depth, light
 and parametric albedo, and compared with the label: correlation inside the mask after a difference of
 Gaussians, deviations in px of the 256 px crop: 1.5 and 10 ("all"), 1.5 and 4 ("wrinkles"), 4 and 10
 ("folds"). "photo" is sample 0 of each, the untouched photo with the relief found in it at the photo's own
@@ -37,15 +37,15 @@ SHOWN = ("all", "wrinkles", "folds")
 EACH = 4
 
 
-def found_again(model: FaceModel, sample: Sample) -> NDArray[Any]:
-    """(S, S) mm, the relief that shape from shading finds in a sample's picture."""
+def estimated_relief(model: FaceModel, sample: Sample) -> NDArray[Any]:
+    """Relief (S, S), mm, by shape from shading on a sample's image."""
     labels = sample.labels
     size = len(sample.image)
     camera = WeakPerspective.from_vector(labels["camera"])
     uvz = camera.project(model.shape(labels["identity"], labels["expression"]))
-    drawn = rasterize(uvz, model.triangles, size, size, cull_backfaces=True)
+    fragments = rasterize(uvz, model.triangles, size, size, cull_backfaces=True)
     skin = np.clip(model.skin(labels["albedo"]), 0.02, 1.2)
-    across = interpolate(drawn, model.triangles, np.column_stack([skin, brow_share(model)]))
+    across = interpolate(fragments, model.triangles, np.column_stack([skin, brow_share(model)]))
     mask = labels["mask"] > 0
     depth = np.where(mask, labels["depth_coarse"], np.nan)
     found = solve_relief(
@@ -97,7 +97,7 @@ def main() -> int:
                 count += 1
                 label = sample.labels["displacement"].astype(np.float32)
                 mask, unit = sample.labels["mask"] > 0, len(sample.image) / 256
-                found = found_again(model, sample)
+                found = estimated_relief(model, sample)
                 row = {band: correlation(label, found, mask, band, unit) for band in SHOWN}
                 truth = band_passed(label, mask, 1.5 * unit, 10 * unit)[mask]
                 row["mm"] = float(np.sqrt((truth * truth).mean()))

@@ -38,7 +38,7 @@ def test_no_face_no_crop() -> None:
         fine_crop(np.full((4, 2), np.nan))
 
 
-def test_a_pose_found_in_the_crop_comes_back_to_the_picture():
+def test_a_pose_in_the_crop_comes_back_to_the_image():
     camera = WeakPerspective(0.1, -0.4, 0.3, 210.0, 130.0, 1.7)
     crop = SquareCrop(200.0, 140.0, 150.0, 224, 0.2)
     back = crop.outer_camera(crop.camera(camera))
@@ -46,7 +46,7 @@ def test_a_pose_found_in_the_crop_comes_back_to_the_picture():
 
 
 def test_a_cut_shows_points_where_the_matrix_says():
-    """A ramp's colour at a point of the crop is that of the point of the picture, flipped ones mirrored."""
+    """A ramp's colour at a point of the crop is that of the point of the image, flipped ones mirrored."""
     v, u = np.mgrid[0:120, 0:160] + 0.5
     ramp = np.stack([u, v, 0 * u], axis=-1).astype(np.uint8)
     crop = SquareCrop(80.0, 60.0, 64.0, 96, 0.15)
@@ -59,7 +59,7 @@ def test_a_cut_shows_points_where_the_matrix_says():
     np.testing.assert_array_equal(crop.cut(ramp, flipped=True), crop.cut(ramp)[:, ::-1])
 
 
-def test_beside_the_picture_is_what_was_asked_for():
+def test_the_border_fills_the_crop_beyond_the_image():
     white = np.full((40, 40, 3), 255, np.uint8)
     crop = SquareCrop(0.0, 20.0, 40.0, 40)
     assert crop.cut(white)[20, 5].tolist() == [0, 0, 0]

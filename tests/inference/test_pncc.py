@@ -17,12 +17,12 @@ def test_colors_fill_the_unit_cube_over_what_is_shown(toy_model) -> None:
         assert (np.diff(colors[shown][order, axis]) >= 0).all()
 
 
-def test_a_pixel_tells_the_place_on_the_mean_face(toy_model, toy_camera) -> None:
+def test_a_pixel_shows_its_place_on_the_mean_face(toy_model, toy_camera) -> None:
     colors = pncc_colors(toy_model.mean)
     low, high = toy_model.mean.min(axis=0), toy_model.mean.max(axis=0)
-    picture = PnccRenderer(toy_model.triangles, colors)(toy_model.mean, toy_camera, 160, 120)
-    rows, columns = np.nonzero(picture.any(axis=2))
-    place = picture[rows, columns] * (high - low) + low
+    image = PnccRenderer(toy_model.triangles, colors)(toy_model.mean, toy_camera, 160, 120)
+    rows, columns = np.nonzero(image.any(axis=2))
+    place = image[rows, columns] * (high - low) + low
     uv = toy_camera.project(place)[:, :2]
     assert len(rows) > 2000
     assert np.abs(uv - np.stack([columns + 0.5, rows + 0.5], axis=1)).max() < 0.01
@@ -33,9 +33,9 @@ def test_a_place_keeps_its_color_when_shape_and_pose_change(toy_model, toy_camer
     shape = toy_model.shape([1.0, -1.0, 0.5], np.full(52, 0.3))
     at = int(toy_model.landmarks["ibug68"].vertices[30, 0])
     for camera in (toy_camera, WeakPerspective(0, -0.2, 0.3, 64, 70, 0.5)):
-        picture = PnccRenderer(toy_model.triangles, colors)(shape, camera, 160, 120)
+        image = PnccRenderer(toy_model.triangles, colors)(shape, camera, 160, 120)
         u, v, _ = camera.project(shape[at])
-        assert np.abs(picture[int(v), int(u)] - colors[at]).max() < 0.06
+        assert np.abs(image[int(v), int(u)] - colors[at]).max() < 0.06
 
 
 def test_hidden_parts_hide_and_stay_black(toy_model) -> None:

@@ -1,4 +1,4 @@
-"""The shipped networks: crops, coordinates and relief come back to the picture's pixels."""
+"""The shipped networks: crops, coordinates and relief come back to the image's pixels."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     return read_image(astronaut_path())
 
 
 @pytest.fixture(scope="module")
-def landmarks(picture):
-    return detect_faces(picture)[0].landmarks
+def landmarks(image):
+    return detect_faces(image)[0].landmarks
 
 
 @pytest.fixture(scope="module")
-def found(model, picture, landmarks) -> Estimate:
-    return CoarseRunner(model).look(picture, camera_from_landmarks(model, landmarks))
+def found(model, image, landmarks) -> Estimate:
+    return CoarseRunner(model).look(image, camera_from_landmarks(model, landmarks))
 
 
 def shape(model, state: FaceState):
@@ -64,14 +64,14 @@ def test_the_face_lies_on_the_detected_landmarks(model, found, landmarks):
     assert 0.3 < found.error_mm < 30
 
 
-def test_a_moved_picture_moves_the_face(model, picture, landmarks, found):
-    """Shifted, enlarged pictures give the same face, its camera moved along."""
+def test_a_moved_image_moves_the_face(model, image, landmarks, found):
+    """Shifted, enlarged images give the same face, its camera moved along."""
     import cv2
 
     zoom, shift = 1.5, np.array([20.0, 35.0])
     matrix = np.column_stack([zoom * np.eye(2), shift + 0.5 * zoom - 0.5])
-    height, width = picture.shape[:2]
-    moved = cv2.warpAffine(picture, matrix, (2 * width, 2 * height))
+    height, width = image.shape[:2]
+    moved = cv2.warpAffine(image, matrix, (2 * width, 2 * height))
     again = CoarseRunner(model).look(moved, camera_from_landmarks(model, zoom * landmarks + shift))
     expected = found.state.camera.moved(np.column_stack([zoom * np.eye(2), shift]))
     assert again.state.camera.scale == pytest.approx(expected.scale, rel=0.03)
@@ -80,25 +80,25 @@ def test_a_moved_picture_moves_the_face(model, picture, landmarks, found):
     assert apart.max() < 3.0 * expected.scale  # 3 mm
 
 
-def test_e2far_needs_no_pose_of_its_own(model, picture, landmarks):
+def test_e2far_needs_no_pose_of_its_own(model, image, landmarks):
     """Its shape lies on the landmarks, and moves with them; the same crop gives the same shape."""
     net = E2farRunner(model)
-    state = net.look(picture, landmarks)
+    state = net.look(image, landmarks)
     points = model.landmarks["mediapipe478"].of(shape(model, state))
     apart = np.linalg.norm(state.camera.project(points)[:468, :2] - landmarks[:468], axis=1)
     assert apart.mean() < 0.06 * np.ptp(landmarks, axis=0).max()
     margin = 40
-    framed = np.pad(picture, ((margin, margin), (margin, margin), (0, 0)))
+    framed = np.pad(image, ((margin, margin), (margin, margin), (0, 0)))
     again = net.look(framed, landmarks + np.float32(margin))
     assert np.abs(again.camera.vector - state.camera.vector - [0, 0, 0, margin, margin, 0]).max() < 1.0
     assert np.abs(again.identity - state.identity).max() < 0.1
     # 68 landmarks do as well
-    few = net.look(picture, landmarks[list(IBUG68_AMONG_MEDIAPIPE)])
+    few = net.look(image, landmarks[list(IBUG68_AMONG_MEDIAPIPE)])
     assert abs(few.camera.yaw - state.camera.yaw) < 0.15
 
 
-def test_e2far_fills_the_whole_contract(picture):
-    (result,) = Reconstructor(config=ReconstructorConfig("e2far", max_faces=1))(picture)
+def test_e2far_fills_the_whole_contract(image):
+    (result,) = Reconstructor(config=ReconstructorConfig("e2far", max_faces=1))(image)
     assert result.method == "e2far"
     assert result.expected_error_mm is None
     assert np.isfinite(result.fine.depth).any()
@@ -106,11 +106,11 @@ def test_e2far_fills_the_whole_contract(picture):
     assert (np.nan_to_num(result.fine.depth) != np.nan_to_num(result.coarse.depth)).any()
 
 
-def test_a_face_that_did_not_move_stays(model, picture, found):
+def test_a_face_that_did_not_move_stays(model, image, found):
     tracking = TrackingRunner(model)
     vertices = shape(model, found.state)
     crop = tracking_crop(vertices, model.face_vertices, found.state.camera, tracking.size)
-    again, delta = tracking(picture, found.state, vertices, crop)
+    again, delta = tracking(image, found.state, vertices, crop)
     assert delta.shape == (model.n_expression + 6,)
     np.testing.assert_array_equal(again.state.identity, found.state.identity)
     before, after = (
@@ -120,16 +120,16 @@ def test_a_face_that_did_not_move_stays(model, picture, found):
     assert np.linalg.norm(after - before, axis=1).mean() < 4.0 * found.state.camera.scale  # 4 mm
 
 
-def test_relief_is_on_the_skin_alone_and_lies_where_the_crop_lies(model, picture, found):
+def test_relief_is_on_the_skin_alone_and_lies_where_the_crop_lies(model, image, found):
     vertices = shape(model, found.state)
-    relief = FineRunner(model)(picture, found.state, vertices)
+    relief = FineRunner(model)(image, found.state, vertices)
     assert not relief.displacement[~relief.surface.mask].any()
     assert np.abs(relief.displacement).max() < 20
-    coarse = coarse_depth(model, vertices, found.state.camera, picture.shape)
+    coarse = coarse_depth(model, vertices, found.state.camera, image.shape)
     fine = relief.on(coarse)
     assert (fine.left, fine.top) == (coarse.left, coarse.top)
     np.testing.assert_array_equal(np.isnan(fine.depth), np.isnan(coarse.depth))
-    # a bump of the crop comes to its place in the picture
+    # a bump of the crop comes to its place in the image
     bump = np.zeros_like(relief.displacement)
     row, column = np.argwhere(relief.surface.mask).mean(axis=0).astype(int)
     bump[row - 3 : row + 4, column - 3 : column + 4] = 5.0
@@ -161,7 +161,7 @@ def test_a_crop_without_size_is_refused():
         coarse_crop(np.array([[3.0, 3.0]]), 224)
 
 
-def test_only_the_embedded_model_is_spoken(model):
+def test_only_the_open_model_has_the_nets_coefficients(model):
     assert nets_know(model)
     few = model.truncated(identity=30)
     assert not nets_know(few)

@@ -26,7 +26,7 @@ def brightness(depth: np.ndarray, light: np.ndarray, skin: float = 0.6) -> np.nd
     return (skin * shade(np.nan_to_num(normals_from_depth(depth, SCALE)), light)[..., 0]).astype(np.float32)
 
 
-def picture(grey: np.ndarray) -> np.ndarray:
+def as_image(grey: np.ndarray) -> np.ndarray:
     return np.repeat(np.clip(np.round(255 * grey), 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
@@ -39,11 +39,11 @@ def test_a_smooth_surface_is_explained_by_its_light(light):
     depth, mask = surface()
     grey = brightness(depth, light)
     found = face_light(grey, depth, mask, SCALE)
-    said = shade(np.nan_to_num(normals_from_depth(depth, SCALE)), np.repeat(found[:, None], 3, axis=1))[
+    shaded = shade(np.nan_to_num(normals_from_depth(depth, SCALE)), np.repeat(found[:, None], 3, axis=1))[
         ..., 0
     ]
-    assert np.abs(said - grey)[mask].max() < 0.04
-    cues = shading_cues(picture(grey), depth, mask, SCALE)
+    assert np.abs(shaded - grey)[mask].max() < 0.04
+    cues = shading_cues(as_image(grey), depth, mask, SCALE)
     assert np.abs(cues[0]).mean() / GAIN < 0.02
 
 
@@ -53,28 +53,28 @@ def test_small_relief_changes_brightness_by_the_derivatives(light):
     y, x = np.mgrid[:S, :S] / SCALE
     relief = (0.05 * np.sin(x / 3) * np.cos(y / 4)).astype(np.float32)
     before, after = (brightness(z, light) for z in (depth, depth + relief))
-    a, b = shading_cues(picture(before), depth, mask, SCALE)[1:]
+    a, b = shading_cues(as_image(before), depth, mask, SCALE)[1:]
     p, q = np.zeros_like(relief), np.zeros_like(relief)
     p[:, 1:-1] = (relief[:, 2:] - relief[:, :-2]) * 0.5 * SCALE
     q[1:-1] = (relief[:-2] - relief[2:]) * 0.5 * SCALE
     deep = mask & (a != 0)
     change = np.log((after + 0.03) / (before + 0.03))[deep]
-    told = (a * p + b * q)[deep]
-    assert np.corrcoef(change, told)[0, 1] > 0.97
-    assert np.polyfit(told, change, 1)[0] == pytest.approx(1, abs=0.15)
+    predicted = (a * p + b * q)[deep]
+    assert np.corrcoef(change, predicted)[0, 1] > 0.97
+    assert np.polyfit(predicted, change, 1)[0] == pytest.approx(1, abs=0.15)
 
 
-def test_a_brighter_picture_gives_the_same_cues(light):
+def test_a_brighter_image_gives_the_same_cues(light):
     depth, mask = surface()
     grey = brightness(depth, light)
-    dim, bright = (shading_cues(picture(g * grey), depth, mask, SCALE) for g in (0.9, 1.2))
+    dim, bright = (shading_cues(as_image(g * grey), depth, mask, SCALE) for g in (0.9, 1.2))
     assert np.abs(dim - bright).mean() < 0.03
 
 
-def test_a_mirrored_picture_gives_mirrored_cues(light):
+def test_a_mirrored_image_gives_mirrored_cues(light):
     depth, mask = surface()
     rng = np.random.default_rng(0)
-    image = picture(brightness(depth, light) + rng.normal(0, 0.02, depth.shape).astype(np.float32))
+    image = as_image(brightness(depth, light) + rng.normal(0, 0.02, depth.shape).astype(np.float32))
     cues = shading_cues(image, depth, mask, SCALE)
     other = shading_cues(image[:, ::-1], depth[:, ::-1], mask[:, ::-1], SCALE)[:, :, ::-1]
     # every fourth pixel decides on the light, and these are others
@@ -83,7 +83,7 @@ def test_a_mirrored_picture_gives_mirrored_cues(light):
 
 def test_off_the_mask_there_is_nothing(light):
     depth, mask = surface()
-    cues = shading_cues(picture(brightness(depth, light)), depth, mask, SCALE)
+    cues = shading_cues(as_image(brightness(depth, light)), depth, mask, SCALE)
     assert not cues[:, ~mask].any()
-    nothing = shading_cues(picture(brightness(depth, light)), depth, np.zeros_like(mask), SCALE)
+    nothing = shading_cues(as_image(brightness(depth, light)), depth, np.zeros_like(mask), SCALE)
     assert not nothing.any()

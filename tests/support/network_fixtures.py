@@ -1,4 +1,4 @@
-"""Data sets of a toy head, drawn here and written as shards."""
+"""Data sets of a toy head, rendered here and written as shards."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from facerelief.lab.datasets.shards import ShardWriter, encode_sample
 from facerelief.rendering.render import render_depth, shade_mesh
 
 SIZE = 96
-"""Side of the toy pictures, px."""
+"""Side of the toy images, px."""
 
 
 def random_camera(model: Any, rng: np.random.Generator) -> WeakPerspective:
-    """A pose that shows the head in a picture of `SIZE` px."""
+    """A pose that shows the head in a image of `SIZE` px."""
     scale = SIZE / (1.6 * float(np.ptp(model.mean[:, 1]))) * rng.uniform(0.9, 1.1)
     pitch, yaw, roll = (float(rng.normal(0, s)) for s in (0.1, 0.35, 0.1))
     turned = WeakPerspective(pitch, yaw, roll, 0.0, 0.0, scale)
@@ -33,7 +33,7 @@ def random_camera(model: Any, rng: np.random.Generator) -> WeakPerspective:
 
 
 def face_sample(model: Any, seed: int) -> Sample:
-    """A picture of the toy head with the labels of coarse data and of pairs."""
+    """A image of the toy head with the labels of coarse data and of pairs."""
     rng = np.random.default_rng(seed)
     identity = rng.normal(0, 0.7, model.n_identity).astype(np.float32)
     expression = (rng.random(model.n_expression) * (rng.random(model.n_expression) < 0.2)).astype(np.float32)
@@ -63,7 +63,7 @@ def face_sample(model: Any, seed: int) -> Sample:
 
 
 def fine_sample(model: Any, seed: int, size: int = 64) -> Sample:
-    """A crop of the toy head with ripples that the picture shows."""
+    """A crop of the toy head with ripples that the image shows."""
     rng = np.random.default_rng(seed)
     vertices = model.mean
     uvz = random_camera(model, rng).project(vertices)
@@ -102,7 +102,7 @@ def write_set(folder: Path, kind: str, samples: Callable[[int], Sample], train: 
 
 @pytest.fixture(scope="session")
 def face_set(toy_model, tmp_path_factory) -> Path:
-    """48 pictures of the toy head, 12 held out, as pairs: what both CoarseNets read."""
+    """48 images of the toy head, 12 held out, as pairs, for both CoarseNets."""
     folder = tmp_path_factory.mktemp("sets") / "pairs"
     return write_set(folder, "pairs", lambda seed: face_sample(toy_model, seed), 48, 12)
 

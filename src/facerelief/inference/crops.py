@@ -77,16 +77,8 @@ class SquareCrop:
         return camera.moved(np.column_stack([back, -back @ turn[:, 2]]))
 
     def cut(self, image: Image, *, flipped: bool = False, border: Border = "black") -> Image:
-        """Resample an image bilinearly.
-
-        Args:
-            image: (H, W, C).
-            flipped: mirror the crop left to right.
-            border: colours beyond the image.
-
-        Returns:
-            (size, size, C).
-        """
+        """The crop (size, size, C) of an image (H, W, C), bilinear; `flipped` left to right. border: colours
+        beyond the image."""
         import cv2
 
         matrix = self.pixel_matrix()

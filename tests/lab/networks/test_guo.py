@@ -47,7 +47,7 @@ def test_an_untrained_coarse_net_is_near_the_mean(coarse):
     assert (out.pose - torch.tensor(pose.mean)).abs().div(torch.tensor(pose.std)).max() < 2
 
 
-def test_scales_come_back_and_refuse_nonsense(coarse):
+def test_standardizing_is_inverted_and_refuses_nonsense(coarse):
     coarse.pose_scale.set(Moments((1.0,) * 6, (2.0,) * 6))
     z = torch.randn(3, 6)
     assert torch.allclose(coarse.pose_scale.inverse(coarse.pose_scale(z)), z, atol=1e-6)
@@ -73,7 +73,7 @@ def test_an_untrained_tracking_net_returns_the_previous_state():
 
 
 def test_a_tracking_net_starts_from_a_coarse_one(coarse):
-    """It then goes the same share of the way from any previous state to what the CoarseNet says."""
+    """It then goes the same share of the way from any previous state to the CoarseNet's estimate."""
     net = TrackingNet(SMALL).eval()
     net.scale.set(Moments((0.0,) * 58, (0.3,) * 58))
     net.start_from(coarse)
@@ -104,7 +104,7 @@ def test_a_coarse_net_starts_from_one_of_smaller_crops(coarse):
         CoarseNet(CoarseNetConfig(size=64, width=2 * SMALL.width)).start_from(coarse)
 
 
-def test_contrasts_tell_wrinkles_and_not_light():
+def test_contrasts_show_wrinkles_and_not_light():
     image = torch.full((1, 3, 64, 64), 0.5)
     assert contrasts(image).shape == (1, 2, 64, 64)
     assert contrasts(image).abs().max() < 1e-4
@@ -115,9 +115,9 @@ def test_contrasts_tell_wrinkles_and_not_light():
 
 
 def test_contrasts_are_the_same_without_torch():
-    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    image = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
-    np.testing.assert_allclose(crop.contrasts(picture), contrasts(image)[0].numpy(), atol=1e-3)
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    np.testing.assert_allclose(crop.contrasts(pixels), contrasts(image)[0].numpy(), atol=1e-3)
 
 
 def test_an_untrained_fine_net_adds_nothing_and_a_trained_one_only_on_the_mask():
@@ -134,7 +134,7 @@ def test_an_untrained_fine_net_adds_nothing_and_a_trained_one_only_on_the_mask()
     assert not out[mask == 0].any()
 
 
-def test_a_fine_net_does_not_see_where_the_depths_origin_is():
+def test_a_fine_net_ignores_the_depths_origin():
     torch.manual_seed(0)
     net = FineNet(FineNetConfig(size=64, width=8, levels=3)).eval()
     torch.nn.init.normal_(net.last.weight)

@@ -37,7 +37,7 @@ def test_points_agree_with_model_and_camera(name, toy_model):
         np.testing.assert_allclose(layer.landmarks(points)[k], marks.of(uvz), atol=3e-4)
 
 
-def test_every_so_manieth_face_vertex_is_there(toy_model):
+def test_every_nth_face_vertex_is_there(toy_model):
     layer = MorphableLayer(toy_model, every=8)
     assert len(layer.vertices) == -(-int(toy_model.face_vertices.sum()) // 8)
     assert len(layer.mean) == len(layer.vertices) + 68
@@ -64,7 +64,7 @@ def test_gradients_of_projection():
     assert torch.autograd.gradcheck(project, (points, pose))
 
 
-def test_another_size_is_told_from_another_shape(toy_model):
+def test_another_size_differs_from_another_shape(toy_model):
     layer = MorphableLayer(toy_model, every=8).double()
     grown = 0.07 * (layer.mean - (layer.weights[:, None] * layer.mean).mean(dim=0))[None]
     size = (grown.square().sum(dim=2) * layer.weights).mean()

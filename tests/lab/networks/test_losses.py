@@ -1,5 +1,5 @@
 # ruff: noqa: E402 - torch is asked for before what needs it
-"""Laws of the losses: truth scores zero, gradients agree with differences, weights are as told."""
+"""Laws of the losses: truth scores zero, gradients agree with differences, weights are as configured."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_no_change_is_the_baseline_of_tracking(toy_model, face_set):
 
 
 def test_true_relief_correlates_and_none_is_the_baseline(toy_model, fine_set):
-    batch = batch_of(FineData(Shards([fine_set], "val", "fine"), toy_model))
+    batch = batch_of(FineData(Shards([fine_set], "val", "fine")))
     true = batch.displacement / (0.01 * batch.face_width[:, None, None])
     found, nothing = FineMeasures(), FineMeasures()
     found.add(batch, true)

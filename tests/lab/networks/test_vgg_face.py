@@ -95,7 +95,7 @@ def test_a_full_trunk_takes_them(tmp_path):
     assert net.gain.tolist() == [1, 1, 1]
 
 
-def test_what_does_not_fit_is_told_in_a_line(tmp_path, layers):
+def test_files_that_do_not_fit_end_in_one_line(tmp_path, layers):
     thin = tmp_path / "thin.pth"
     _pth(thin, layers, _names())
     few = tmp_path / "few.pth"

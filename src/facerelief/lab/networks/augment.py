@@ -54,14 +54,8 @@ def augment(
     config: AugmentConfig,
     other: Callable[[], Image] | None = None,
 ) -> Image:
-    """An augmented copy of an image.
-
-    Args:
-        image: (S, S, 3) RGB.
-        rng: decides the changes.
-        config: their shares and amounts.
-        other: returns another image, for occluders; without it these have plain colours or noise.
-    """
+    """An augmented copy of an image (S, S, 3) RGB. other: returns another image, for occluders; without it
+    these have plain colours or noise."""
     import cv2
 
     c, random = config, rng.random

@@ -52,13 +52,13 @@ class _Data(Dataset[Any]):
     """Samples by their position in a run. A sample's randomness depends on seed and position alone."""
 
     def __init__(
-        self, shards: Shards, model: FaceModel, seed: int, augmentation: AugmentConfig | None, flip: bool
+        self, shards: Shards, seed: int = 0, augmentation: AugmentConfig | None = None, flip: bool = False
     ) -> None:
         if not len(shards):
             raise FacereliefError("the data sets hold no samples of that split; make some")
         self.shards, self.seed, self.augmentation = shards, seed, augmentation
         self.order = Order(len(shards), seed)
-        self.mirror = mirror_of(model) if flip else None
+        self.flip = flip
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -121,8 +121,8 @@ class CoarseData(_Data):
         augmentation: AugmentConfig | None = None,
         flip: bool = False,
     ) -> None:
-        super().__init__(shards, model, seed, augmentation, flip)
-        self.crop = crop
+        super().__init__(shards, seed, augmentation, flip)
+        self.crop, self.mirror = crop, mirror_of(model) if flip else None
 
     def target(self, position: int) -> CoarseTargets:
         """Crop and labels of a sample."""
@@ -192,8 +192,8 @@ class TrackingData(_Data):
         augmentation: AugmentConfig | None = None,
         flip: bool = False,
     ) -> None:
-        super().__init__(shards, model, seed, augmentation, flip)
-        self.model, self.size = model, size
+        super().__init__(shards, seed, augmentation, flip)
+        self.model, self.size, self.mirror = model, size, mirror_of(model) if flip else None
         self.pncc = PnccRenderer.of_model(model)
 
     def target(self, position: int) -> tuple[int, SquareCrop, bool, dict[str, Float32], np.random.Generator]:
@@ -266,18 +266,7 @@ class FineItem(NamedTuple):
 
 
 class FineData(_Data):
-    """Samples of FineNet, in the data set's own crops. Any model's are flipped exactly."""
-
-    def __init__(
-        self,
-        shards: Shards,
-        model: FaceModel,
-        seed: int = 0,
-        augmentation: AugmentConfig | None = None,
-        flip: bool = False,
-    ) -> None:
-        super().__init__(shards, model, seed, augmentation, False)
-        self.flip = flip
+    """Samples of FineNet, in the data set's own crops. They are flipped exactly, whatever the model."""
 
     def __getitem__(self, position: int) -> FineItem:
         index, rng = self.order(position), self.rng(position)

@@ -116,16 +116,8 @@ def _camera(pose: Tensor) -> Tensor:
 def signature(
     net: nn.Module, model: FaceModel, calibration: float = 0.0
 ) -> tuple[nn.Module, list[Port], list[Port], str]:
-    """Interface of an exported net.
-
-    Args:
-        net: the trained net.
-        model: its face model.
-        calibration: added to the logarithm of the variance.
-
-    Returns:
-        The module that is exported, its inputs, its outputs, and a sentence on its crop.
-    """
+    """The module that is exported, its inputs, its outputs, and a sentence on its crop. calibration: added to
+    the logarithm of the variance."""
     camera = "pitch, yaw, roll in radians, translation_u, translation_v in px of the crop, scale in px/mm"
     log_variance = Port("log_variance", (1,), "log mm^2, expected squared error of the projected points")
     if isinstance(net, CoarseNet | TrackingNet | E2far):

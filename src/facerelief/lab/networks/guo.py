@@ -232,11 +232,8 @@ class CoarseNet(nn.Module):
 
     @torch.no_grad()
     def start_from(self, other: CoarseNet) -> None:
-        """Copy the weights of a trained CoarseNet; its crops may be of another size.
-
-        Raises:
-            ValueError: another width or face model.
-        """
+        """Copy the weights of a trained CoarseNet; its crops may be of another size. Raises ValueError for
+        another width or face model."""
         _take(self, other)
         zoom = self.config.size / other.config.size
         for part in (self.pose_scale.mean, self.pose_scale.std):
@@ -292,10 +289,7 @@ class TrackingNet(nn.Module):
         """Copy the weights of a trained net; its crops may be of another size.
 
         A CoarseNet gives its features, with zero weights for the PNCC, and its head as the estimate from this
-        image alone, with gain `_FIRST_GAIN`.
-
-        Raises:
-            ValueError: another width or face model.
+        image alone, with gain `_FIRST_GAIN`. Raises ValueError for another width or face model.
         """
         zoom = self.config.size / other.config.size
         if isinstance(other, TrackingNet):
@@ -338,14 +332,8 @@ class _Pair(nn.Sequential):
 def contrasts(image: Tensor) -> Tensor:
     """Brightness of pixels against their surroundings; `inference.crops.contrasts` in torch.
 
-    Wrinkles change brightness by a few per cent, light and skin by tens: from the image alone a net learns
-    the first slowly.
-
-    Args:
-        image: (B, 3, S, S) RGB in [0, 1]; S a multiple of `CONTRAST_SIZES`.
-
-    Returns:
-        (B, 2, S, S).
+    (B, 2, S, S) from (B, 3, S, S) RGB in [0, 1]. Wrinkles change brightness by a few per cent, light and skin
+    by tens: from the image alone a net learns the first slowly.
     """
     light = (image.mean(dim=1, keepdim=True) + 0.05).log()
     out: list[Tensor] = []

@@ -27,11 +27,8 @@ def mirror_of(model: FaceModel, most_mm: float = 0.1) -> Mirror | None:
     """The model's mirror, or None where it has none.
 
     Each identity component must be symmetric or antisymmetric, and each expression must have a mirror image
-    among the expressions. The open model's identity is exact; its expressions differ by up to 0.06 mm.
-
-    Args:
-        model: the face model.
-        most_mm: largest difference, the mean over the face, for one standard deviation or full weight.
+    among the expressions, both to within `most_mm` in the mean over the face, for one standard deviation or
+    full weight. The open model's identity is exact; its expressions differ by up to 0.06 mm.
     """
     if model.symmetry is None or model.expression_kind != "blendshape":
         return None

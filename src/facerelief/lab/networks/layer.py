@@ -29,13 +29,8 @@ class MorphableLayer(nn.Module):
     """(V, 3) displacements of points when the mean face grows; weighted mean square 1."""
 
     def __init__(self, model: FaceModel, every: int = 8, landmark_weight: float = 4.0) -> None:
-        """Choose the points.
-
-        Args:
-            model: the face model.
-            every: n of every n-th face vertex (`FaceModel.face_vertices`).
-            landmark_weight: weight of a landmark over that of another point; eyes and lips have few vertices.
-        """
+        """Choose every n-th face vertex (`FaceModel.face_vertices`). landmark_weight: weight of a landmark
+        over that of another point; eyes and lips have few vertices."""
         super().__init__()
         chosen = np.flatnonzero(model.face_vertices)[::every]
         marks = model.landmarks["ibug68"]
@@ -67,12 +62,8 @@ class MorphableLayer(nn.Module):
         return (identity @ self.identity.T).reshape(len(identity), -1, 3)
 
     def resized(self, apart: Tensor, share: float) -> Tensor:
-        """Differences with a share of the part that another size of the head explains.
-
-        Args:
-            apart: (B, V, 3) differences of points.
-            share: of the weighted squares of that part; 0 takes it out, 1 changes nothing.
-        """
+        """Differences (B, V, 3) with a share of the weighted squares that another size of the head explains:
+        0 takes that part out, 1 changes nothing."""
         grown = (self.weights[:, None] * apart * self.growth).sum(dim=2).mean(dim=1)
         return apart - (1 - share**0.5) * grown[:, None, None] * self.growth
 

@@ -23,18 +23,8 @@ class Batches(Sampler[list[int]]):
     """Positions of the samples of steps `first` to `last` - 1; each of several processes gets its part."""
 
     def __init__(self, first: int, last: int, batch: int, rank: int = 0, world: int = 1) -> None:
-        """Share the batches out.
-
-        Args:
-            first: first step.
-            last: step before which it ends.
-            batch: samples of all processes together.
-            rank: number of this process.
-            world: number of processes.
-
-        Raises:
-            ValueError: the processes cannot share a batch equally.
-        """
+        """batch: samples of all `world` processes together. Raises ValueError where it is no multiple of
+        `world`."""
         if batch % world:
             raise ValueError(f"batch is {batch}: expected a multiple of the {world} processes")
         self.steps, self.batch, self.part, self.rank = range(first, last), batch, batch // world, rank

@@ -89,17 +89,9 @@ class LossTerms(NamedTuple):
 
 
 def distances(points: Tensor, truth: Tensor, scale: Tensor, weights: Tensor, axes: int = 3) -> Tensor:
-    """Weighted mean squared distance between projected points.
+    """Weighted mean squared distance (B,) between projected points, mm^2, in the image plane or with depth.
 
-    Args:
-        points: (B, V, 3) of (u px, v px, z mm).
-        truth: (B, V, 3) the same of the true points.
-        scale: (B,) of the true pose, px/mm.
-        weights: (V,) of mean 1.
-        axes: 2 in the image plane, 3 with depth.
-
-    Returns:
-        (B,) mm^2.
+    points, truth: (B, V, 3) of (u px, v px, z mm); scale: (B,) true px/mm; weights: (V,) of mean 1.
     """
     apart = (points - truth)[..., :axes]
     apart = torch.cat([apart[..., :2] / scale[:, None, None], apart[..., 2:]], dim=2)
@@ -131,12 +123,7 @@ def root(squares: Tensor) -> Tensor:
 def split_loss(pose_error: Tensor, shape_error: Tensor, pose_share: float | None = None) -> Tensor:
     """The sum w E_pose + (1 - w) E_geo of Guo et al.
 
-    Unless given, w = E_geo / (E_geo + E_pose), not differentiated: the parts are then equally strong.
-
-    Args:
-        pose_error: scalar E_pose, mm.
-        shape_error: scalar E_geo, mm.
-        pose_share: w.
+    Unless given, w (`pose_share`) is E_geo / (E_geo + E_pose), not differentiated: both count equally.
     """
     if pose_share is not None:
         return pose_share * pose_error + (1 - pose_share) * shape_error
@@ -146,16 +133,9 @@ def split_loss(pose_error: Tensor, shape_error: Tensor, pose_share: float | None
 
 
 def gaussian_nll(error: Tensor, log_variance: Tensor) -> Tensor:
-    """Negative log likelihood of a Gaussian, without its constant; least where exp(log_variance) = error^2.
+    """Negative log likelihood (B,) of errors (B,), mm, under a Gaussian of a stated variance; no constant.
 
-    The error is not differentiated: a stated variance must not change it.
-
-    Args:
-        error: (B,) mm.
-        log_variance: (B,) log mm^2.
-
-    Returns:
-        (B,).
+    It is least where exp(log_variance) = error^2. The error is not differentiated.
     """
     return 0.5 * (log_variance + error.detach().square() * (-log_variance).exp())
 
@@ -169,12 +149,7 @@ def coarse_loss(
 ) -> LossTerms:
     """Split loss, neutral shape, prior and confidence of a CoarseNet.
 
-    Args:
-        out: the net's output.
-        truth: labels.
-        layer: the points compared.
-        scaled: output and truth standardized, each (B, K + E + 6).
-        config: weights.
+    layer: the points compared; scaled: output and truth standardized, each (B, K + E + 6).
     """
     score = _geometry(truth.identity, out.identity, out.expression, out.pose, truth, layer, scaled, config)
     terms = {"regular": config.regular * scaled[0][:, :-POSE].square().mean()}
@@ -191,16 +166,9 @@ def tracking_loss(
     scaled: tuple[Tensor, Tensor],
     config: CoarseLoss,
 ) -> LossTerms:
-    """Split loss, prior and confidence of a Tracking CoarseNet.
+    """Split loss, prior and confidence of a Tracking CoarseNet; both shapes have the true identity.
 
-    Both shapes have the true identity: the net does not estimate it.
-
-    Args:
-        out: the net's output.
-        truth: labels.
-        layer: the points compared.
-        scaled: change and true change standardized, each (B, E + 6).
-        config: weights.
+    layer: the points compared; scaled: change and true change standardized, each (B, E + 6).
     """
     own = truth.identity
     score = _geometry(own, own, out.expression, out.pose, truth, layer, scaled, config)
@@ -261,15 +229,8 @@ def _sum(found: _Geometry, terms: dict[str, Tensor], log_variance: Tensor, confi
 
 
 def normals(depth: Tensor, scale: Tensor) -> Tensor:
-    """Unit normals of depth maps by central differences.
-
-    Args:
-        depth: (B, S, S) mm along camera z.
-        scale: (B,) px/mm.
-
-    Returns:
-        (B, S - 2, S - 2, 3) camera space; the border has none.
-    """
+    """Unit normals (B, S - 2, S - 2, 3), camera space, by central differences of depth (B, S, S), mm, on a
+    grid of `scale` (B,) px/mm; the border has none."""
     s = scale[:, None, None]
     dx = (depth[:, 1:-1, 2:] - depth[:, 1:-1, :-2]) * (0.5 * s)
     dy = (depth[:, :-2, 1:-1] - depth[:, 2:, 1:-1]) * (0.5 * s)  # rows go down, y goes up
@@ -293,14 +254,8 @@ def fine_loss(
 ) -> LossTerms:
     """Loss of a FineNet: displacements, and with "l1" 1 - cos of the angles between normals.
 
-    Args:
-        displacement: (B, S, S) hundredths of the face's width, along camera z.
-        truth: (B, S, S) the same.
-        depth: (B, S, S) of the coarse surface, mm.
-        mask: (B, S, S) 0 or 1.
-        face_width: (B,) mm.
-        scale: (B,) px/mm.
-        config: kind and weights.
+    displacement, truth: (B, S, S) along camera z in hundredths of face_width (B,), mm; depth: (B, S, S) of
+    the coarse surface, mm; mask: (B, S, S) 0 or 1; scale: (B,) px/mm.
     """
     count = mask.sum().clamp_min(1.0)
     apart = (displacement - truth) * mask

@@ -225,7 +225,7 @@ class FineTask(Task):
     def data(self, shards: Shards, seed: int, training: bool) -> FineData:
         """Crops with depth and relief; augmented and flipped for training."""
         augmentation = self._augmentation(FINE_AUGMENT, training)
-        return FineData(shards, self.model, seed, augmentation, self.config.flip and training)
+        return FineData(shards, seed, augmentation, self.config.flip and training)
 
     def net(self, data: Dataset[Any] | None) -> FineNet:
         """An untrained FineNet."""

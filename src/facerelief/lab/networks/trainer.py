@@ -111,8 +111,6 @@ class State:
     parts: dict[str, float]
     images_per_s: float
     """Of wall time, since the last report."""
-    images_per_cpu_s: float
-    """The same of the training process's processor time."""
     metrics: dict[str, float] | None = None
     """Of held-out samples, where they were just measured."""
 
@@ -275,7 +273,7 @@ class Trainer:
         metrics = validate(self.task, net, self.validation, self.config.batch, self.run, self.fabric.device)
         self.history.append({"step": done, **metrics})
         self.fabric.log_dict({f"{self.split}/{name}": value for name, value in metrics.items()}, done)
-        self._show(State(done, self.config.steps, math.nan, {}, math.nan, math.nan, metrics))
+        self._show(State(done, self.config.steps, math.nan, {}, math.nan, metrics))
         return metrics
 
     def save(self, done: int) -> None:
@@ -462,7 +460,7 @@ class _Clock:
 
     def _clear(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.steps, self.wall, self.cpu = 0, time.perf_counter(), time.process_time()
+        self.steps, self.wall = 0, time.perf_counter()
 
     def add(self, values: dict[str, Tensor]) -> None:
         self.steps += 1
@@ -471,11 +469,10 @@ class _Clock:
 
     def state(self, step: int, steps: int) -> State:
         means = {name: float(total) / self.steps for name, total in self.sums.items()}
-        images = self.steps * self.batch
-        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+        images, wall = self.steps * self.batch, time.perf_counter() - self.wall
         self._clear()
         loss = means.pop("loss")
-        return State(step, steps, loss, means, images / max(wall, 1e-9), images / max(cpu, 1e-9))
+        return State(step, steps, loss, means, images / max(wall, 1e-9))
 
 
 def describe(metrics: dict[str, float], names: Sequence[str] = ()) -> str:

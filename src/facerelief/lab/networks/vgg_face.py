@@ -51,13 +51,9 @@ def take_vgg_face(net: E2far, file: str | Path) -> None:
 
 
 def read_vgg_face(file: str | Path) -> tuple[Float32, list[tuple[Float32, Float32]]]:
-    """Weights of a file.
+    """RGB mean (3,) of 255; weight (out, in, 3, 3) and bias (out,) of each of the 13 convolutions, float32.
 
-    Returns:
-        RGB mean (3,) of 255; weight (out, in, 3, 3) and bias (out,) of each of the 13 convolutions.
-
-    Raises:
-        FacereliefError: the file cannot be read, or has not 13 convolutions of 3 x 3.
+    Raises FacereliefError for a file that cannot be read or has not 13 convolutions of 3 x 3.
     """
     file = Path(file)
     kinds = {".mat": _of_mat, ".pth": _of_state, ".pt": _of_state}
