@@ -3,8 +3,8 @@
     python benchmarks/ablations.py RUNS --coarse DIR --renders DIR --fine DIR --fine-own DIR --fine-one DIR
 
 Each run is a folder in RUNS; runs that are done are not repeated, stopped ones go on. Data sets that are not
-given are left out, with the trainings that need them. Prints tables in Markdown. Held out are the subjects of the `val`
-split of --coarse (photo-realistic images) and --fine (relief in three bands), for all.
+given are left out, with the trainings that need them. Prints tables in Markdown. Held out, for all, are the
+subjects of the `val` split of --coarse (photo-realistic images) and --fine (relief in three bands).
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def print_means(found: dict[str, list[dict[str, Any]]]) -> None:
     for cell, runs in found.items():
         print(
             f"| {cell} | "
-            + " | ".join(spread([run["all"][name] for run in runs]) for name in MEASURES)
+            + " | ".join(mean_and_deviation([run["all"][name] for run in runs]) for name in MEASURES)
             + " |"
         )
 
@@ -169,7 +169,11 @@ def print_groups(found: dict[str, list[dict[str, Any]]]) -> None:
         there = [group for group in GROUPS if sizes[group]]
         print("| | " + " | ".join(f"{g} ({sizes[g]})" for g in there) + " |\n|---|" + "---|" * len(there))
         for cell, runs in found.items():
-            print(f"| {cell} | " + " | ".join(spread([run[g][name] for run in runs]) for g in there) + " |")
+            print(
+                f"| {cell} | "
+                + " | ".join(mean_and_deviation([run[g][name] for run in runs]) for g in there)
+                + " |"
+            )
 
 
 def print_effects(found: dict[str, list[dict[str, Any]]]) -> None:
