@@ -149,7 +149,7 @@ HEAVY = (
     "lightning",
     "ray",
     "matplotlib",
-    "typer",
+    "tyro",
     "rich",
     "fastapi",
     "starlette",

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import arg
 
 from facerelief.cli import options
 from facerelief.cli.console import UsageError, need, note, progress, say
 from facerelief.cli.model import OutModel, check_model_file, read_model, write_model
-from facerelief.errors import FacereliefError
-
-if TYPE_CHECKING:
-    from facerelief.lab.building.open_model import Observations
-
-_LEAST_PHOTOS, _LEAST_NEUTRAL = 50, 30
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,10 @@ class Build:
         scans = load_model(self.heads)
         faces = None
         if self.photos is not None and self.neutral is not None:
-            faces = _observations(self.photos, self.neutral)
+            from facerelief.lab.building.observations import observe_photos
+
+            with progress("photos searched for landmarks") as show:
+                faces = observe_photos(self.photos, self.neutral, progress=show, left_out=note)
         config = PopulationConfig(persons=self.persons)
         built = build_open_model(scans, self.anny, config, faces, progress=note)
         write_model(built.model, self.out)
@@ -124,42 +121,3 @@ class Albedo:
         if self.report is not None:
             write_albedo_report(built, self.report)
             say(f"report in {self.report}")
-
-
-def _observations(photos: Path, neutral: str) -> Observations:
-    """Landmarks of the best face of each photo; unusable photos are left out with a note.
-
-    Raises FacereliefError for too few faces.
-    """
-    from facerelief.detection import detect_faces
-    from facerelief.errors import ImageError
-    from facerelief.io.images import read_image
-    from facerelief.lab.building.open_model import Observations
-    from facerelief.pipeline.batch import find_images
-
-    if not photos.is_dir():
-        raise FacereliefError(f"{photos}: not a folder; name a folder of photos")
-    chosen = set(photos.glob(neutral))
-    seen = Observations([], [])
-    files = find_images(photos, recursive=True)
-    with progress("photos searched for landmarks") as show:
-        for i, file in enumerate(files, 1):
-            try:
-                faces = detect_faces(read_image(file), max_faces=1)
-            except ImageError as error:
-                note(f"left out: {error}")
-            else:
-                if not faces:
-                    note(f"left out: {file}: no face found")
-                for face in faces:
-                    seen.any.append(face.landmarks)
-                    if file in chosen:
-                        seen.neutral.append(face.landmarks)
-            show(i, len(files))
-    if len(seen.any) < _LEAST_PHOTOS or len(seen.neutral) < _LEAST_NEUTRAL:
-        raise FacereliefError(
-            f"{photos}: faces found on {len(seen.any)} photos, {len(seen.neutral)} of them neutral "
-            f"({neutral}), at least {_LEAST_PHOTOS} and {_LEAST_NEUTRAL} are needed; give more photos or "
-            "another --neutral"
-        )
-    return seen

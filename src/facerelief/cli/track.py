@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,16 +18,12 @@ from facerelief.cli.console import note, progress, report, say
 from facerelief.errors import NoFaceError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from facerelief.tracking.capture import FaceCapture
     from facerelief.tracking.frame import TrackedFrame
-    from facerelief.video import VideoReader, VideoWriter
+    from facerelief.tracking.recording import Window
+    from facerelief.video import VideoReader
 
 SUMMARY, OVERLAY, FACE = "track.json", "overlay.mp4", "face"
 """Names of what the command writes beside the files of `FaceCapture.save`."""
-_WINDOW = "facerelief"
 _TEXTURE = 1024
 """Side of the textures, px."""
 _MOST_GAPS = 8
@@ -139,14 +133,23 @@ class Track:
         Raises OutputError; NoFaceError, or the error or SystemExit that came earlier, where no face was seen.
         """
         from facerelief.io.atomic import atomic_folder, write_bytes
+        from facerelief.lab.benchmarks.timing import machine
         from facerelief.tracking.capture import FaceCapture
+        from facerelief.tracking.recording import FrameClock, overlay_sink, track_summary
 
         failure: Exception | None = None
         stopped = False
         with atomic_folder(self.out, self.overwrite, marker=SUMMARY) as folder:
             capture = FaceCapture(fps=reader.fps, source=reader.name)
-            with self._overlay(folder, reader) as draw:
-                clock = _Clock()
+            sink = overlay_sink(
+                None if self.no_video else folder / OVERLAY,
+                reader,
+                detail=not self.no_detail,
+                every=self.every,
+                window=self._window(),
+            )
+            with sink as draw:
+                clock = FrameClock()
                 try:
                     with progress("frames", last=False) as show:
                         for frame in frames:
@@ -168,41 +171,20 @@ class Track:
                 _raise_no_face(reader, len(capture), stopped, failure)
             capture.save(folder, texture_size=_TEXTURE)
             replace(best, source=reader.name).save(folder / FACE, texture_size=_TEXTURE)
-            summary = _summary(reader, capture, clock, stopped or failure is not None)
+            summary = track_summary(reader, capture, clock, stopped or failure is not None, machine())
             text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
             write_bytes(folder / SUMMARY, text.encode("utf-8", "replace"))
         return summary, failure
 
-    @contextmanager
-    def _overlay(self, folder: Path, reader: VideoReader) -> Iterator[Callable[[TrackedFrame], bool]]:
-        """A function that adds a frame to the video and the window, and returns whether to go on."""
-        from facerelief.tracking.overlay import overlay_frame, overlay_size
-        from facerelief.video import VideoWriter
+    def _window(self) -> Window | None:
+        """The window of --preview, or a note why there is none."""
+        from facerelief.tracking.recording import preview_window
 
-        detail = not self.no_detail
-        writer: VideoWriter | None = None
-        window = _window() if self.preview else None
-        if not self.no_video:
-            width, height = overlay_size(reader.width, reader.height, detail=detail)
-            writer = VideoWriter(folder / OVERLAY, width, height, max(reader.fps / self.every, 0.01))
-
-        def draw(frame: TrackedFrame) -> bool:
-            if writer is None and window is None:
-                return True
-            panels = overlay_frame(frame, detail=detail)
-            if writer is not None:
-                writer.write(panels, frame.time)
-            return window is None or window(panels)
-
-        try:
-            yield draw
-        finally:
-            if writer is not None:
-                writer.close()
-            if window is not None:
-                import cv2
-
-                cv2.destroyAllWindows()
+        found = preview_window() if self.preview else None
+        if isinstance(found, str):
+            note(f"no preview: {found}")
+            return None
+        return found
 
 
 def _raise_no_face(reader: VideoReader, done: int, stopped: bool, failure: Exception | None) -> NoReturn:
@@ -216,72 +198,6 @@ def _raise_no_face(reader: VideoReader, done: int, stopped: bool, failure: Excep
     raise NoFaceError(
         f"{reader.name}: no face was found in {count}; is one seen upright, from the front, and large enough?"
     )
-
-
-def _window() -> Callable[[NDArray[np.uint8]], bool] | None:
-    """A function that shows an image and returns whether the window is still open; None without windows."""
-    import cv2
-
-    # asked first, since some kinds of windows end the process where there is no display
-    if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
-        note("no preview: there is no display")
-        return None
-    try:
-        cv2.namedWindow(_WINDOW, cv2.WINDOW_NORMAL)
-    except cv2.error:
-        note("no preview: this OpenCV has no windows (opencv-python, in place of -headless, has them)")
-        return None
-
-    def show(image: NDArray[np.uint8]) -> bool:
-        cv2.imshow(_WINDOW, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        return cv2.waitKey(1) & 0xFF not in (ord("q"), 27)
-
-    return show
-
-
-# ---------------------------------------------------------------- summary
-
-
-def _summary(reader: VideoReader, capture: FaceCapture, clock: _Clock, stopped: bool) -> dict[str, Any]:
-    """The content of track.json."""
-    import av
-
-    from facerelief._version import __version__
-    from facerelief.facefolder.face_json import networks_document
-    from facerelief.lab.benchmarks.timing import machine
-
-    result = capture.track()
-    where = machine()
-    gaps = [
-        {
-            "from_frame": gap.first,
-            "to_frame": gap.last,
-            "from_s": round(gap.start, 3),
-            "to_s": round(gap.end, 3),
-        }
-        for gap in result.gaps
-    ]
-    return {
-        "format": "facerelief-track-summary",
-        "format_version": 1,
-        "tool_version": __version__,
-        "source": reader.name.encode("utf-8", "replace").decode(),  # file names need not be text
-        "image_size": [reader.width, reader.height],
-        "fps": round(reader.fps, 4),
-        "frames": len(capture),
-        "frames_with_face": capture.faces,
-        "lost": gaps,
-        "stopped": stopped,
-        "seconds": round(clock.seconds, 3),
-        "processed_fps": round(clock.per_second, 2),
-        "model": {"name": result.model, "version": result.model_version}
-        | ({"sha256": result.model_sha256} if result.model_sha256 else {}),
-        "networks": networks_document(result.networks),
-        "notes": reader.notes,
-        "versions": where["versions"] | {"av": av.__version__, "python": where["python"]},
-        "processor": where["processor"],
-        "cores": where["cores"],
-    }
 
 
 def _print_summary(summary: dict[str, Any], out: Path) -> None:
@@ -299,33 +215,6 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     for line in summary["notes"]:
         say(f"  note: {line}")
     say(f"saved in {out}")
-
-
-class _Clock:
-    """Speed of the frames."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-        self.start = self.first = self.last = time.perf_counter()
-
-    def add(self) -> None:
-        """Another frame is done."""
-        self.frames += 1
-        self.last = time.perf_counter()
-        if self.frames == 1:
-            self.first = self.last
-
-    @property
-    def seconds(self) -> float:
-        """From the start to the last frame."""
-        return self.last - self.start
-
-    @property
-    def per_second(self) -> float:
-        """Frames a second after the first one, whose time is mostly that of loading."""
-        if self.frames > 1:
-            return (self.frames - 1) / max(self.last - self.first, 1e-9)
-        return self.frames / max(self.seconds, 1e-9)
 
 
 # ---------------------------------------------------------------- ending

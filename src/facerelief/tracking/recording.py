@@ -1,0 +1,148 @@
+"""A track while it is recorded: overlay to a video and a window, speed, the summary in track.json.
+
+Tested by tests/cli/test_track.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from facerelief._version import __version__
+from facerelief.facefolder.face_json import networks_document
+from facerelief.tracking.capture import FaceCapture
+from facerelief.tracking.frame import TrackedFrame
+from facerelief.tracking.overlay import overlay_frame, overlay_size
+from facerelief.typed import Image
+from facerelief.video import VideoReader, VideoWriter
+
+_WINDOW = "facerelief"
+
+Window = Callable[[Image], bool]
+"""Shows an image, and returns whether the window is still open."""
+
+
+@contextmanager
+def overlay_sink(
+    file: Path | None, reader: VideoReader, *, detail: bool, every: int = 1, window: Window | None = None
+) -> Iterator[Callable[[TrackedFrame], bool]]:
+    """A function that adds a frame's overlay to a video and a window, and returns whether to go on.
+
+    Args:
+        file: The .mp4 file to write, None for no file.
+        reader: The video that is followed: size and frame rate.
+        detail: Show the surface with relief too.
+        every: Every n-th frame of the video is followed.
+        window: Of `preview_window`; it is closed at the end.
+    """
+    writer: VideoWriter | None = None
+    if file is not None:
+        width, height = overlay_size(reader.width, reader.height, detail=detail)
+        writer = VideoWriter(file, width, height, max(reader.fps / every, 0.01))
+
+    def draw(frame: TrackedFrame) -> bool:
+        if writer is None and window is None:
+            return True
+        panels = overlay_frame(frame, detail=detail)
+        if writer is not None:
+            writer.write(panels, frame.time)
+        return window is None or window(panels)
+
+    try:
+        yield draw
+    finally:
+        if writer is not None:
+            writer.close()
+        if window is not None:
+            import cv2
+
+            cv2.destroyAllWindows()
+
+
+class FrameClock:
+    """Speed of the frames."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.start = self.first = self.last = time.perf_counter()
+
+    def add(self) -> None:
+        """Another frame is done."""
+        self.frames += 1
+        self.last = time.perf_counter()
+        if self.frames == 1:
+            self.first = self.last
+
+    @property
+    def seconds(self) -> float:
+        """From the start to the last frame."""
+        return self.last - self.start
+
+    @property
+    def per_second(self) -> float:
+        """Frames a second after the first one, whose time is mostly that of loading."""
+        if self.frames > 1:
+            return (self.frames - 1) / max(self.last - self.first, 1e-9)
+        return self.frames / max(self.seconds, 1e-9)
+
+
+def preview_window() -> Window | str:
+    """A window that q or Esc closes; without windows the reason why there are none."""
+    import cv2
+
+    # asked first, since some kinds of windows end the process where there is no display
+    if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        return "there is no display"
+    try:
+        cv2.namedWindow(_WINDOW, cv2.WINDOW_NORMAL)
+    except cv2.error:
+        return "this OpenCV has no windows (opencv-python, in place of -headless, has them)"
+
+    def show(image: Image) -> bool:
+        cv2.imshow(_WINDOW, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        return cv2.waitKey(1) & 0xFF not in (ord("q"), 27)
+
+    return show
+
+
+def track_summary(
+    reader: VideoReader, capture: FaceCapture, clock: FrameClock, stopped: bool, machine: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of track.json; machine: see `lab.benchmarks.timing.machine`."""
+    result = capture.track()
+    gaps = [
+        {
+            "from_frame": gap.first,
+            "to_frame": gap.last,
+            "from_s": round(gap.start, 3),
+            "to_s": round(gap.end, 3),
+        }
+        for gap in result.gaps
+    ]
+    return {
+        "format": "facerelief-track-summary",
+        "format_version": 1,
+        "tool_version": __version__,
+        "source": reader.name.encode("utf-8", "replace").decode(),  # file names need not be text
+        "image_size": [reader.width, reader.height],
+        "fps": round(reader.fps, 4),
+        "frames": len(capture),
+        "frames_with_face": capture.faces,
+        "lost": gaps,
+        "stopped": stopped,
+        "seconds": round(clock.seconds, 3),
+        "processed_fps": round(clock.per_second, 2),
+        "model": {"name": result.model, "version": result.model_version}
+        | ({"sha256": result.model_sha256} if result.model_sha256 else {}),
+        "networks": networks_document(result.networks),
+        "notes": reader.notes,
+        "versions": machine["versions"] | {"av": version("av"), "python": machine["python"]},
+        "processor": machine["processor"],
+        "cores": machine["cores"],
+    }
