@@ -12,11 +12,11 @@ class FacereliefError(Exception):
 
 
 class ImageError(FacereliefError):
-    """A picture that cannot be read or used."""
+    """An image that cannot be read or used."""
 
 
 class NoFaceError(FacereliefError):
-    """A readable picture in which no face was found."""
+    """A readable image in which no face was found."""
 
 
 class VideoError(FacereliefError):

@@ -45,7 +45,7 @@ def head(photo, face):
 
 def apart(face: DetectedFace, points: np.ndarray) -> float:
     """Mean distance of a face's points from others, in parts of the distance between its pupils."""
-    eyes = np.linalg.norm(face.pupils[0] - face.pupils[1])
+    eyes = np.linalg.norm(face.landmarks[468] - face.landmarks[473])
     return float(np.linalg.norm(face.landmarks - points, axis=1).mean() / eyes)
 
 
@@ -136,7 +136,7 @@ def test_a_mirrored_picture_mirrors_the_points(photo, face):
     here, there = list(MIRROR), list(MIRROR.values())
     expected = face.landmarks[here] * [-1, 1] + [photo.shape[1], 0]
     distance = np.linalg.norm(found.landmarks[there] - expected, axis=1)
-    assert distance.max() < 0.08 * np.linalg.norm(face.pupils[0] - face.pupils[1])
+    assert distance.max() < 0.08 * np.linalg.norm(face.landmarks[468] - face.landmarks[473])
     assert found.roll == pytest.approx(-face.roll, abs=0.05)
 
 
@@ -205,7 +205,7 @@ def test_a_face_cut_by_the_frame_is_found_and_said_to_be_cut(photo, face):
     assert found.truncated
     assert 0.15 < found.outside < 0.6
     assert found.box[0] < 0
-    eyes = np.linalg.norm(face.pupils[0] - face.pupils[1])
+    eyes = np.linalg.norm(face.landmarks[468] - face.landmarks[473])
     seen = face.landmarks[:, 0] > middle
     difference = found.landmarks[seen] + [middle - 12, 0] - face.landmarks[seen]
     assert np.linalg.norm(difference, axis=1).mean() < 0.15 * eyes

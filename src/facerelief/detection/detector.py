@@ -1,8 +1,8 @@
-"""All faces of a picture.
+"""All faces of an image.
 
-MediaPipe's short-range detector sees the whole picture at 128 x 128 px, where it finds faces from about an
-eighth of the picture's longer side. What it proposes is kept only when the landmark net agrees that there is
-a face. When that finds nothing the picture is looked at turned and from farther away; when it finds nothing
+MediaPipe's short-range detector sees the whole image at 128 x 128 px, where it finds faces from about an
+eighth of the image's longer side. What it proposes is kept only when the landmark net agrees that there is
+a face. When that finds nothing the image is looked at turned and from farther away; when it finds nothing
 or only small faces, in growing resolution: at 512 px in one piece, then in overlapping 512 px tiles. The
 detector is convolutional, so it runs at 512 px unchanged, for a quarter of the price of the 128 px tiles that
 cover the same area.
@@ -43,9 +43,9 @@ TILE = 512
 TILE_OVERLAP = 128
 """px shared by neighbouring tiles: a face that fits in it is whole in one of the two."""
 LEVELS = (512, 1024, 2048)
-"""Longer side, in px, at which the picture is searched for small faces."""
+"""Longer side, in px, at which the image is searched for small faces."""
 ENOUGH = {512: 0.2, 1024: 0.07, 2048: 0.035}
-"""A level is skipped when the largest face known already is at least this part of the picture's longer
+"""A level is skipped when the largest face known already is at least this part of the image's longer
 side."""
 SAME_BOX = 0.3
 SAME_INSIDE = 0.6
@@ -57,10 +57,10 @@ SURE_SCORE. An upside-down face taken for an upright one stays below; nearly eve
 is above."""
 WEAK_SCORE = 0.7
 WEAK_ODDS = 3.0
-"""Below both, a face is dropped from a picture in which another one is sure."""
+"""Below both, a face is dropped from an image in which another one is sure."""
 FALSE_SCORE = 0.6
 FALSE_ODDS = 2.0
-"""Below both, it is dropped from any picture."""
+"""Below both, it is dropped from any image."""
 SMALL_SCORE = 0.75
 SMALL_ODDS = 8.0
 """A face that only the search in high resolution found must reach one of these: among hundreds of windows
@@ -70,12 +70,12 @@ them."""
 
 @dataclass(frozen=True, eq=False)
 class DetectedFace:
-    """One face of a picture. Lengths in px of the picture, origin at its top-left corner, y down, pixel
+    """One face of an image. Lengths in px of the image, origin at its top-left corner, y down, pixel
     centres at +0.5."""
 
     box: tuple[float, float, float, float]
     """Left, top, right, bottom of the 468 mesh points: brows to chin, not the hair. May reach outside the
-    picture."""
+    image."""
     confidence: float
     """0..1, the detector's score."""
     landmarks: Float32
@@ -88,7 +88,7 @@ class DetectedFace:
     roll: float
     """Radians, positive counter-clockwise as seen; 0 for level eyes."""
     outside: float = 0.0
-    """Part of the mesh points that lie outside the picture, 0..1; those points are guesses."""
+    """Part of the mesh points that lie outside the image, 0..1; those points are guesses."""
 
     @property
     def size(self) -> float:
@@ -98,18 +98,13 @@ class DetectedFace:
 
     @property
     def truncated(self) -> bool:
-        """Whether the picture's frame cuts the face."""
+        """Whether the image's frame cuts the face."""
         return self.outside > 0.01
-
-    @property
-    def pupils(self) -> Float32:
-        """(2, 2) centres of the irises: the person's right eye, then the left."""
-        return self.landmarks[[468, 473]]
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """One look at the picture: a matrix (2, 3) from the network input's px to the picture's, and the input's
+    """One look at the image: a matrix (2, 3) from the network input's px to the image's, and the input's
     side."""
 
     matrix: Float64
@@ -135,9 +130,9 @@ def run_detector(inputs: Float32) -> tuple[Float32, Float32]:
 
 
 def _propose(source: Image, to_source: Float64, frame: _Frame, threshold: float) -> Float64:
-    """Candidates of one look, in the picture's px.
+    """Candidates of one look, in the image's px.
 
-    `source` is the picture, perhaps reduced, and `to_source` (2,) its scale. Rows: score, x, y, side, and the
+    `source` is the image, perhaps reduced, and `to_source` (2,) its scale. Rows: score, x, y, side, and the
     two eyes' x, y, x, y, the person's right eye first.
     """
     matrix = frame.matrix * to_source[:, None]
@@ -173,7 +168,7 @@ def _merge(candidates: Float64) -> Float64:
 
 
 class _Search:
-    """The faces of one picture, found by looking at it in several ways."""
+    """The faces of one image, found by looking at it in several ways."""
 
     def __init__(self, image: Image, min_confidence: float) -> None:
         self.image = image
@@ -192,12 +187,12 @@ class _Search:
 
     @property
     def largest(self) -> float:
-        """Longer side of the largest face so far, weak ones apart, as a part of the picture's longer side."""
+        """Longer side of the largest face so far, weak ones apart, as a part of the image's longer side."""
         known = (face.size for face in self.faces if not self.doubtful(face, WEAK_SCORE, WEAK_ODDS))
         return max(known, default=0.0) / self.long
 
     def reduced(self, long: int) -> tuple[Image, Float64]:
-        """The picture with a longer side of `long` px, never enlarged, and its scale (2,) in x and y."""
+        """The image with a longer side of `long` px, never enlarged, and its scale (2,) in x and y."""
         import cv2
 
         if long not in self._reduced:
@@ -216,7 +211,7 @@ class _Search:
         return self._reduced[long]
 
     def _halved(self, level: int) -> Image:
-        """The picture halved `level` + 1 times; an odd last row or column is left out."""
+        """The image halved `level` + 1 times; an odd last row or column is left out."""
         import cv2
 
         if level == len(self._halves):
@@ -228,19 +223,19 @@ class _Search:
         return self._halves[level]
 
     def look(self, long: int, frames: list[_Frame]) -> None:
-        """Add the faces seen in these frames of the picture reduced to `long`."""
+        """Add the faces seen in these frames of the image reduced to `long`."""
         source, scale = self.reduced(long)
         found = [_propose(source, scale, frame, self.threshold) for frame in frames]
         for row in _merge(np.concatenate(found)):
             self.examine(row)
 
     def whole(self, degrees: float = 0.0, zoom: float = 1.0, size: int = FRAME) -> _Frame:
-        """The whole picture, turned so that faces tilted clockwise by `degrees` appear upright."""
+        """The whole image, turned so that faces tilted clockwise by `degrees` appear upright."""
         square = Square(self.width / 2, self.height / 2, self.long / zoom, math.radians(degrees))
         return _Frame(square.matrix(size), size)
 
     def tiles(self, level: int, degrees: float = 0.0) -> list[_Frame]:
-        """Overlapping tiles that cover the picture at a longer side of `level` px, each turned about its
+        """Overlapping tiles that cover the image at a longer side of `level` px, each turned about its
         centre."""
         if level <= TILE:
             return [self.whole(degrees, size=TILE)]
@@ -353,7 +348,7 @@ class _Search:
 
 
 def _face_square(candidate: Float64) -> Square:
-    """Where to look for the mesh of a candidate, its eyes level."""
+    """Square of the mesh net's crop for a candidate, its eyes level."""
     x, y, side, ax, ay, bx, by = candidate[1:].tolist()
     return Square(x, y, FACE_MARGIN * side, math.atan2(by - ay, bx - ax))
 
@@ -396,17 +391,22 @@ def detect_faces(
     min_confidence: float = 0.5,
     small_faces: bool | None = None,
 ) -> list[DetectedFace]:
-    """All faces of a picture, best (sure and large) first; an empty list when there is none.
+    """Find all faces of an image, turned in the image plane by any angle; deterministic.
 
-    image           (H, W, 3) uint8 RGB, upright, or anything else that `as_image` takes
-    max_faces       at most so many, None for all
-    min_confidence  0..1, least score of both the detector and the landmark net. From 0.5 up, finds that
-                    barely pass are checked further; below, they are returned
-    small_faces     whether to search closely for faces below an eighth of the picture's longer side: None
-                    when no large face is found, True always, False never
+    Args:
+        image: (H, W, 3) uint8 RGB, upright, or anything else that `as_image` takes.
+        max_faces: most faces returned, None for all.
+        min_confidence: 0..1, least score of both the detector and the landmark net. From 0.5 up, finds that
+            barely pass are checked further; below, they are returned.
+        small_faces: search closely for faces below an eighth of the image's longer side: None when no large
+            face is found, True always, False never.
 
-    Faces may be turned in the image plane by any angle. The same picture gives the same answer every time.
-    Raises ImageError for an array that is no picture, ValueError for arguments out of range.
+    Returns:
+        Faces, best (sure and large) first; empty when there is none.
+
+    Raises:
+        ImageError: an array that is no image.
+        ValueError: arguments out of range.
     """
     if not 0.0 < min_confidence < 1.0:
         raise ValueError(f"min_confidence is {min_confidence}: expected a number between 0 and 1")

@@ -7,7 +7,7 @@ the image's left in an upright, unmirrored photo: corners 33 and 133) and 473..4
 (corners 362 and 263). Of five iris points the first is the pupil's centre; the others lie on the iris's edge
 at the image's right, above, left and below for an upright face.
 
-Points are px, origin at the picture's top-left corner, x right, y down, a pixel's centre at +0.5. Depth is in
+Points are px, origin at the image's top-left corner, x right, y down, a pixel's centre at +0.5. Depth is in
 the same px, relative to the head's middle, and larger is nearer to the viewer (MediaPipe's own sign is the
 opposite).
 """
@@ -52,7 +52,7 @@ def sigmoid(x: NDArray[np.floating]) -> Float64:
 
 @dataclass(frozen=True)
 class Square:
-    """A turned square of the picture: centre and side in px, `angle` in radians from the image's x axis to
+    """A turned square of the image: centre and side in px, `angle` in radians from the image's x axis to
     the square's own x axis, positive clockwise as seen (the image's y points down)."""
 
     x: float
@@ -61,7 +61,7 @@ class Square:
     angle: float
 
     def matrix(self, size: int, *, mirrored: bool = False) -> Float64:
-        """(2, 3) from the coordinates of the square's crop at `size` px to the picture's."""
+        """(2, 3) from the coordinates of the square's crop at `size` px to the image's."""
         scale = self.side / size
         c, s = scale * math.cos(self.angle), scale * math.sin(self.angle)
         turn = np.array([[-c if mirrored else c, -s], [-s if mirrored else s, c]])
@@ -69,10 +69,10 @@ class Square:
 
 
 def sample(image: Image, matrix: Float64, size: int) -> Image:
-    """The (size, size, 3) crop whose coordinates `matrix` (2, 3) takes to the picture's; black outside the
-    picture.
+    """The (size, size, 3) crop whose coordinates `matrix` (2, 3) takes to the image's; black outside the
+    image.
 
-    A crop that shrinks the picture to less than half is taken from an averaged copy, so that nothing aliases.
+    A crop that shrinks the image to less than half is taken from an averaged copy, so that nothing aliases.
     """
     import cv2
 
@@ -155,7 +155,7 @@ def eye_points(image: Image, mesh: Float64) -> tuple[Float64, Float64]:
 
 
 def face_square(mesh: Float64) -> Square:
-    """Where to look for the face of which `mesh` (468, 2+) px was the last guess."""
+    """Square of the next crop for a face whose last estimate is `mesh` (468, 2+) px."""
     across = mesh[LEFT_EYE_CORNERS[1], :2] - mesh[RIGHT_EYE_CORNERS[0], :2]
     angle = math.atan2(across[1], across[0])
     axes = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])

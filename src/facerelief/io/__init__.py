@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from facerelief.io.atomic import atomic_folder, write_bytes
 from facerelief.io.glb import Animation, Material, MorphTargets, Part, encode_glb, write_glb
-from facerelief.io.images import as_image, read_image
+from facerelief.io.images import as_image, is_image, read_image
+from facerelief.io.meshes import read_mesh
+from facerelief.io.npz import write_npz
 from facerelief.io.obj import ObjMaterial, write_mtl, write_obj
 from facerelief.io.ply import write_ply
 from facerelief.io.write_images import (
@@ -34,12 +36,15 @@ __all__ = [
     "encode_jpeg",
     "encode_normals",
     "encode_png",
+    "is_image",
     "read_image",
+    "read_mesh",
     "write_bytes",
     "write_depth",
     "write_glb",
     "write_mtl",
     "write_normals",
+    "write_npz",
     "write_obj",
     "write_ply",
     "write_png",

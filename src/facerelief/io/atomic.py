@@ -19,7 +19,7 @@ from pathlib import Path
 from facerelief.errors import OutputError
 
 TEMPORARY_PREFIX = ".tmp-"
-"""How the name of unfinished files and folders begins."""
+"""Begin of the names of unfinished files and folders."""
 
 _ADVICE = {
     errno.EACCES: "permission denied; choose another output folder or change its permissions",
@@ -35,7 +35,7 @@ _ADVICE = {
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
-    """The one-line `OutputError` that tells what went wrong at `path` and what to do."""
+    """The one-line `OutputError` with the failure at `path` and advice."""
     reason = _ADVICE.get(error.errno or 0) or error.strerror or type(error).__name__
     return OutputError(f"{path}: cannot write: {reason}")
 

@@ -26,10 +26,15 @@ MAX_BYTES = 1 << 30
 
 
 def read_mesh(path: str | Path, scale: float = 1.0) -> Mesh:
-    """The mesh of an .obj, .ply or .wrl file, its coordinates times `scale` (mm per unit of the file).
+    """Read the mesh of an .obj, .ply or .wrl file.
 
-    Raises MeshError for a file that cannot be read, is damaged, has no vertices, has coordinates that
-    are not finite, or triangles with vertices that are not there.
+    Args:
+        path: file; the ending of its name decides the format.
+        scale: mm per unit of the file, multiplies the coordinates.
+
+    Raises:
+        MeshError: the file cannot be read, is damaged, has no vertices, has coordinates that are not finite,
+            or triangles with vertices that are not there.
     """
     path = Path(path)
     readers = {".obj": _obj, ".ply": parse_ply, ".wrl": _vrml}

@@ -1,4 +1,4 @@
-"""Pictures and per-pixel maps: PNG and JPEG bytes, 16-bit normal maps, float depth."""
+"""Images and per-pixel maps: PNG and JPEG bytes, 16-bit normal maps, float depth."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from facerelief.io.atomic import write_bytes
 
 
 def encode_png(rgb: NDArray[Any], compression: int = 4) -> bytes:
-    """PNG bytes of an (H, W, 3) RGB or (H, W) grey picture: uint8, uint16, or float in [0, 1] (to 8 bit)."""
+    """PNG bytes of an (H, W, 3) RGB or (H, W) grey image: uint8, uint16, or float in [0, 1] (to 8 bit)."""
     import cv2
 
     return _encode(".png", rgb, [cv2.IMWRITE_PNG_COMPRESSION, compression])
 
 
 def encode_jpeg(rgb: NDArray[Any], quality: int = 95, *, full_color: bool = False) -> bytes:
-    """JPEG bytes of an (H, W, 3) RGB picture: uint8, or float in [0, 1].
+    """JPEG bytes of an (H, W, 3) RGB image: uint8, or float in [0, 1].
 
-    full_color: keep colours at the picture's resolution (4:4:4); by default at half of it.
+    full_color: keep colours at the image's resolution (4:4:4); by default at half of it.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""What `facerelief model info` prints."""
+"""Facts about a model, for `facerelief model info`."""
 
 from __future__ import annotations
 

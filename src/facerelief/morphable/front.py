@@ -1,4 +1,4 @@
-"""The part of a head that a picture of its face needs."""
+"""The part of a head that is rendered where only its face is seen."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from facerelief.morphable.model import FaceModel
 
 @functools.lru_cache(maxsize=4)
 def front_triangles(model: FaceModel) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Triangles (K, 3) of face and eyes and two rings around them, and (K + 1,) which of the model's they
-    are; the last entry, for pixels without triangle, is -1.
+    """Triangles (K, 3) of face and eyes and two rings around them, and (K + 1,) their indices
+    among the model's; the last entry, for pixels without triangle, is -1.
 
     The rest of a head lies behind or beside its face in all poses that show the face.
     """
@@ -24,5 +24,5 @@ def front_triangles(model: FaceModel) -> tuple[NDArray[np.int32], NDArray[np.int
         near[touched] = True
     ids = np.flatnonzero(near[model.triangles].all(axis=1)).astype(np.int32)
     kept = np.array(model.triangles[ids], np.int32)
-    kept.setflags(write=False)  # drawn again and again: checked once
+    kept.setflags(write=False)  # rendered again and again: checked once
     return kept, np.append(ids, np.int32(-1))

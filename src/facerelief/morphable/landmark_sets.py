@@ -1,4 +1,4 @@
-"""What the indices of the landmark sets mean, where code has to know."""
+"""Meaning of those indices of the landmark sets that code has to know."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OUTLINES: dict[str, tuple[int, ...]] = {
         152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
     ),
 }  # fmt: skip
-"""Landmarks along the face's outline, in order: where along it each lies is a matter of taste."""
+"""Landmarks along the face's outline, in order. Where along it each lies is arbitrary."""
 
 CLOSED_OUTLINES = frozenset({"mediapipe478"})
 """Outlines that run all the way round."""

@@ -54,7 +54,7 @@ class SurfacePoints:
 
 @dataclass(frozen=True, eq=False)
 class Contour:
-    """Where an outline landmark may lie when the head turns.
+    """Candidates for the place of an outline landmark when the head turns.
 
     landmarks (C,) int32 index into the landmark set; candidates (C, R) int32 vertex ids along the surface
     from the ear side inward. Under a pose the landmark is the candidate that projects outermost

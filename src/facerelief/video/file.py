@@ -80,7 +80,7 @@ class File:
 
     @property
     def notes(self) -> list[str]:
-        """What went wrong up to here."""
+        """Lines about failures up to here."""
         notes: list[str] = []
         if self._numbers.lost.count:
             notes.append(f"not decodable: {self._numbers.lost}")

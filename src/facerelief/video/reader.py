@@ -38,7 +38,7 @@ class VideoReader:
     Args:
         source: a video file, or the number of a webcam (0 is the first), also as a string of digits; a file
             whose name is a number is reached as "./0".
-        every: only every so manieth frame by number, or the next one after it where that cannot be decoded.
+        every: only every n-th frame by number, or the next one after it where that cannot be decoded.
         limit: stop after so many frames.
 
     Raises:

@@ -24,7 +24,7 @@ class Picture:
 
 
 class Source(Protocol):
-    """Where frames come from."""
+    """A source of frames."""
 
     name: str
     fps: float
@@ -32,7 +32,7 @@ class Source(Protocol):
 
     @property
     def notes(self) -> list[str]:
-        """Lines on what went wrong up to here."""
+        """Lines about failures up to here."""
         ...
 
     def pictures(self) -> Iterator[Picture]:

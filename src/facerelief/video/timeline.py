@@ -1,4 +1,4 @@
-"""Which number and which time a frame has, when the file is broken or says nothing of it."""
+"""Numbers and times of frames, also for files that are broken or give none."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Numbering:
                 self._lose(len(self._waiting.pop(0)))
             while heapq.heappop(self._waiting[0]) < stamp:
                 self._lose()
-        else:  # the decoder tells other times than the packets
+        else:  # the decoder gives other times than the packets
             self._stamped = False
         self.next += 1
         return self.next - 1

@@ -21,7 +21,7 @@ class Camera:
         self.name = f"camera {number}"
         self.count: int | None = None
         self.notes: list[str] = []
-        """What went wrong up to here."""
+        """Lines about failures up to here."""
         with _quiet():
             self._capture = cv2.VideoCapture(number)
             if not self._capture.isOpened():

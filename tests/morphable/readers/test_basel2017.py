@@ -12,7 +12,6 @@ import pytest
 
 from facerelief.errors import ModelError
 from facerelief.morphable import FaceModel, load_model
-from facerelief.morphable.readers.basel2017 import IBUG_OF_BASEL
 
 h5py = pytest.importorskip("h5py")
 
@@ -123,11 +122,6 @@ def test_models_without_landmarks_or_expressions(basel: Basel, tmp_path: Path) -
     assert model.landmarks == {}
     assert model.n_expression == 0
     assert model.name == "basel2019"
-
-
-def test_named_landmarks_that_are_ibug_points() -> None:
-    assert sorted(IBUG_OF_BASEL.values()) == [8, 30, 36, 39, 42, 45, 48, 51, 54, 57, 62, 66]
-    assert all(name.startswith("right.") for name, i in IBUG_OF_BASEL.items() if i in (36, 39, 48))
 
 
 @pytest.mark.parametrize(

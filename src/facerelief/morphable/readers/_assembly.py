@@ -1,4 +1,4 @@
-"""What the readers of foreign models share: winding, units, bases, sidecar files, placeholders."""
+"""Helpers shared by the readers of foreign models: winding, units, bases, sidecar files, placeholders."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DAMAGED: tuple[type[Exception], ...] = (
     zlib.error,
     zipfile.BadZipFile,
 )
-"""What NumPy, SciPy, h5py and zipfile raise on damaged or hostile files."""
+"""Errors of NumPy, SciPy, h5py and zipfile on damaged or hostile files."""
 
 
 def skin_of(n: int) -> Float32:

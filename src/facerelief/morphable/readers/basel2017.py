@@ -13,8 +13,8 @@ expression model has a mean of its own that opens the mouth, which here is the f
 neutral face.
 
 Result: mm, x to the person's left, y up, z to the front; colours sRGB-coded. Landmarks: the file's own, one
-set of one point for each name ("center.nose.tip", ...), the nearest vertex; `IBUG_OF_BASEL` says which of
-the 68 points some are. Needs h5py: `pip install facerelief[models]`.
+set of one point for each name ("center.nose.tip", ...), the nearest vertex. Needs h5py:
+`pip install facerelief[models]`.
 """
 
 # h5py ships no type stubs
@@ -42,22 +42,6 @@ from facerelief.morphable.readers._assembly import (
 )
 
 LICENCE = "Basel Face Model 2017/2019, University of Basel: research use by signed agreement"
-
-IBUG_OF_BASEL = {
-    "center.chin.tip": 8,
-    "center.nose.tip": 30,
-    "right.eye.corner_outer": 36,
-    "right.eye.corner_inner": 39,
-    "left.eye.corner_inner": 42,
-    "left.eye.corner_outer": 45,
-    "right.lips.corner": 48,
-    "center.lips.upper.outer": 51,
-    "left.lips.corner": 54,
-    "center.lips.lower.outer": 57,
-    "center.lips.upper.inner": 62,
-    "center.lips.lower.inner": 66,
-}
-"""Index among the 68 iBUG points (from 0) of the Basel landmarks that mean the same point."""
 
 SHAPE = ("shape/model/mean", "shape/model/pcaBasis", "shape/model/pcaVariance", "shape/representer/cells")
 COLOR = ("color/model/mean", "color/model/pcaBasis", "color/model/pcaVariance")

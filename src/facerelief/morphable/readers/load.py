@@ -1,4 +1,4 @@
-"""The front door for model files: recognises the format by content and hands the file to its reader.
+"""Face model files of all formats: the content decides which reader gets a file.
 
 | format                 | file                                              | reader        |
 |------------------------|---------------------------------------------------|---------------|
@@ -8,8 +8,8 @@
 | FLAME 2019, 2020, 2023 | .pkl or .npz (+ landmark tables)                  | `flame`       |
 | ICT-FaceKit            | folder of .obj, or the packed .npz (+ landmarks)  | `ict`         |
 
-Each reader's docstring says what is taken from the file, in which units it was, and what lies beside it.
-Whatever comes in, what goes out is a `FaceModel` in mm, x to the person's left, y up, z to the front,
+Each reader's docstring says which parts of the file are taken, their units, and which files lie beside it.
+The result is always a `FaceModel` in mm, x to the person's left, y up, z to the front,
 arrays float32 and int32.
 """
 
