@@ -70,7 +70,7 @@ def test_pose_turns_about_the_ears_and_replaces_angles(editor):
     assert editor.camera() == old
 
 
-def test_the_edit_says_what_is_in_the_picture(editor):
+def test_the_edit_says_what_is_in_the_image(editor):
     made = editor.edit(turn=radians(0, 12, 0), expression={"jawOpen": 0.7})
     (found,) = facerelief.reconstruct(made.image)
     assert math.degrees(found.camera.yaw - made.camera.yaw) == pytest.approx(0, abs=6)
@@ -99,7 +99,7 @@ def test_the_warp_of_a_turned_head_does_not_fold(editor, degrees):
 
 @pytest.mark.parametrize("first", [0, 20])
 def test_the_background_follows_the_outline(editor, first):
-    """Whatever of the face the warped picture still shows ends up under the drawn face: no second contour."""
+    """Parts of the face left in the warped image end up under the rendered face: no second contour."""
     once = Editor(editor.edit(yaw=math.radians(first)))
     camera = once.camera(turn=radians(0, 15, 0))
     made = once.render(camera)
@@ -158,8 +158,8 @@ def test_closed_eyes_cover_the_eyeballs(editor):
     eyes = model.regions["eyeballs"][model.triangles].all(axis=1)
     shown = []
     for r in (editor.reconstruction, made):
-        drawn = rasterize(r.camera.project(r.vertices), model.triangles, 224, 224, cull_backfaces=True)
-        shown.append(np.count_nonzero(drawn.mask & eyes[np.maximum(drawn.triangle, 0)]))
+        rendered = rasterize(r.camera.project(r.vertices), model.triangles, 224, 224, cull_backfaces=True)
+        shown.append(np.count_nonzero(rendered.mask & eyes[np.maximum(rendered.triangle, 0)]))
     assert shown[0] > 20
     assert shown[1] <= 0.1 * shown[0]
     # where dark pupils were there is skin

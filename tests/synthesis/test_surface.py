@@ -18,7 +18,7 @@ def test_a_model_without_an_opening_has_no_lining(toy_model):
 
 def test_a_symmetric_model_has_a_symmetric_surface(toy_model):
     surface, other = face_surface(toy_model), toy_model.symmetry
-    np.testing.assert_array_equal(surface.drawn, surface.drawn[other])
+    np.testing.assert_array_equal(surface.rendered, surface.rendered[other])
     apart = np.abs(surface.inset - surface.inset[other])
     assert (apart < 1e-4).mean() > 0.97  # the diagonals of the toy's quads are not mirrored
     assert (np.abs(surface.openness - surface.openness[other]) < 0.1).mean() > 0.99
@@ -27,9 +27,9 @@ def test_a_symmetric_model_has_a_symmetric_surface(toy_model):
 def test_the_inset_rises_from_the_outline(toy_model):
     surface = face_surface(toy_model)
     assert 0 <= surface.inset.min() <= surface.inset.max() == 1
-    assert not surface.inset[~surface.drawn].any()
-    order = np.argsort(surface.outline_mm[surface.drawn])
-    assert (np.diff(surface.inset[surface.drawn][order]) >= -1e-6).all()
+    assert not surface.inset[~surface.rendered].any()
+    order = np.argsort(surface.outline_mm[surface.rendered])
+    assert (np.diff(surface.inset[surface.rendered][order]) >= -1e-6).all()
 
 
 @pytest.mark.parametrize("name", ["model", "toy_model"])
@@ -74,6 +74,6 @@ def test_the_lips_part_when_the_jaw_opens(model):
 def test_skin_near_openings_is_skin(model):
     surface = face_surface(model)
     assert surface.near_openings.any()
-    assert not surface.near_openings[model.eyeballs | ~surface.drawn].any()
+    assert not surface.near_openings[model.eyeballs | ~surface.rendered].any()
     assert (surface.openness[model.eyeballs] == 1).all()
     assert surface.openness.min() < 0.75

@@ -62,10 +62,10 @@ def test_eyes_mouth_and_pixels_off_the_mask_get_no_relief(model, photo) -> None:
     change = v.moved(source) - v.own
     assert np.abs(change).max() > 0.1
     assert not change[~v.mask].any()
-    drawn = rasterize(v.uvz, model.triangles, 256, 256, cull_backfaces=True)
+    rendered = rasterize(v.uvz, model.triangles, 256, 256, cull_backfaces=True)
     for name in ("eyeballs", "lips", "brows"):
         part = model.regions[name][model.triangles].all(axis=1)
-        assert not change[drawn.mask & part[drawn.triangle]].any(), name
+        assert not change[rendered.mask & part[rendered.triangle]].any(), name
     assert not plain_skin(model)[model.regions["lips"] | model.regions["eyeballs"]].any()
 
 

@@ -122,7 +122,7 @@ def _lit(r: Reconstruction, mesh: Mesh, size: int) -> Float:
     flat = np.column_stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1], np.zeros(len(mesh.uv))]) * [small, small, 1]
     rendered = rasterize(flat, mesh.uv_triangles, small, small)
     dark = np.where(rendered.mask, interpolate(rendered, mesh.triangles, 1 - share), 0).astype(np.float32)
-    return 1 - np.asarray(cv2.resize(dark, (size, size), interpolation=cv2.INTER_LINEAR))
+    return 1 - np.asarray(cv2.resize(dark, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _possible(albedo: Float32) -> Float:

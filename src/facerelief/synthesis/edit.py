@@ -220,8 +220,8 @@ class Editor:
 
         r, photo, surface = self.reconstruction, self.photo, self.photo.surface
         n = len(view.shape)
-        drawn = np.append(surface.drawn, np.ones(len(view.uvz) - n, bool))
-        box = image_box(view.uvz[drawn], 2.0, r.image)
+        rendered = np.append(surface.rendered, np.ones(len(view.uvz) - n, bool))
+        box = image_box(view.uvz[rendered], 2.0, r.image)
         left, top, right, bottom = box
         size = bottom - top, right - left
         if min(size) < 1:
@@ -301,7 +301,7 @@ class Editor:
         camera = self.camera(yaw=yaw, pitch=pitch, roll=roll, turn=turn)
         lit = self.light(light, camera) if isinstance(light, str) else light
         made = self.render(camera, weights, lit, background=background)
-        uv = made.camera.project(made.vertices[self.photo.surface.drawn])[:, :2]
+        uv = made.camera.project(made.vertices[self.photo.surface.rendered])[:, :2]
         (left, top), (right, bottom) = uv.min(axis=0).tolist(), uv.max(axis=0).tolist()
         result = replace(
             r,

@@ -65,15 +65,15 @@ class BackgroundMotion:
         eyes = model.eyeballs
         # vertices beyond the frame count too
         shown = self._unoccluded()
-        rim = surface.drawn & ~eyes & (surface.outline_mm < 12.0)
+        rim = surface.rendered & ~eyes & (surface.outline_mm < 12.0)
         # where the face hides its own far side, its contour is its outline
         contour = (self.photo.face_end_mm[:n] < 6.0) & (self.photo.normals[:n, 2] < 0.45)
-        rim |= surface.drawn & ~eyes & contour
+        rim |= surface.rendered & ~eyes & contour
         if not rim.any():  # a model of skin alone: its silhouette
-            rim = surface.drawn & (self.photo.normals[:n, 2] < 0.5)
-        other = ~surface.drawn
+            rim = surface.rendered & (self.photo.normals[:n, 2] < 0.5)
+        other = ~surface.rendered
         chosen = shown & (rim | other)
-        near = np.flatnonzero(shown & surface.drawn & ~eyes)
+        near = np.flatnonzero(shown & surface.rendered & ~eyes)
         rest = np.flatnonzero(shown & other)
         if len(near) and len(rest):
             # behind the edge of the face (neck under the jaw) two motions meet; the face's counts
@@ -82,7 +82,7 @@ class BackgroundMotion:
             chosen[rest[deep & (gap < 12.0 * r.camera.scale)]] = False
         follow = np.ones(n)
         if "neck" in model.regions:
-            neck = model.regions["neck"] & ~surface.drawn
+            neck = model.regions["neck"] & ~surface.rendered
             y = model.mean[:, 1]
             if neck.any():
                 low = float(y[neck].min())
@@ -99,9 +99,9 @@ class BackgroundMotion:
         camera = r.camera.in_crop(low[0] - 1 / zoom, low[1] - 1 / zoom, zoom)
         w, h = (int(x) for x in np.ceil((high - low) * zoom) + 2)
         uvz = camera.project(r.vertices.astype(np.float64))
-        drawn = rasterize(uvz, r.model.triangles, h, w, cull_backfaces=True)
+        rendered = rasterize(uvz, r.model.triangles, h, w, cull_backfaces=True)
         return visible_vertices(
-            uvz, r.model.triangles, drawn, self.photo.normals[: len(uvz)], tolerance_mm=2.0
+            uvz, r.model.triangles, rendered, self.photo.normals[: len(uvz)], tolerance_mm=2.0
         )
 
     def _outline_of_skull(self) -> None:

@@ -48,8 +48,8 @@ class PhotoFace:
         self.uvz: Float64 = r.camera.project(self.vertices.astype(np.float64)).astype(np.float64)
         self.normals = self.camera_normals(r.camera, self.vertices)
         self.area = self.areas(self.uvz)
-        front = surface.drawn & (self.normals[:n, 2] > 0.3)
-        self.front = np.flatnonzero(front if front.any() else surface.drawn)
+        front = surface.rendered & (self.normals[:n, 2] > 0.3)
+        self.front = np.flatnonzero(front if front.any() else surface.rendered)
         self.visible = self._visible_in_photo()
         self.floor = self.least_shading(self.normals, r.light)
         self.relief, self.relief_left, self.relief_top = self._relief_normals(relief)
@@ -62,7 +62,7 @@ class PhotoFace:
         self.seen = self._trusted()
         self.inset = surface.inset.astype(np.float64)
         # an outline that the photo hides has no surroundings to blend with
-        self.inset[:n] = np.where(surface.drawn, np.maximum(self.inset[:n], self.hidden), 0)
+        self.inset[:n] = np.where(surface.rendered, np.maximum(self.inset[:n], self.hidden), 0)
         self.texture, self.texture_uv = self._albedo_texture(texture_size)
 
     def camera_normals(self, camera: WeakPerspective, vertices: Float32) -> Float32:
@@ -112,14 +112,14 @@ class PhotoFace:
         camera = r.camera.in_crop(low[0] - 1 / zoom, low[1] - 1 / zoom, zoom)
         w, h = (int(x) for x in np.ceil((high - low) * zoom) + 2)
         uvz = camera.project(self.vertices.astype(np.float64))
-        drawn = rasterize(uvz, self.all_triangles, h, w, cull_backfaces=True)
-        visible = visible_vertices(uvz, self.all_triangles, drawn, self.normals, tolerance_mm=1.0)
+        rendered = rasterize(uvz, self.all_triangles, h, w, cull_backfaces=True)
+        visible = visible_vertices(uvz, self.all_triangles, rendered, self.normals, tolerance_mm=1.0)
         unit = zoom * r.camera.scale
-        self.edge_mm = _distance_to_edges(drawn.depth, uvz, 8.0) / unit
-        self.end_mm = _distance_to_edges(drawn.depth, uvz, np.inf) / unit
-        face = np.append(self.surface.drawn[r.model.triangles].all(axis=1), True)
-        face = face[np.minimum(drawn.triangle, len(face) - 1)] & drawn.mask
-        alone = np.where(face, drawn.depth, np.float32(np.nan))
+        self.edge_mm = _distance_to_edges(rendered.depth, uvz, 8.0) / unit
+        self.end_mm = _distance_to_edges(rendered.depth, uvz, np.inf) / unit
+        face = np.append(self.surface.rendered[r.model.triangles].all(axis=1), True)
+        face = face[np.minimum(rendered.triangle, len(face) - 1)] & rendered.mask
+        alone = np.where(face, rendered.depth, np.float32(np.nan))
         self.face_end_mm = _distance_to_edges(alone, uvz, np.inf) / unit
         height, width = r.image.shape[:2]
         u, v = self.uvz[:, 0], self.uvz[:, 1]
@@ -137,7 +137,7 @@ class PhotoFace:
         row = np.clip((self.uvz[:n, 1] - top).astype(int), 0, albedo.shape[0] - 1)
         ratio = np.log((albedo[row, column] + 0.02) / (self.colors[:n] + 0.02)).astype(np.float64)
         eyes = r.model.eyeballs
-        skin = self.visible[:n] & surface.drawn & ~eyes
+        skin = self.visible[:n] & surface.rendered & ~eyes
         inner = skin & (self.normals[:n, 2] > 0.7)
         out = np.ones(n)
         if np.count_nonzero(inner) < 50:
@@ -167,7 +167,7 @@ class PhotoFace:
         # lids hide the rim of an eye: there pixels of the eye are better than completed ones
         near = seen.copy()
         np.maximum.at(near, a, seen[b])
-        edge = surface.drawn & ~eyes
+        edge = surface.rendered & ~eyes
         least = seen.copy()
         np.minimum.at(least, a, seen[b])
         value = np.where(edge, least, near)
@@ -190,15 +190,15 @@ class PhotoFace:
             return np.zeros((0, 0, 3), np.float32), 0, 0
         fine = r.fine
         normals = normals_from_depth(fine.depth, r.camera.scale)
-        drawn = rasterize(
+        rendered = rasterize(
             self.uvz - [fine.left, fine.top, 0],
             self.surface.triangles,
             *fine.depth.shape,
             cull_backfaces=True,
         )
-        smooth = interpolate(drawn, self.surface.triangles, self.normals)
+        smooth = interpolate(rendered, self.surface.triangles, self.normals)
         smooth /= np.maximum(np.linalg.norm(smooth, axis=2, keepdims=True), 1e-6)
-        good = drawn.mask & np.isfinite(normals).all(axis=2) & (normals[:, :, 2] > 0.2)
+        good = rendered.mask & np.isfinite(normals).all(axis=2) & (normals[:, :, 2] > 0.2)
         out = np.where(good[:, :, None], normals - smooth, 0).astype(np.float32)
         # steep steps are more often edges (lids, lips, nostrils) than wrinkles
         steep = np.linalg.norm(out, axis=2, keepdims=True)
@@ -210,7 +210,7 @@ class PhotoFace:
         r, model = self.reconstruction, self.reconstruction.model
         if not len(self.surface.uv_triangles):
             return np.zeros((0, 0, 3), np.float32), np.zeros((0, 2))
-        face = self.uvz[: model.n_vertices][self.surface.drawn]
+        face = self.uvz[: model.n_vertices][self.surface.rendered]
         if size is None:
             extent = float(np.ptp(face[:, :2], axis=0).max())
             size = int(np.clip(2 ** np.ceil(np.log2(max(extent, 1.0) * 1.3)), 256, 1024))
@@ -236,10 +236,10 @@ class PhotoFace:
         dark = interpolate(islands, model.triangles, 1 - self.surface.openness)
         texture *= (1 - dark * np.clip(1 - 2 * weight, 0, 1))[:, :, None]
         if eyes.any():
-            drawn = rasterize(flat, model.uv_triangles[eyes], size, size)
-            own = interpolate(drawn, model.triangles[eyes], base)
-            share = (np.clip(weight / 0.5, 0, 1) * drawn.mask)[:, :, None]
-            texture = np.where(drawn.mask[:, :, None], own + (sampled - own) * share, texture)
+            rendered = rasterize(flat, model.uv_triangles[eyes], size, size)
+            own = interpolate(rendered, model.triangles[eyes], base)
+            share = (np.clip(weight / 0.5, 0, 1) * rendered.mask)[:, :, None]
+            texture = np.where(rendered.mask[:, :, None], own + (sampled - own) * share, texture)
         return np.ascontiguousarray(texture / half, np.float32), uv
 
     def _photo_albedo(self) -> tuple[Float32, int, int]:
@@ -252,10 +252,10 @@ class PhotoFace:
         left, top, right, bottom = image_box(self.uvz, 2.0, r.image)
         if right <= left or bottom <= top:
             return np.ones((1, 1, 3), np.float32), 0, 0
-        drawn = rasterize(
+        rendered = rasterize(
             self.uvz - [left, top, 0], self.all_triangles, bottom - top, right - left, cull_backfaces=True
         )
-        normals = interpolate(drawn, self.all_triangles, self.normals)
+        normals = interpolate(rendered, self.all_triangles, self.normals)
         if len(self.relief):
             h, w = self.relief.shape[:2]
             y0, x0 = max(self.relief_top - top, 0), max(self.relief_left - left, 0)

@@ -191,10 +191,10 @@ class ReliefPhoto:
         zoom = 96.0 / max(part.shape[:2])
         h, w = max(round(part.shape[0] * zoom), 8), max(round(part.shape[1] * zoom), 8)
         uvz = (self.uvz - [left, top, 0]) * [w / part.shape[1], h / part.shape[0], 1.0]
-        drawn = rasterize(uvz, self.model.triangles, h, w)
-        loose: Bool = self.model.region("neck", "ears") & ~face_surface(self.model).drawn
+        rendered = rasterize(uvz, self.model.triangles, h, w)
+        loose: Bool = self.model.region("neck", "ears") & ~face_surface(self.model).rendered
         loose = np.asarray(loose[self.model.triangles].any(axis=1))
-        head = np.where(drawn.mask, np.where(loose[np.maximum(drawn.triangle, 0)], 1, 2), 0)
+        head = np.where(rendered.mask, np.where(loose[np.maximum(rendered.triangle, 0)], 1, 2), 0)
         box = (0, 0, part.shape[1], part.shape[0])
         return head_matte(part, head.astype(np.uint8), box, self.camera.scale), left, top
 

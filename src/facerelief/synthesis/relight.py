@@ -86,9 +86,9 @@ class HeadLight:
         zoom = 80.0 / max(right - left, bottom - top)
         w, h = max(round((right - left) * zoom), 2), max(round((bottom - top) * zoom), 2)
         scale = np.array([w / (right - left), h / (bottom - top), 1.0])
-        drawn = rasterize((uvz[:n] - [left, top, 0]) * scale, r.model.triangles, h, w, cull_backfaces=True)
-        mask = drawn.mask.astype(np.float32)
-        both = np.dstack([interpolate(drawn, r.model.triangles, change), mask])
+        rendered = rasterize((uvz[:n] - [left, top, 0]) * scale, r.model.triangles, h, w, cull_backfaces=True)
+        mask = rendered.mask.astype(np.float32)
+        both = np.dstack([interpolate(rendered, r.model.triangles, change), mask])
         mm = r.camera.scale * zoom
         # near the head as at its edge; with distance, where only hair is, closer to its mean
         spread = np.full_like(both, 1e-6)
@@ -119,9 +119,11 @@ class HeadLight:
         zoom = min(200.0 / max(right - left, bottom - top), 1.0)
         w, h = max(round((right - left) * zoom), 2), max(round((bottom - top) * zoom), 2)
         uvz = (self.photo.uvz - [left, top, 0]) * [w / (right - left), h / (bottom - top), 1.0]
-        drawn = rasterize(uvz[: r.model.n_vertices], r.model.triangles, h, w)
+        rendered = rasterize(uvz[: r.model.n_vertices], r.model.triangles, h, w)
         # collars hide the neck, hair the ears
-        loose = (r.model.region("neck", "ears")) & ~self.photo.surface.drawn
+        loose = (r.model.region("neck", "ears")) & ~self.photo.surface.rendered
         firm = np.logical_not(loose[r.model.triangles].any(axis=1))
-        head = np.where(drawn.mask, np.where(firm[np.maximum(drawn.triangle, 0)], 2, 1), 0).astype(np.uint8)
+        head = np.where(rendered.mask, np.where(firm[np.maximum(rendered.triangle, 0)], 2, 1), 0).astype(
+            np.uint8
+        )
         return head_matte(r.image, head, box, r.camera.scale)

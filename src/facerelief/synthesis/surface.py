@@ -32,7 +32,7 @@ class FaceSurface:
     """(T, 3) ids into the model's uv, or (0, 3) where it has none; 0 on the lining."""
     inset: Float32
     """(N + M,) 0 at the outline of the face's skin, rising to 1 inside."""
-    drawn: Bool
+    rendered: Bool
     """(N,) the model's vertices that are rendered."""
     outline_mm: Float32
     """(N,) distance to that outline on the average face, negative outside the rendered part."""
@@ -95,19 +95,19 @@ def _find(model: FaceModel) -> FaceSurface:
     from scipy.spatial import KDTree
 
     eyes = model.eyeballs
-    drawn = model.face_vertices | eyes | model.region("lips")
+    rendered = model.face_vertices | eyes | model.region("lips")
     whole = model.triangles
-    kept = drawn[whole].all(axis=1)
+    kept = rendered[whole].all(axis=1)
     triangles = whole[kept]
     # the outline: rendered vertices that share a triangle with others
-    crossing = ~kept & drawn[whole].any(axis=1)
+    crossing = ~kept & rendered[whole].any(axis=1)
     rim = np.unique(whole[crossing])
-    rim = rim[drawn[rim]]
+    rim = rim[rendered[rim]]
     distance = np.full(model.n_vertices, np.inf)
     if len(rim):
         distance = np.asarray(KDTree(model.mean[rim]).query(model.mean)[0])
     x = np.clip(distance / _FEATHER_MM, 0, 1)
-    inset = np.where(drawn, x * x * (3 - 2 * x), 0.0)
+    inset = np.where(rendered, x * x * (3 - 2 * x), 0.0)
     inset[eyes] = 1.0
 
     upper, lower = _mouth_rims(model)
@@ -129,9 +129,9 @@ def _find(model: FaceModel) -> FaceSurface:
         first_mouth=len(triangles),
         uv_triangles=np.ascontiguousarray(uv_triangles),
         inset=inset.astype(np.float32),
-        drawn=drawn,
-        outline_mm=np.where(drawn, distance, -distance).astype(np.float32),
-        near_openings=_near_openings(model, drawn & ~eyes),
+        rendered=rendered,
+        outline_mm=np.where(rendered, distance, -distance).astype(np.float32),
+        near_openings=_near_openings(model, rendered & ~eyes),
         openness=_openness(model),
         neighbours=(edges[:, 0].copy(), edges[:, 1].copy()),
         upper=upper,
@@ -203,10 +203,10 @@ def _openness(model: FaceModel) -> Float32:
         for yaw in (-1.0, -0.5, 0.0, 0.5, 1.0):
             camera = WeakPerspective(pitch, yaw, 0.0, 220.0, 220.0, scale)
             uvz = camera.project(centred)
-            drawn = rasterize(uvz, model.triangles, 440, 440, cull_backfaces=True)
+            rendered = rasterize(uvz, model.triangles, 440, 440, cull_backfaces=True)
             toward = np.maximum(normals @ camera.rotation[2], 0)
             facing += toward
-            seen += toward * visible_vertices(uvz, model.triangles, drawn, tolerance_mm=1.0)
+            seen += toward * visible_vertices(uvz, model.triangles, rendered, tolerance_mm=1.0)
     out = np.clip(1.6 * seen / facing, 0.3, 1.0)
     out[model.eyeballs] = 1.0
     return out.astype(np.float32)

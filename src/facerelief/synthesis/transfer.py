@@ -162,7 +162,9 @@ class ReliefView:
         """
         if light is None and np.array_equal(displacement, self.own):
             return self.image.copy()
-        factor = self._factor(displacement, self.light if light is None else np.asarray(light, np.float64))
+        factor: Float = self._factor(
+            displacement, self.light if light is None else np.asarray(light, np.float64)
+        )
         if light is None:
             factor = 1 + self.inside[:, :, None] * (factor - 1)
         else:
@@ -230,7 +232,7 @@ class ReliefView:
         left = grey + np.float32(_COLOUR) * (left - grey)
         return np.exp(-self.free[:, :, None] * left)
 
-    def _whole_head(self, light: Float64, factor: Float32) -> Float32:
+    def _whole_head(self, light: Float64, factor: Float) -> Float:
         """(S, S, 3) factors for face, hair, ears and neck by a light (9, 3); 1 on the background.
 
         factor: (S, S, 3) of the face.
@@ -252,7 +254,7 @@ class ReliefView:
         spread = spread + np.float32(0.02) * np.asarray(cv2.GaussianBlur(both, (0, 0), 18.0 * unit))
         mean = both[:, :, :3].sum(axis=(0, 1)) / max(float(both[:, :, 3].sum()), 1.0)
         smooth = (spread[:, :, :3] + 1e-5 * mean) / (spread[:, :, 3:] + 1e-5)
-        smooth = np.asarray(cv2.resize(smooth.astype(np.float32), (size, size)))
+        smooth = np.asarray(cv2.resize(smooth.astype(np.float32), (size, size)), np.float32)
         matte, left, top = photo.matte
         head = cv2.warpAffine(
             matte, self.crop.pixel_matrix(left, top), (size, size), borderMode=cv2.BORDER_REPLICATE

@@ -161,8 +161,8 @@ class BackgroundWarp:
         h, w = self._lattice
         zoom = np.array([w / self.width, h / self.height])
         flat = np.column_stack([(self._grid + moved) * zoom, np.zeros(len(moved))])
-        drawn = rasterize(flat, self._triangles, h, w)
-        shift = interpolate(drawn, self._triangles, (-moved).astype(np.float32))
+        rendered = rasterize(flat, self._triangles, h, w)
+        shift = interpolate(rendered, self._triangles, (-moved).astype(np.float32))
         return WarpField(shift, self.height, self.width)
 
 
