@@ -90,7 +90,7 @@ def test_results_of_another_picture_or_model_are_not_taken_for_done(photo, tmp_p
     run("reconstruct", photo, "-o", out, "--model", model_file, *QUICK)
     other = write(tmp_path / "other" / "eileen.jpg", portrait[:, ::-1])
     result = run("reconstruct", other, "-o", out, "--model", model_file, *QUICK, code=1)
-    assert f"error: {other}: {out / 'eileen'}: holds the result of another picture" in result.stderr
+    assert f"error: {other}: {out / 'eileen'}: holds the result of another image" in result.stderr
     model = facerelief.open_model()
     facerelief.save_model(
         type(model)(**{**vars(model), "name": "mine", "version": "7"}), tmp_path / "mine.npz"

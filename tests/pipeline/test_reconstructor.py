@@ -172,7 +172,7 @@ def test_a_small_face_comes_with_a_warning(reconstructor, photo):
 
 
 def test_no_face(reconstructor, tmp_path):
-    with pytest.raises(NoFaceError, match=r"^image: no face found; give a picture with a visible face$"):
+    with pytest.raises(NoFaceError, match=r"^image: no face found; give an image with a visible face$"):
         reconstructor(np.full((200, 200, 3), 128, np.uint8))
     path = tmp_path / "wall.png"
     cv2.imwrite(str(path), np.full((64, 64, 3), 128, np.uint8))

@@ -21,7 +21,7 @@ from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.patch import DepthPatch
 from facerelief.io.write_images import encode_jpeg
 from facerelief.lab.datasets import engine
-from facerelief.lab.datasets.fits import FORMAT, INDEX, FitFolder, _Job, _packed, fit_photos
+from facerelief.lab.datasets.fits import FORMAT, INDEX, FitFolder, _FitJob, _packed, fit_photos
 from facerelief.lab.datasets.photos import Photo, find_photos
 
 
@@ -50,7 +50,7 @@ def make_fits(folder: Path, photos: int = 40, persons: int = 30, odd: tuple[str,
             albedo=np.zeros(model.n_albedo),
             light=np.zeros((9, 3)),
         )
-        job = _Job(Photo(file, person, group, f"licence {group}"), f"{group}/{file.name}", person, out)
+        job = _FitJob(Photo(file, person, group, f"licence {group}"), f"{group}/{file.name}", person, out)
         target = out / group / f"p{k:03d}.fit.npz"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(_packed(job, result, np.zeros((478, 2))))

@@ -1,7 +1,7 @@
-"""Many pictures into one output folder: resumable, in one process or several, one failure never the end.
+"""Batches of images into one output folder: resumable, in one process or several, failures apart.
 
-Each picture gets `OUT/<name>/face0`, `face1`, ... (see `save`), whole or not at all, so a batch that was
-stopped goes on where it ended. All work on a picture runs on one thread: results do not depend on the number
+Each image gets `OUT/<name>/face0`, `face1`, ... (see `save`), whole or not at all, so a batch that was
+stopped goes on where it ended. All work on an image runs on one thread: results do not depend on the number
 of workers or processors.
 """
 
@@ -34,23 +34,23 @@ IMAGE_SUFFIXES = (
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
     ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
-"""How the names of picture files end, in lower case."""
+"""Suffixes of image files, in lower case."""
 REPORT = "failed.json"
-"""The file in the output folder that lists the pictures that failed."""
+"""The file in the output folder that lists the images that failed."""
 
 Status = Literal["done", "skipped", "failed"]
 
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """What is done with every picture of a batch."""
+    """Settings of a batch."""
 
     model: str | Path = "open"
     """Face model: "open" for the embedded one, or a file or folder that `load_model` reads."""
     reconstructor: ReconstructorConfig = field(default_factory=ReconstructorConfig)
-    """Method, faces per picture, least confidence."""
+    """Method, faces per image, least confidence."""
     overwrite: bool = False
-    """Do pictures again that have a result, and replace it."""
+    """Do images again that have a result, and replace it."""
     texture_size: int = 1024
     """Side of the texture, px."""
     workers: int = 1
@@ -59,7 +59,7 @@ class BatchConfig:
 
 @dataclass(frozen=True)
 class ImageJob:
-    """A picture and the folder that takes its faces."""
+    """A image and the folder that takes its faces."""
 
     image: Path
     folder: Path
@@ -67,7 +67,7 @@ class ImageJob:
 
 @dataclass(frozen=True)
 class FaceSummary:
-    """What a line about a saved face says. Angles in radians, box in px: left, top, right, bottom."""
+    """Facts about a saved face, for one line. Angles in radians; box in px: left, top, right, bottom."""
 
     folder: Path
     box: tuple[float, float, float, float]
@@ -83,14 +83,14 @@ class FaceSummary:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a picture."""
+    """Result of one image."""
 
     job: ImageJob
     status: Status
     faces: tuple[FaceSummary, ...] = ()
-    """Of a picture that was done, best first."""
+    """Of an image that was done, best first."""
     reason: str = ""
-    """One line: why it failed (begins with the picture's name) or was skipped."""
+    """One line: why it failed (begins with the image's name) or was skipped."""
     kind: str = ""
     """Class of the error."""
     trace: str = ""
@@ -116,18 +116,18 @@ def find_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:
     return sorted(found)
 
 
-def plan(pictures: Iterable[str | Path], out: str | Path) -> list[ImageJob]:
-    """A folder for each picture, named after its file; a picture named twice is done once.
+def plan(images: Iterable[str | Path], out: str | Path) -> list[ImageJob]:
+    """A folder for each image, named after its file; an image named twice is done once.
 
-    Where file stems agree (in any case: some file systems do not tell), as much of the extension or of the
-    parent folders' names is added as tells the pictures apart: a/x.jpg and b/x.jpg become a-x and b-x. The
-    names depend on which pictures there are, not on their order.
+    Where file stems agree (in any case, which some file systems ignore), as much of the extension or of the
+    parent folders' names is added as needed: a/x.jpg and b/x.jpg become a-x and b-x. The
+    names depend on the set of images, not on their order.
     """
     chosen: dict[str, Path] = {}
-    for picture in map(Path, pictures):
-        chosen.setdefault(os.path.realpath(picture), picture)
+    for image in map(Path, images):
+        chosen.setdefault(os.path.realpath(image), image)
     names = _names([Path(real) for real in chosen])
-    return [ImageJob(picture, Path(out, name)) for picture, name in zip(chosen.values(), names)]
+    return [ImageJob(image, Path(out, name)) for image, name in zip(chosen.values(), names)]
 
 
 def _names(files: Sequence[Path]) -> list[str]:
@@ -188,7 +188,7 @@ def prepare_output(out: str | Path) -> None:
 
 
 def process(job: ImageJob, reconstructor: Reconstructor, config: BatchConfig) -> Outcome:
-    """Reconstruct and save one picture. Never raises for the picture's sake; the outcome tells."""
+    """Reconstruct and save one image. Errors of the image are reported in the outcome."""
     try:
         if not config.overwrite:
             earlier = _earlier_faces(job, reconstructor)
@@ -204,7 +204,7 @@ def process(job: ImageJob, reconstructor: Reconstructor, config: BatchConfig) ->
     except FacereliefError as error:
         return _failed(job, str(error), error)
     except MemoryError as error:
-        reason = "not enough memory; use fewer workers or a smaller picture"
+        reason = "not enough memory; use fewer workers or a smaller image"
         return _failed(job, reason, error, traceback.format_exc())
     except Exception as error:
         first = (str(error).strip().splitlines() or ["no message"])[0]
@@ -214,7 +214,7 @@ def process(job: ImageJob, reconstructor: Reconstructor, config: BatchConfig) ->
 
 
 def _failed(job: ImageJob, reason: str, error: BaseException | None, trace: str = "") -> Outcome:
-    """A failure whose one line names the picture, and files by the names they would have got."""
+    """A failure whose one line names the image, and files by the names they would have got."""
     line = " ".join(reason.split())
     line = re.sub(re.escape(TEMPORARY_PREFIX) + r"([^/\\]+?)\.[0-9a-f]{8}", r"\1", line)
     if not line.startswith(str(job.image)):
@@ -224,7 +224,7 @@ def _failed(job: ImageJob, reason: str, error: BaseException | None, trace: str 
 
 
 def _earlier_faces(job: ImageJob, reconstructor: Reconstructor) -> int:
-    """Number of faces of this picture that an earlier run has saved with the same model and method.
+    """Number of faces of this image that an earlier run has saved with the same model and method.
 
     Raises OutputError where something else stands there.
     """
@@ -243,7 +243,7 @@ def _earlier_faces(job: ImageJob, reconstructor: Reconstructor) -> int:
         face.source_sha256 == file_digest(job.image) if face.source_sha256 else face.source == job.image.name
     )
     if not same:
-        raise OutputError(f"{job.folder}: holds the result of another picture or of an older state; {advice}")
+        raise OutputError(f"{job.folder}: holds the result of another image or of an older state; {advice}")
     model, wanted = reconstructor.model, reconstructor.method
     made, asked = (
         (face.model_name, face.model_version, face.method),
@@ -251,7 +251,7 @@ def _earlier_faces(job: ImageJob, reconstructor: Reconstructor) -> int:
     )
     if made != asked:
         raise OutputError(
-            f"{job.folder}: holds this picture's result with model {made[0]} {made[1]}, method {made[2]}, "
+            f"{job.folder}: holds this image's result with model {made[0]} {made[1]}, method {made[2]}, "
             f"not {asked[0]} {asked[1]}, {asked[2]}; {advice}"
         )
     return count
@@ -279,11 +279,11 @@ def _saved(face: Reconstruction, folder: Path, final: Path, texture_size: int) -
 def run_batch(
     jobs: Sequence[ImageJob], config: BatchConfig | None = None, reconstructor: Reconstructor | None = None
 ) -> Generator[Outcome, None, None]:
-    """Work on pictures and yield what became of each as it ends; in the given order with one worker.
+    """Work on images and yield the outcome of each as it ends; in the given order with one worker.
 
     reconstructor: one made from `config`, where it exists already; several workers make their own copies.
     With several workers a main program must be importable (`if __name__ == "__main__":`). Closing the
-    iterator, or an exception such as KeyboardInterrupt, stops the workers; a picture then in work leaves
+    iterator, or an exception such as KeyboardInterrupt, stops the workers; an image then in work leaves
     nothing behind. Raises ModelError for a model that cannot be read.
     """
     config = config or BatchConfig()
@@ -329,7 +329,7 @@ def _clear(task: tuple[ImageJob, BatchConfig]) -> None:
 
 
 def write_failures(out: str | Path, outcomes: Iterable[Outcome]) -> Path | None:
-    """Write failed.json about the pictures that failed; none, and an old one removed, where none did.
+    """Write failed.json about the images that failed; none, and an old one removed, where none did.
 
     Returns the file written. Raises OutputError.
     """

@@ -1,4 +1,4 @@
-"""How far a reconstruction can be trusted, and what to tell its user."""
+"""Confidence of a reconstruction, and warnings to its user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Cause:
     """One thing that makes a reconstruction less certain."""
 
     strength: float
-    """0 where all is well, 1 where it is at its worst, steadily between; a user hears of it from 0.5 on."""
+    """0 where all is well, 1 where it is at its worst, steadily between; a user is warned from 0.5 on."""
     loss: float
     """Share of confidence lost at strength 1, in [0, 1)."""
     warning: str
@@ -30,7 +30,7 @@ def rising(value: float, start: float, full: float) -> float:
 
 
 def causes(seen: Conditions, score: float = 0.9) -> tuple[Cause, ...]:
-    """All causes the picture may give, of whatever strength.
+    """All causes the image may give, of whatever strength.
 
     score: the face detector's, which is lower for covered mouths but not for bearded ones. Thresholds lie
     between ordinary portraits, nearly all of which must pass, and the same ones degraded;
@@ -96,7 +96,7 @@ def causes(seen: Conditions, score: float = 0.9) -> tuple[Cause, ...]:
 
 def confidence(face: DetectedFace, spread_mm: float, seen: Conditions) -> float:
     """0..1: the detector's and the landmark net's opinions, less where landmarks and model disagree, the
-    frame cuts the face, or the picture makes it hard to tell.
+    frame cuts the face, or the image makes it hard to judge.
 
     spread_mm: root mean square distance of the model's landmarks from the detected ones, mm.
     """
@@ -110,7 +110,7 @@ def confidence(face: DetectedFace, spread_mm: float, seen: Conditions) -> float:
 def warnings_about(
     face: DetectedFace, camera: WeakPerspective, spread_mm: float, seen: Conditions
 ) -> tuple[str, ...]:
-    """What a user should know about this face; spread_mm as for `confidence`."""
+    """Warnings about this face; spread_mm as for `confidence`."""
     found: list[str] = []
     if face.truncated:
         found.append(f"the picture's frame cuts the face ({100 * face.outside:.0f} % of it lies outside)")

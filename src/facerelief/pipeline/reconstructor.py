@@ -1,4 +1,4 @@
-"""From a picture to reconstructions."""
+"""Reconstruction of all faces of an image."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ Method = Literal["net", "fit", "e2far"]
 
 @dataclass(frozen=True)
 class ReconstructorConfig:
-    """What the reconstructor does with a picture."""
+    """Settings of a reconstructor."""
 
     method: Method | None = None
-    """How faces are reconstructed: "net" by CoarseNet and FineNet, "fit" by inverse rendering, "e2far" by
+    """Method of reconstruction: "net" by CoarseNet and FineNet, "fit" by inverse rendering, "e2far" by
     UH-E2FAR, posed by landmarks, and FineNet. None: "net" with the embedded face model, "fit" with any other,
     of which the networks know nothing."""
     max_faces: int | None = None
@@ -66,12 +66,12 @@ class ReconstructorConfig:
 
 
 class Reconstructor:
-    """Reconstructs faces with one model; make it once, call it on many pictures."""
+    """Reconstructs faces with one model; make it once, call it on many images."""
 
     def __init__(
         self, model: FaceModel | str | Path = "open", config: ReconstructorConfig | None = None
     ) -> None:
-        """Load the model. Networks that cannot be used are told when the first picture comes.
+        """Load the model. Unusable networks raise at the first image.
 
         model: a FaceModel, a file or folder of any format `load_model` reads, or "open" for the embedded one.
         Raises ModelError for a file that is no face model.
@@ -83,9 +83,9 @@ class Reconstructor:
         self._model_file = None if isinstance(model, FaceModel) else model_file(model)
         self.config = config or ReconstructorConfig()
         self.method: Method = self.config.method or ("net" if nets_know(self.model) else "fit")
-        """How faces are reconstructed."""
+        """Method of reconstruction."""
         if self.method != "fit":
-            # compiled while the first picture is read and looked at: a second less on two cores, once
+            # compiled while the first image is read and detected: a second less on two cores, once
             starter = ThreadPoolExecutor(1, "facerelief")
             self._nets = starter.submit(_nets, self.model, self.config.nets, self.method)
             starter.shutdown(wait=False)
@@ -94,10 +94,10 @@ class Reconstructor:
             load_linear_algebra()
 
     def __call__(self, image: str | os.PathLike[str] | ArrayLike) -> list[Reconstruction]:
-        """All faces of a picture, best first.
+        """All faces of an image, best first.
 
         image: a file name, or an array (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in [0, 1], RGB.
-        Raises ImageError for what is no usable picture, NoFaceError where there is no face, and ModelError
+        Raises ImageError for an unusable image, NoFaceError where there is no face, and ModelError
         where the model lacks what the method needs.
         """
         return [result for result, _ in self.with_landmarks(image)]
@@ -119,7 +119,7 @@ class Reconstructor:
             picture, max_faces=self.config.max_faces, min_confidence=self.config.min_confidence
         )
         if not faces:
-            raise NoFaceError(f"{source or 'image'}: no face found; give a picture with a visible face")
+            raise NoFaceError(f"{source or 'image'}: no face found; give an image with a visible face")
         timings = {"read": 1e3 * (read - started), "detect": 1e3 * (time.perf_counter() - read)}
         found = (self._face(picture, face, timings) for face in faces)
         model_digest = "" if self._model_file is None else unchanging_digest(self._model_file)
@@ -138,7 +138,7 @@ class Reconstructor:
     def _by_nets(
         self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
-        """A network's face, light and albedo as they explain the picture on it, FineNet's relief."""
+        """A network's face, light and albedo that explain the image with it, FineNet's relief."""
         model, clock = self.model, StageClock()
         error_mm: float | None = None
         with clock("coarse_net"):
@@ -223,15 +223,15 @@ def reconstruct(
     model: FaceModel | str | Path = "open",
     config: ReconstructorConfig | None = None,
 ) -> list[Reconstruction]:
-    """Reconstruct every face of a picture: `facerelief.reconstruct("photo.jpg")[0].save("out")`.
+    """Reconstruct every face of an image: `facerelief.reconstruct("photo.jpg")[0].save("out")`.
 
-    See `Reconstructor` for the arguments; use that class for many pictures.
+    See `Reconstructor` for the arguments; use that class for many images.
     """
     return Reconstructor(model, config)(image)
 
 
 def residuals(fit: InverseFit) -> FitResiduals:
-    """What the fit left over."""
+    """Residuals of a fit."""
     last = fit.photometric
     return FitResiduals(
         landmark_rms_px=float(last.landmark_rms_px),

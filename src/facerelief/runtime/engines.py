@@ -1,4 +1,4 @@
-"""What runs exported networks: OpenVINO, or ONNX Runtime where there is no OpenVINO.
+"""Engines for exported networks: OpenVINO, or ONNX Runtime where there is no OpenVINO.
 
 Both are imported on first use, never by `import facerelief`. OpenVINO comes without its usage reporting: its
 command line tools, which `import openvino` pulls in, send an event to the network unless the user has opted
@@ -33,8 +33,8 @@ _lock = threading.RLock()
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How a network is compiled; see `network.Network`."""
+class CompileSettings:
+    """CompileSettings of a compiled network; see `network.Network`."""
 
     threads: int
     precision: Precision
@@ -69,7 +69,7 @@ def engine_name() -> EngineName:
     raise ModelError("networks need openvino or onnxruntime: pip install openvino, or 'facerelief[ort]'")
 
 
-def compile_file(file: Path, settings: Settings) -> Engine:
+def compile_file(file: Path, settings: CompileSettings) -> Engine:
     """Read and compile a network. Raises ModelError for a file that cannot be used."""
     if not file.is_file():
         raise ModelError(f"{file}: no such network file; reinstall facerelief or give an .onnx file")
@@ -94,7 +94,7 @@ def compile_file(file: Path, settings: Settings) -> Engine:
 class OpenVino(Engine):
     """OpenVINO on the processor."""
 
-    def __init__(self, file: Path, settings: Settings) -> None:
+    def __init__(self, file: Path, settings: CompileSettings) -> None:
         core = _core()
         model = core.read_model(str(file))
         shapes: dict[str, Any] = {}
@@ -138,7 +138,7 @@ class OpenVino(Engine):
 class OnnxRuntime(Engine):
     """ONNX Runtime on the processor, always in single precision."""
 
-    def __init__(self, file: Path, settings: Settings) -> None:
+    def __init__(self, file: Path, settings: CompileSettings) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.runtime.engines import Engine, Precision, Request, Settings, compile_file
+from facerelief.runtime.engines import CompileSettings, Engine, Precision, Request, compile_file
 from facerelief.runtime.threads import default_threads
 
 
@@ -56,7 +56,7 @@ class Network:
         used."""
         with self._lock:
             if self._engine is None:
-                settings = Settings(self.threads, self.precision, self._shapes, self._outputs)
+                settings = CompileSettings(self.threads, self.precision, self._shapes, self._outputs)
                 self._engine = compile_file(self.file, settings)
             return self._engine
 

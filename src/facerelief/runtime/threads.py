@@ -57,7 +57,7 @@ def load_linear_algebra() -> None:
 
 @contextmanager
 def thread_limit(count: int | None) -> Iterator[None]:
-    """Networks, linear algebra and OpenCV of this process on so many threads inside.
+    """Networks, linear algebra and OpenCV of this process limited to `count` threads inside.
 
     Args:
         count: Threads; None leaves all three as they are.

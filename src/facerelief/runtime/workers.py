@@ -41,7 +41,7 @@ class Answer(Generic[R]):
     error: Exception | None = None
     """Raised by the function, or when the worker was prepared; its traceback is among the notes."""
     lost: str = ""
-    """How the worker of the last try ended: "signal 9", "exit code 3", "out of memory"."""
+    """End of the last try's worker: "signal 9", "exit code 3", "out of memory"."""
 
     def value(self) -> R:
         """The result. Raises the job's error; FacereliefError where the worker was lost."""

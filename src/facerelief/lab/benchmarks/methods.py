@@ -22,7 +22,7 @@ from facerelief.errors import FacereliefError
 from facerelief.lab.benchmarks.timing import machine
 
 DETECTOR = "detector"
-"""What all methods share: finding the face and its landmarks."""
+"""Face and landmark detection alone, which all methods share."""
 LABELS = {DETECTOR: "detector alone", "fit_relief": "inverse rendering + relief"}
 THREADS = (1, 2)
 _READY = "ready"
@@ -40,7 +40,7 @@ def bench_methods(
     nets: str | Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Time methods on one picture, each in fresh processes; JSON-serialisable.
+    """Time methods on one image, each in fresh processes; JSON-serialisable.
 
     methods: of `evaluation.comparison_methods`, or `DETECTOR`; picture: a file with a face, the portrait that
     is shipped unless given; threads: of networks, linear algebra and OpenCV, one row each. Of each method and
@@ -48,9 +48,9 @@ def bench_methods(
 
     {"machine", "load_before", "picture", "threads", "methods": {method: {threads: {"median_ms", "p90_ms",
     "calls", "cold_start_s", "peak_mb"}}}}: median_ms from the detected face to the shape, after the first;
-    cold_start_s from the start of the process to the first face's shape, picture read and face detected,
-    median; peak_mb the most memory resident, MiB, None on a system that does not tell. Raises FacereliefError
-    where a process fails.
+    cold_start_s from the start of the process to the first face's shape, image read and face detected,
+    median; peak_mb the most memory resident, MiB, None where the system does not report it. Raises
+    FacereliefError where a process fails.
     """
     from facerelief.examples import astronaut_path
 
@@ -79,7 +79,7 @@ def bench_methods(
 def _fresh(
     method: str, picture: Path, threads: int, calls: int, seconds: float, nets: str | Path | None
 ) -> tuple[float, dict[str, Any]]:
-    """Seconds to the first face of a fresh process, and what it tells at its end. Raises FacereliefError."""
+    """Seconds to the first face of a fresh process, and its report. Raises FacereliefError."""
     held = dict.fromkeys(("FACERELIEF_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), str(threads))
     arguments = [
         method,
@@ -90,7 +90,7 @@ def _fresh(
         "" if nets is None else str(nets),
     ]
     started = time.perf_counter()
-    # what it says of itself goes to a file: a full pipe that nobody reads would stop it
+    # messages go to a file: a full pipe that nobody reads would stop the process
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
         subprocess.Popen(
@@ -115,7 +115,7 @@ def _fresh(
 
 
 def child() -> None:
-    """What a fresh process does; see `_fresh` for its arguments."""
+    """Main program of a fresh process; see `_fresh` for its arguments."""
     method, picture, threads, calls, seconds, nets = sys.argv[1:]
     run = one_face(method, picture, int(threads), nets or None)
     run()
@@ -124,8 +124,8 @@ def child() -> None:
 
 
 def one_face(method: str, picture: str | Path, threads: int, nets: str | None = None) -> Callable[[], object]:
-    """The picture read, its best face detected, and the method made ready: what is left is that method from
-    the face to its shape's vertices. `DETECTOR`: from the picture to the face. Raises FacereliefError."""
+    """A call of the method on the best face of an image that is already read and detected: from
+    the face to its shape's vertices. `DETECTOR`: from the image to the face. Raises FacereliefError."""
     import cv2
 
     from facerelief.detection import detect_faces
@@ -167,9 +167,9 @@ def repeated(run: Callable[[], object], calls: int, seconds: float) -> dict[str,
 
 
 def peak_mb() -> float | None:
-    """Most memory (resident set, MiB) of this process so far; None on a system that does not tell."""
+    """Most memory (resident set, MiB) of this process so far; None where the system does not report it."""
     try:
-        # getrusage would tell the memory of the process that started this one, on Linux
+        # on Linux getrusage gives the memory of the process that started this one
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     except (OSError, StopIteration):

@@ -1,4 +1,4 @@
-"""How fast samples are made, where the time goes, and whether the workers' memory stays flat."""
+"""Speed of data synthesis: samples a second, time by stage, memory of the workers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SynthesisTiming:
     ms: dict[str, float]
     """Milliseconds of a worker for a sample, by stage; "other" is what no stage claims."""
     memory_mb: tuple[float, float, float]
-    """What a worker holds after its first shard, after its last, and at most; of the largest worker."""
+    """Memory of the largest worker after its first shard, after its last, and at most."""
 
 
 def bench_synthesis(
@@ -53,7 +53,7 @@ def bench_synthesis(
 
 
 def summary(records: list[dict[str, Any]], workers: int, ray: bool, whole: float) -> SynthesisTiming:
-    """What the records of shards, in the order they were made in, tell about a run of `whole` seconds."""
+    """Summary of a run of `whole` seconds, from the records of shards in the order they were made."""
     by_worker: dict[int, list[dict[str, Any]]] = {}
     for record in records:
         by_worker.setdefault(record["pid"], []).append(record)

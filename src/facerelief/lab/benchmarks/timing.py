@@ -84,7 +84,7 @@ def timings(stopwatch: Stopwatch, stages: Sequence[Stage]) -> list[Timing]:
 
 
 def machine() -> dict[str, Any]:
-    """Where a measurement was taken: processor, cores this process may use, versions."""
+    """Description of this machine: processor, cores this process may use, versions."""
     versions: dict[str, str] = {}
     for package in PACKAGES:
         try:

@@ -1,7 +1,7 @@
 """Pictures of the coarse kind (Guo et al., TPAMI 2019): a photo with another pose, expression and light.
 
 Identity and skin stay; pose, expression and light change by `synthesis.Editor`, so every pixel still comes
-from a photo. Head rolls, sizes and places change by a similarity of the finished picture, which under weak
+from a photo. Head rolls, sizes and places change by a similarity of the finished image, which under weak
 perspective is exact. Expressions and lights come from other fits of the same split, since real faces combine
 them as no random numbers do, and from combinations that photos lack (closed eyes, open mouths, puckers).
 """
@@ -28,7 +28,7 @@ from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import LUMA, rotate_light, shade
 from facerelief.rendering.rasterizer import rasterize
 from facerelief.synthesis.vocabulary import EXPRESSIONS
-from facerelief.typed import Float32
+from facerelief.typed import Float, Float32
 
 if TYPE_CHECKING:
     from facerelief.face.reconstruction import Reconstruction
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CoarseConfig:
-    """How far pictures differ from their photo."""
+    """Ranges of the changes to a photo."""
 
     size: int = 256
-    """Side of the picture, px."""
+    """Side of the image, px."""
     margin: float = 1.6
-    """Side of the picture over the face's longer side, before jitter."""
+    """Side of the image over the face's longer side, before jitter."""
     yaw: float = 60.0
     """Yaw in degrees stays within plus and minus this."""
     turn: float = 42.0
@@ -52,15 +52,15 @@ class CoarseConfig:
     roll: float = 10.0
     """Standard deviation in degrees of roll, cut at 35."""
     shift: float = 0.05
-    """Standard deviation of the face's place, as a share of the picture's side."""
+    """Standard deviation of the face's place, as a share of the image's side."""
     zoom: float = 0.10
     """Standard deviation of the logarithm of the face's size."""
     keep: float = 0.15
-    """Share of pictures with the photo's own expression."""
+    """Share of images with the photo's own expression."""
     units: float = 0.3
-    """Share of pictures with combinations of the named expressions; the rest get another fit's."""
+    """Share of images with combinations of the named expressions; the rest get another fit's."""
     lights: float = 0.5
-    """Share of pictures with another light."""
+    """Share of images with another light."""
     rotate: float = 60.0
     """Other lights are turned about the vertical axis by up to this, degrees."""
     least_confidence: float = 0.5
@@ -71,32 +71,32 @@ class CoarseConfig:
 
 @dataclass(frozen=True)
 class Variation:
-    """What is changed in one picture."""
+    """Changes of one image."""
 
     camera: WeakPerspective
-    """In the working picture."""
+    """In the working image."""
     expression: Float32
     """(E,)"""
     light: Float32
     """(9, 3)"""
-    similarity: Float32
-    """(2, 3) working picture to sample, px (pixel centres at +0.5)."""
+    similarity: Float
+    """(2, 3) working image to sample, px (pixel centres at +0.5)."""
 
 
 @dataclass
 class Prepared:
-    """A photo made ready: its working picture with the face on it, and the editor."""
+    """A prepared photo: its working image with the face on it, and the editor."""
 
     editor: Editor
     reconstruction: Reconstruction
     size: int
-    """Side of the working picture, px."""
+    """Side of the working image, px."""
 
 
 class CoarseMaker:
     """Makes coarse samples; see `samples.Maker`.
 
-    Labels of a sample, in the picture's pixels and the conventions of the project: camera (6,) pitch, yaw,
+    Labels of a sample, in the image's pixels and the conventions of the project: camera (6,) pitch, yaw,
     roll, translation_u, translation_v, scale; identity (K,), expression (E,), albedo (A,), light (9, 3);
     landmarks68 (68, 3) and landmarks478 (478, 3) px, px, mm along camera z; visible68 (68,) uint8; box (4,)
     of the face region.
@@ -108,7 +108,7 @@ class CoarseMaker:
         self._pools: dict[str, tuple[Float32, Float32]] = {}
 
     def __call__(self, fit: Fit, count: int, seed: int) -> Iterator[Sample]:
-        """`count` pictures of one photo. Raises FacereliefError for a photo of no use."""
+        """`count` images of one photo. Raises FacereliefError for a photo of no use."""
         started = time.perf_counter()
         ready = self.prepare(fit)
         self._spend("prepare", started)
@@ -116,7 +116,7 @@ class CoarseMaker:
             yield self.sample(ready, fit, number, seed)
 
     def prepare(self, fit: Fit) -> Prepared:
-        """The photo cut and scaled to what samples need. Raises FacereliefError for a photo of no use."""
+        """The photo cut and scaled as samples need it. Raises FacereliefError for a photo of no use."""
         from facerelief.synthesis.edit import Editor
 
         c = self.config
@@ -225,7 +225,7 @@ class CoarseMaker:
         if split not in self._pools:
             sure: list[Fit] = []
             for name in self.fits.names:
-                with suppress(FacereliefError):  # a damaged one is told when its own turn comes
+                with suppress(FacereliefError):  # a damaged one is reported when its own turn comes
                     fit = self.fits.load(name)
                     if fit.split == split and fit.confidence >= 0.6 and not fit.warnings:
                         sure.append(fit)
@@ -253,7 +253,7 @@ def picture_labels(
     light: Float32,
     size: int,
 ) -> dict[str, NDArray[Any]]:
-    """The labels of a picture of `size` px that shows vertices (N, 3), model space, mm; see `CoarseMaker`."""
+    """The labels of an image of `size` px that shows vertices (N, 3), model space, mm; see `CoarseMaker`."""
     projected = camera.project(vertices).astype(np.float32)
     marks = model.landmarks["ibug68"].of(projected).astype(np.float32)
     return {
@@ -272,7 +272,7 @@ def picture_labels(
 def visible(
     projected: Float32, triangles: NDArray[np.integer], marks: Float32, size: int
 ) -> NDArray[np.uint8]:
-    """(L,) 1 for landmarks (L, 3) inside a picture of `size` px that nothing of the head hides by more than
+    """(L,) 1 for landmarks (L, 3) inside an image of `size` px that nothing of the head hides by more than
     4 mm; projected (N, 3) px, px, mm."""
     half = projected * np.array([0.5, 0.5, 1.0], np.float32)
     drawn = rasterize(half, triangles, size // 2, size // 2)

@@ -1,4 +1,4 @@
-"""The labels of the public CoarseData set (Guo et al.): one text file a picture, three lines of numbers.
+"""The labels of the public CoarseData set (Guo et al.): one text file an image, three lines of numbers.
 
     line 1   100 identity coefficients of the Basel Face Model 2009, raw: not divided by their deviations
     line 2   79 expression coefficients of Exp_Pca.bin, raw likewise; its mean expression is part of the mean
@@ -11,7 +11,7 @@ A model point p in micrometres (x to the person's left, y up, z to the front: ou
     pixels from the bottom-left corner, y up             Rz = [c s 0; -s c 0; 0 0 1]
 
 The three matrices turn the other way round than ours, so the product is the transpose of our R(pitch a,
-yaw b, roll c): angles must be converted through the matrix, not one by one. A picture of H px has
+yaw b, roll c): angles must be converted through the matrix, not one by one. An image of H px has
 v = H - q_y. The formula is that of the sample code that came with the set.
 """
 
@@ -46,7 +46,7 @@ class CoarseText:
     euler: Float64
     """(3,) angles of Rx, Ry and Rz, radians."""
     translation: Float64
-    """(2,) px from the picture's bottom-left corner, y up."""
+    """(2,) px from the image's bottom-left corner, y up."""
     scale: float
     """px/um."""
 
@@ -63,7 +63,7 @@ class CoarseText:
             object.__setattr__(self, name, values)
 
     def camera(self, height: int) -> WeakPerspective:
-        """The same pose for model points in mm, in a picture `height` px high."""
+        """The same pose for model points in mm, in an image `height` px high."""
         return WeakPerspective.from_matrix(
             reversed_rotation(self.euler),
             (self.translation[0], height - self.translation[1]),
@@ -74,7 +74,7 @@ class CoarseText:
     def from_camera(
         cls, identity: ArrayLike, expression: ArrayLike, camera: WeakPerspective, height: int
     ) -> CoarseText:
-        """The label of a pose in a picture `height` px high; identity (100,) and expression (79,) raw."""
+        """The label of a pose in an image `height` px high; identity (100,) and expression (79,) raw."""
         return cls(
             np.asarray(identity, np.float64),
             np.asarray(expression, np.float64),

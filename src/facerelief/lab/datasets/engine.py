@@ -39,7 +39,7 @@ from facerelief.morphable import open_model
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: told after every shard."""
+    """Progress of a run, reported after every shard."""
 
     shards: int
     shards_total: int
@@ -143,7 +143,7 @@ def _check_photos(fits: FitFolder) -> None:
 
 @contextmanager
 def _only_run(out: Path) -> Iterator[None]:
-    """Nobody else makes shards in this folder, where the file system can tell."""
+    """Lock on the output folder, where the file system has locks."""
     try:
         import fcntl
     except ImportError:  # Windows; two runs at once write the same bytes
@@ -175,7 +175,7 @@ def _clear(out: Path) -> None:
 
 @dataclass(frozen=True)
 class _Factory:
-    """How a worker gets its maker."""
+    """Recipe of a worker's maker."""
 
     fits: str
     photos: str
@@ -292,7 +292,7 @@ def _timed(spent: dict[str, float], name: str) -> Iterator[None]:
 
 
 def _memory_mb() -> float:
-    """What this process holds now, MB; what it held at most where the system does not tell."""
+    """Memory of this process now, MB; its largest so far where the system does not report that."""
     with suppress(OSError, ValueError, IndexError):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)

@@ -27,12 +27,12 @@ from facerelief.rendering.spherical_harmonics import sh_basis
 from facerelief.synthesis.face_map import face_map
 from facerelief.synthesis.relief_photo import MappedRelief, ReliefPhoto
 from facerelief.synthesis.transfer import ReliefView
-from facerelief.typed import Float32, Float64
+from facerelief.typed import Float, Float32, Float64
 
 _LINES = (0.75, 3.0)
 """px of a 256 px crop: relief between these Gaussians is wrinkles."""
 _HARDEST = 2.5
-"""The uneven part of a light is made at most so many times stronger."""
+"""The uneven part of a light is made at most this many times stronger."""
 _BRIGHTEST = 0.92
 """A new light leaves nearly all of a face's pixels below this."""
 
@@ -42,10 +42,10 @@ DEPTH_STEP = 1 / 128
 
 @dataclass(frozen=True)
 class FineConfig:
-    """What FineData samples are like."""
+    """Ranges of FineData samples."""
 
     size: int = FINE_SIZE
-    """Side of the pictures, px."""
+    """Side of the images, px."""
     margin: float = FINE_MARGIN
     """Side of the crop over the longer side of the coarse face."""
     shift: float = 0.03
@@ -53,7 +53,7 @@ class FineConfig:
     zoom: float = 0.08
     """The crop is larger or smaller by up to this share."""
     roll: float = 12.0
-    """The picture is turned by up to so many degrees, either way."""
+    """The image is turned by up to this many degrees, either way."""
     gains: tuple[float, float] = (0.3, 1.5)
     """Each band of a source's relief is multiplied by a number between these."""
     bands: int = 3
@@ -67,12 +67,12 @@ class FineConfig:
     relit: float = 0.5
     """Share of the samples with another light."""
     turn: tuple[float, float] = (15.0, 50.0)
-    """Another photo's light is turned about the head by so many degrees, either way."""
+    """Another photo's light is turned about the head by this many degrees, either way."""
     darkest: tuple[float, float] = (0.3, 0.6)
     """A new light is made so uneven that the darkest part of the face has a share of the mean shading between
     these: wrinkles are seen where light comes from a side."""
     sources: int = 160
-    """At most so many photos of each split give wrinkles: those with the strongest that can be believed."""
+    """At most this many photos of each split give wrinkles: those with the strongest reliable ones."""
     least_face_px: float = 100.0
     """Photos with a smaller face give no samples."""
     source_face_px: float = 200.0
@@ -82,7 +82,7 @@ class FineConfig:
     source_confidence: float = 0.8
     """Nor do fits believed less."""
     source_bridge: float = 0.2
-    """Nor do those on whose nose the picture changes more sharply (`ReliefPhoto.bridge_step`): glasses."""
+    """Nor do those on whose nose the image changes more sharply (`ReliefPhoto.bridge_step`): glasses."""
     source_seen: float = 0.8
     """Nor do faces of whose plain skin a smaller share is seen and looks like skin: beards and fringes."""
 
@@ -111,14 +111,14 @@ class FineMaker:
     """Makes FineData samples; see `samples.Maker`.
 
     Sample 0 of a photo is the photo itself with its own relief; the others have a source's relief, and some
-    another light. Labels, on the picture's pixels (S, S) where maps:
+    another light. Labels, on the image's pixels (S, S) where maps:
 
     - displacement: float16, mm along camera z, toward the viewer, of `depth_coarse`; 0 off the mask
     - depth_coarse: float32, mm along camera z less its median over the mask, without the model's facets
       (`inverse.detail.rounded`), whole numbers of 1/128; 0 off the mask
     - mask: uint8, 1 on skin that faces the viewer, without eyes and the mouth's opening
     - depth_offset: (1,) float32, mm: what was subtracted
-    - camera: (6,) float32, pitch, yaw, roll, translation_u, translation_v, scale, px of the picture
+    - camera: (6,) float32, pitch, yaw, roll, translation_u, translation_v, scale, px of the image
     - light: (9, 3) float32, camera space; identity (K,), expression (E,), albedo (A,) float32
     - landmarks68: (68, 3) float32, u px, v px, z mm
     - box: (4,) float32, left, top, right, bottom of the face, px
@@ -127,7 +127,7 @@ class FineMaker:
     """
 
     def __init__(self, fits: FitFolder, model: FaceModel, config: FineConfig | None = None) -> None:
-        """Which photos give wrinkles is found when the first sample that needs one is made: some
+        """Photos that give wrinkles are found when the first sample that needs one is made: some
         milliseconds for each fit of the folder."""
         if (model.name, str(model.version)) != fits.model_name:
             raise FacereliefError(
@@ -247,7 +247,7 @@ class FineMaker:
         view = ReliefView(photo, self._jittered(crop, rng))
         sources = self.pool(fit.split) if config.transfer else ()
         pool = [source.name for source in sources if source.name != fit.name]
-        # drawn whether used or not, so that one choice does not change the next
+        # sampled whether used or not, so that one choice does not change the next
         gains = rng.uniform(*config.gains, size=3)
         if config.bands == 1:
             gains[1:] = gains[0]
@@ -274,7 +274,7 @@ class FineMaker:
         return SquareCrop(crop.centre_u + float(u), crop.centre_v + float(v), side, crop.size, angle)
 
     @functools.cached_property
-    def _lights(self) -> dict[str, Float64]:
+    def _lights(self) -> dict[str, Float32]:
         """By split: (F, 9, 3) lights of the fits that may give wrinkles: those are sure of theirs."""
         return {
             split: np.stack([self.fits.load(source.name).light for source in found[:400]])
@@ -343,9 +343,7 @@ class FineMaker:
         )
 
 
-def _shape_at(
-    model: FaceModel, vertices: NDArray[np.intp], identity: Float32, expression: Float32
-) -> Float32:
+def _shape_at(model: FaceModel, vertices: NDArray[np.intp], identity: Float32, expression: Float32) -> Float:
     """(V, 3) some vertices of a shape, mm."""
     own, moved = _rows(model, tuple(vertices.tolist()))
     return model.mean[vertices] + own[:, :, : len(identity)] @ identity + moved @ expression

@@ -2,7 +2,7 @@
 
 A fits folder holds `<group>/<stem>.fit.npz` per photo, or `<group>/<stem>.failed.json` with the reason, and
 `fits.json` with the photos' folder and the model's name. Every file is written whole, so a run that was
-killed goes on where it was. The photos stay where they are; their hashes tell whether they changed.
+killed goes on where it was. The photos stay where they are; their hashes show whether they changed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Fit:
     """Of the photo's file."""
     person: str
     family: str
-    """What is never divided between splits: the person, or all who may be the same."""
+    """Never divided between splits: the subject, or all who may be the same person."""
     group: str
     licence: str
     camera: WeakPerspective
@@ -221,10 +221,10 @@ def fit_photos(
             raise FacereliefError(f"{out}: holds fits of another model; choose another folder")
     write_bytes(out / INDEX, json.dumps(about, indent=2).encode())
     families = families or {}
-    jobs: list[_Job] = []
+    jobs: list[_FitJob] = []
     for photo in photos:
         if family := families.get(photo.person, photo.person):
-            jobs.append(_Job(photo, photo.file.resolve().relative_to(root).as_posix(), family, out))
+            jobs.append(_FitJob(photo, photo.file.resolve().relative_to(root).as_posix(), family, out))
     total = len(jobs)
     jobs = [job for job in jobs if not job.path(_DONE).exists() and not job.path(_FAILED).exists()]
     done = total - len(jobs)
@@ -253,7 +253,7 @@ def _read_relief(file: Path) -> DepthPatch:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _FitJob:
     photo: Photo
     file: str
     family: str
@@ -270,7 +270,7 @@ def _start(config: ReconstructorConfig | None) -> None:
     _WORKER[:] = [Reconstructor("open", config or ReconstructorConfig("fit", max_faces=1))]
 
 
-def _fit(job: _Job) -> bool:
+def _fit(job: _FitJob) -> bool:
     done, failed = job.path(_DONE), job.path(_FAILED)
     done.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -282,7 +282,7 @@ def _fit(job: _Job) -> bool:
     return True
 
 
-def _packed(job: _Job, r: Reconstruction, landmarks: Float32) -> bytes:
+def _packed(job: _FitJob, r: Reconstruction, landmarks: Float32) -> bytes:
     assert r.fine is not None
     relief = r.fine.depth - r.coarse.depth
     unknown = np.isnan(relief)

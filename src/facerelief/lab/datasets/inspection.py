@@ -26,7 +26,7 @@ from facerelief.lab.datasets.shards import (
 from facerelief.lab.datasets.splits import SPLITS, split_of
 
 TILE = 192
-"""Side of a picture on the contact sheet, px."""
+"""Side of an image on the contact sheet, px."""
 _RECORD = ("name", "split", "sha256", "bytes", "samples", "photos", "failures", "seconds")
 USED = 0.2
 """An expression coefficient above this counts as used."""
@@ -34,7 +34,7 @@ USED = 0.2
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sample is: the shard, its number there, and the photo it is from."""
+    """Place of a sample: the shard, its number there, and its source photo."""
 
     shard: str
     number: int
@@ -125,7 +125,7 @@ def _chosen(
 
 
 def spread(places: Sequence[Place], most: int) -> list[Place]:
-    """At most so many of them, evenly spread."""
+    """At most `count` of them, evenly spread."""
     if len(places) <= most:
         return list(places)
     return [places[int(k * len(places) / most)] for k in range(most)]
@@ -139,7 +139,7 @@ def describe(data: DataSet, *, split: str | None = None, samples: int = 2000) ->
 
     {"kind", "finished", "splits": {split: counts}, "groups", "licences": {name: counts}, "failures",
     "samples_per_worker_second", "mb", "labels": {name: {shape, dtype}}, "distributions": {name: percentiles
-    5, 25, 50, 75, 95}, "expressions": {name: share of samples that use it}}. Distributions are of so many
+    5, 25, 50, 75, 95}, "expressions": {name: share of samples that use it}}. Distributions are of that many
     samples, evenly spread: angles in degrees, the box's larger side in px. Raises FacereliefError for
     damaged shards.
     """
@@ -291,7 +291,7 @@ def verify(
 ) -> Iterator[str]:
     """One line for everything that is wrong with a data set; none where it is whole.
 
-    Hashes, records and manifest agree; every picture and label can be read and is finite; keys are unique;
+    Hashes, records and manifest agree; every image and label can be read and is finite; keys are unique;
     no person or family is in two splits. Raises FacereliefError where there is no data set.
     """
     data = DataSet(folder)

@@ -1,4 +1,4 @@
-"""What a data set is asked to be, what was made of it, and the whole: all that is told in JSON.
+"""JSON documents of a data set: its recipe, a record per shard, and the manifest of the whole.
 
 `recipe.json` is written first and never changes. `<shard>.json` stands beside a finished shard's .tar.
 `manifest.json` is written last.
@@ -33,7 +33,7 @@ RECIPE, MANIFEST = "recipe.json", "manifest.json"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides every byte of a data set's shards, beside the fits themselves."""
+    """Everything but the fits that decides the bytes of a data set's shards."""
 
     kind: Kind
     config: Any = None
@@ -44,7 +44,7 @@ class Recipe:
     picture: PictureFormat = "jpg"
     splits: tuple[str, ...] = SPLITS
     limit: int | None = None
-    """So many photos, drawn by the seed; all of them unless given."""
+    """At most this many photos, sampled by the seed; all of them unless given."""
     photos_per_shard: int = 32
 
     def __post_init__(self) -> None:
@@ -60,8 +60,8 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A photo of a plan, as the manifest tells it."""
+class SourcePhoto:
+    """A photo of a plan, as the manifest lists it."""
 
     name: str
     person: str
@@ -81,7 +81,7 @@ class ShardPlan:
     name: str
     """Of the file, without its ending: "train-000000"."""
     split: str
-    photos: tuple[Source, ...]
+    photos: tuple[SourcePhoto, ...]
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,11 @@ def versions() -> dict[str, str]:
 
 
 def make_plan(recipe: Recipe, fits: FitFolder) -> Plan:
-    """Which photo goes into which shard: by the seed and the photos' names alone.
+    """Distribute photos to shards, by the seed and the photos' names alone.
 
     Raises FacereliefError where no photo is left.
     """
-    sources: list[Source] = []
+    sources: list[SourcePhoto] = []
     damaged: dict[str, str] = {}
     digest = hashlib.sha256()
     for name in fits.names:
@@ -154,14 +154,14 @@ def make_plan(recipe: Recipe, fits: FitFolder) -> Plan:
     return Plan(recipe, json.loads(json.dumps(about)), tuple(shards), damaged)
 
 
-def _source(fits: FitFolder, name: str) -> tuple[Source, str]:
-    """Who is on a photo, without unpacking the whole fit; and the hash of the fit."""
+def _source(fits: FitFolder, name: str) -> tuple[SourcePhoto, str]:
+    """The photo of a fit, without unpacking the whole fit; and the hash of the fit."""
     file = fits.folder / f"{name}{_DONE}"
     try:
         data = file.read_bytes()
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             about = json.loads(bytes(arrays["about"]).decode("utf-8"))
-        source = Source(name, *(str(about[key]) for key in ("person", "family", "group", "licence")))
+        source = SourcePhoto(name, *(str(about[key]) for key in ("person", "family", "group", "licence")))
     except Exception as error:  # a damaged zip raises whatever it likes
         raise FacereliefError(f"{file}: damaged ({error}); delete it and fit again") from error
     return source, hashlib.sha256(data).hexdigest()
@@ -191,7 +191,7 @@ def begin(out: Path, plan: Plan) -> None:
 
 
 def differences(there: Any, asked: Any, name: str = "") -> list[str]:
-    """What differs between two documents: "config.size: 224 there, 256 asked"."""
+    """Differences between two documents: "config.size: 224 there, 256 asked"."""
     if isinstance(there, dict) and isinstance(asked, dict):
         found: list[str] = []
         for key in dict.fromkeys([*there, *asked]):
@@ -219,12 +219,12 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_record(out: Path, name: str, record: dict[str, Any]) -> None:
-    """Say that a shard is finished. Raises OutputError."""
+    """Write the record of a finished shard. Raises OutputError."""
     write_bytes(out / f"{name}.json", _text(record))
 
 
 def read_record(out: Path, name: str) -> dict[str, Any] | None:
-    """What is known of a shard if it is finished, and its file is still what was written by its size."""
+    """Record of a finished shard; None where there is none or its file has another size."""
     try:
         record = read_json(out / f"{name}.json")
         return record if (out / f"{name}.tar").stat().st_size == record["bytes"] else None
@@ -233,7 +233,7 @@ def read_record(out: Path, name: str) -> dict[str, Any] | None:
 
 
 def write_manifest(out: Path, plan: Plan, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Write what a finished data set is; returns it. Raises OutputError."""
+    """Write the manifest of a finished data set; returns it. Raises OutputError."""
     failures = dict(plan.damaged)
     counts = {split: Counter[str]() for split in plan.recipe.splits}
     licences: dict[str, Counter[str]] = {}

@@ -1,4 +1,4 @@
-"""How a face moves from one frame of real video to the next, and how wrong a previous frame's estimate is.
+"""Motion of a face from one frame of real video to the next, and errors of a previous frame's estimate.
 
 Both are kept as samples of real vectors, not as moments of a distribution: motion has heavy tails (a face
 rests, then turns; lids are open, then shut), and what moves together should go on moving together.
@@ -31,7 +31,7 @@ from facerelief.morphable.arkit import mirrored
 from facerelief.typed import Float
 
 FACE_WIDTH_MM = 140.0
-"""What translations count in: the width of an average face."""
+"""Unit of translations: the width of an average face."""
 MOST_FRAMES = 3
 FORMAT = 1
 LIDS = ("eyeBlinkLeft", "eyeBlinkRight")
@@ -52,7 +52,7 @@ class MotionTrack:
     expression: Float
     """(T, E) likewise."""
     opening: Float
-    """(T,) height of the eyes' opening over its width, as the landmarks tell."""
+    """(T,) height of the eyes' opening over its width, from the landmarks."""
     free_at: NDArray[np.integer]
     """(F,) frames that were fitted again with nothing held."""
     free_camera: Float
@@ -67,7 +67,7 @@ class MotionTrack:
 
 @dataclass(frozen=True, eq=False)
 class PreviousError:
-    """How far an estimate is from the truth."""
+    """Error of an estimate."""
 
     pose: Float
     """(6,) in the units of changes."""
@@ -164,7 +164,7 @@ class MotionModel:
         )
 
     def covariance(self, frames: int = 1) -> Float:
-        """(6 + E, 6 + E) of the changes over so many frames, about zero (either direction of time)."""
+        """(6 + E, 6 + E) of the changes over `frames` frames, about zero (either direction of time)."""
         table = self.changes[frames - 1].astype(np.float64)
         return table.T @ table / len(table)
 
@@ -208,7 +208,7 @@ def before(camera: WeakPerspective, change: ArrayLike) -> WeakPerspective:
     d = np.asarray(change, np.float64)
     cos, sin = np.cos(camera.roll), np.sin(camera.roll)
     unit = FACE_WIDTH_MM * camera.scale
-    # the face's sideways and down axes in the picture; roll is counter-clockwise as seen
+    # the face's sideways and down axes in the image; roll is counter-clockwise as seen
     return WeakPerspective(
         pitch=camera.pitch - float(d[0]),
         yaw=camera.yaw - float(d[1]),
@@ -290,7 +290,7 @@ def estimate_motion(tracks: Sequence[MotionTrack], names: Sequence[str]) -> Moti
         lids.append(shut)
         for step in range(1, MOST_FRAMES + 1):
             change = smooth[step:] - smooth[:-step]
-            # the fit hardly sees lids shut: blinks are drawn from the landmarks' instead
+            # the fit hardly sees lids shut: blinks are sampled from the landmarks' instead
             blinking = np.maximum(shut[step:], shut[:-step]) > 0.1
             change[blinking[:, None] & group] = 0.0
             changes[step - 1].append(change)

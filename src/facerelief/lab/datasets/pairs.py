@@ -1,15 +1,16 @@
-"""Pairs of neighbouring frames (Guo et al., TPAMI 2019): a picture, and what was known in the frame before.
+"""Pairs of neighbouring frames (Guo et al., TPAMI 2019): an image, and what was known in the frame before.
 
-The picture is one of the coarse kind. From its true state the previous one is found by changes of real video
-(`motion`), and spoilt by the errors that real estimates of it have: a network that never sees a wrong
+The image is one of the coarse kind. From its true state the previous one is found by changes of real video
+(`motion`), and given the errors that real estimates of it have: a network that never sees a wrong
 previous state learns to trust it, and drifts. A face that moves while the shutter is open is blurred along
-its way: some pictures are the mean of what was to be seen during the exposure, lids and lips included.
+its way: some images are the mean of what was to be seen during the exposure, lids and lips included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 
@@ -23,31 +24,31 @@ from facerelief.morphable.model import FaceModel
 from facerelief.typed import Float
 
 _EXPOSURES = 3
-"""Moments of an exposure that are drawn; between them the picture is smeared."""
+"""Moments of an exposure that are rendered; between them the image is smeared."""
 _LEAST_BLUR_PX = 0.7
 
 
 @dataclass(frozen=True)
 class PairConfig:
-    """What previous frames are like."""
+    """Ranges of previous frames."""
 
     coarse: CoarseConfig = field(default_factory=lambda: CoarseConfig(size=288, margin=1.75))
     """The picture: large enough for crops around where the face was."""
     previous: int = 4
-    """Previous states for each picture."""
+    """Previous states for each image."""
     frames: int = MOST_FRAMES
-    """A previous state is 1 to so many frames older, since frames are dropped."""
+    """A previous state is 1 to this many frames older, since frames are dropped."""
     fast: float = 0.1
     """Share of motions that are two to four times as strong as the video's."""
     error: float = 1.0
-    """How much of a real estimate's error previous states have."""
+    """Share of a real estimate's error that previous states have."""
     identity_error: float = 0.7
     """Share of a single frame's error of identity. A track knows it from several frames, but all of them may
     err alike; so much is what a neutral and a smiling photo of one person differ by."""
     lost: float = 0.04
     """Share of previous states that are far off, as after a cut or another's face."""
     blur: float = 0.3
-    """Share of pictures with motion blur."""
+    """Share of images with motion blur."""
     shutter: float = 0.9
     """Longest exposure, as a share of the time between two frames."""
 
@@ -60,7 +61,7 @@ class PairConfig:
 
 @dataclass(frozen=True, eq=False)
 class _Motion:
-    """A change that led to the picture's state."""
+    """A change that led to the image's state."""
 
     frames: int
     pose: Float
@@ -73,10 +74,10 @@ class PairMaker:
     """Makes samples of pairs; see `samples.Maker`.
 
     Labels of a sample are those of `CoarseMaker`, and for P previous states: previous_camera (P, 6) in this
-    picture's pixels, previous_expression (P, E), previous_identity (P, K); previous_crop (P, 4) left, top,
-    right and bottom px of the square to cut from the picture for each, which may reach beyond it
+    image's pixels, previous_expression (P, E), previous_identity (P, K); previous_crop (P, 4) left, top,
+    right and bottom px of the square to cut from the image for each, which may reach beyond it
     (`inference.crops.tracking_crop`); previous_frames (P,) uint8 how many frames older, 0 for a lost track;
-    blur (1,) px that the fastest landmark moved during the exposure, 0 where the picture is sharp. The state
+    blur (1,) px that the fastest landmark moved during the exposure, 0 where the image is sharp. The state
     is that of the middle of the exposure.
     """
 
@@ -96,11 +97,11 @@ class PairMaker:
 
     @property
     def spent_ms(self) -> dict[str, float]:
-        """Where the time went, by name."""
+        """Milliseconds by stage."""
         return self.coarse.spent_ms
 
     def __call__(self, fit: Fit, count: int, seed: int) -> Iterator[Sample]:
-        """`count` pictures of one photo. Raises FacereliefError for a photo of no use."""
+        """`count` images of one photo. Raises FacereliefError for a photo of no use."""
         ready = self.coarse.prepare(fit)
         for number in range(count):
             yield self.sample(ready, fit, number, seed)
@@ -108,7 +109,7 @@ class PairMaker:
     def sample(self, ready: Prepared, fit: Fit, number: int, seed: int) -> Sample:
         """Sample `number` of a prepared photo."""
         c = self.config
-        # other pictures than the coarse kind's of the same seed
+        # other images than the coarse kind's of the same seed
         rng = photo_rng(seed, f"{fit.name}/pairs", number)
         varied = self.coarse.vary(ready, fit.split, rng)
         first = self.draw(rng, varied.expression)
@@ -122,7 +123,7 @@ class PairMaker:
             if k == 0:
                 motion = first
             elif path > 0.0:
-                # a blurred picture shows where the face came from: all its pasts lie that way
+                # a blurred image shows where the face came from: all its pasts lie that way
                 gain = rng.uniform(0.7, 1.3)
                 motion = _Motion(first.frames, gain * first.pose, gain * first.expression)
             else:
@@ -140,7 +141,7 @@ class PairMaker:
         return Sample(sample_key(fit, "pairs", number), picture.image, labels, about)
 
     def draw(self, rng: np.random.Generator, expression: Float) -> _Motion:
-        """A motion that led to a picture with this expression (E,)."""
+        """A motion that led to an image with this expression (E,)."""
         frames = int(rng.integers(1, self.config.frames + 1))
         pose, change = self.motion.draw(rng, expression, frames)
         if rng.random() < self.config.fast:
@@ -229,7 +230,7 @@ class PairMaker:
 
 
 def smear(image: Float, way: Float) -> Float:
-    """A picture (H, W, C) float32 averaged along a way (2,) of px to the right and down, centred."""
+    """A image (H, W, C) float32 averaged along a way (2,) of px to the right and down, centred."""
     import cv2
 
     length = float(np.hypot(*way))
@@ -250,4 +251,4 @@ def smear(image: Float, way: Float) -> Float:
 
 def _inverse(similarity: Float) -> Float:
     turn = np.linalg.inv(similarity[:, :2].astype(np.float64))
-    return np.column_stack([turn, -turn @ similarity[:, 2]])
+    return cast(Float, np.column_stack([turn, -turn @ similarity[:, 2]]))

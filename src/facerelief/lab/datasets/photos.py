@@ -1,4 +1,4 @@
-"""Folders of photos: which persons they show, and where they are from."""
+"""Folders of photos: their subjects and groups."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from facerelief.pipeline.batch import find_images
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture of a collection, and whom it shows."""
+    """A photo of a collection and its subject."""
 
     file: Path
     person: str
@@ -22,11 +22,11 @@ class Photo:
 
 
 def find_photos(folder: str | Path, groups: Sequence[str] = (), limit: int | None = None) -> list[Photo]:
-    """The pictures of a folder with their persons and groups.
+    """The photos of a folder with their subjects and groups.
 
     An `index.csv` in the folder with columns `file` and `person` (and `source`, the group, and `licence`)
-    says who is who; else every picture is a person of its own and its subfolder is the group. groups: only
-    these; limit: so many of each group, evenly spread. Raises ImageError for a folder without pictures.
+    names the subjects; else every photo has a subject of its own and its subfolder is the group. groups: only
+    these; limit: this many of each group, evenly spread. Raises ImageError for a folder without images.
     """
     folder = Path(folder)
     index = folder / "index.csv"

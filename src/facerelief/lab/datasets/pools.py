@@ -129,7 +129,7 @@ def _ray_answers(function: Callable[[J], R], jobs: Sequence[J], workers: int | N
         final = False
         try:
             kind, value = ray.get(ready[0])
-        except RayTaskError as error:  # not even unpickled there
+        except RayTaskError as error:  # it cannot even be unpickled there
             raise FacereliefError(
                 f"a task failed on the cluster ({str(error).strip().splitlines()[-1]}); install the same "
                 "versions on every node"

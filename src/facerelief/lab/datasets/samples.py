@@ -1,4 +1,4 @@
-"""What a data set is made of: pictures with their labels, made from fits by a maker of some kind."""
+"""Samples of a data set: images with their labels, made from fits by a maker of some kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from facerelief.lab.datasets.fits import Fit
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One picture and everything that is true of it."""
+    """One image and its labels."""
 
     key: str
     """Unique in a data set; letters, digits, "_" and "-" only (a dot would end a name in a tar shard)."""
@@ -23,7 +23,7 @@ class Sample:
     labels: dict[str, NDArray[Any]]
     """Numbers by name; each kind's maker says which, with shapes, units and frames."""
     about: dict[str, Any]
-    """Where it is from, as JSON can tell it: source photo, person, family, split, licence, seed."""
+    """Provenance, for JSON: source photo, person, family, split, licence, seed."""
 
 
 class Maker(Protocol):
@@ -42,7 +42,7 @@ def photo_rng(seed: int, name: str, number: int) -> np.random.Generator:
 
 
 def about_source(fit: Fit, kind: str, number: int, seed: int) -> dict[str, Any]:
-    """What every sample says about its source."""
+    """Provenance that all kinds of samples share."""
     return {
         "kind": kind,
         "source": fit.file,

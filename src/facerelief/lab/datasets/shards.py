@@ -29,7 +29,7 @@ from facerelief.lab.datasets.samples import Sample
 PictureFormat = Literal["jpg", "png"]
 PICTURE_FORMATS: tuple[str, ...] = get_args(PictureFormat)
 QUALITY = 95
-"""Of JPEG pictures, which keep colours at full resolution."""
+"""Of JPEG images, which keep colours at full resolution."""
 
 _SMALL = 4096
 """Labels of more bytes are compressed."""
@@ -158,7 +158,7 @@ def decode_sample(key: str, members: Mapping[str, bytes]) -> Sample:
 
 
 def decode_picture(members: Mapping[str, bytes]) -> NDArray[np.uint8]:
-    """A sample's picture (S, S, 3), RGB. Raises ValueError where it has none."""
+    """A sample's image (S, S, 3), RGB. Raises ValueError where it has none."""
     import cv2
 
     data = members.get("jpg") or members.get("png")
@@ -171,7 +171,7 @@ def decode_picture(members: Mapping[str, bytes]) -> NDArray[np.uint8]:
 
 
 def decode_about(members: Mapping[str, bytes]) -> dict[str, Any]:
-    """Where a sample is from. Raises ValueError where it does not say."""
+    """Provenance of a sample. Raises ValueError where it has none."""
     about = json.loads(_member(members, "json"))
     if not isinstance(about, dict):
         raise ValueError("its .json holds no object")

@@ -1,4 +1,4 @@
-"""Who is trained on and who is held out: whole persons, never pictures."""
+"""Split into training and held-out subjects: whole subjects, never single images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHARES = {"val": 0.08, "test": 0.08}
 def split_of(family: str, shares: dict[str, float] = SHARES) -> str:
     """The side a family is on: a hash of its name decides, so the answer never changes and needs no list.
 
-    family: what must not be divided: a person, or all persons who may be the same one.
+    family: what must not be divided: a subject, or all subjects who may be the same person.
     """
     at = int.from_bytes(hashlib.sha256(family.encode("utf-8")).digest()[:8], "big") / 2**64
     for name, share in shares.items():
@@ -29,8 +29,8 @@ def split_of(family: str, shares: dict[str, float] = SHARES) -> str:
 def read_families(file: str | Path) -> dict[str, str]:
     """Person -> family, from a CSV file with the columns `person` and `family`.
 
-    Where two persons may be one (two collections that name them differently), a common family keeps them on
-    one side; an empty family leaves the person out. Raises FacereliefError for another file.
+    Where two subjects may be one person (two collections that name them differently), a common family keeps
+    them on one side; an empty family leaves the subject out. Raises FacereliefError for another file.
     """
     file = Path(file)
     try:

@@ -1,5 +1,5 @@
 """Labels of 300W-LP and AFLW2000-3D (Zhu et al., "Face Alignment Across Large Poses"): one MATLAB file a
-picture.
+image.
 
     Pose_Para   (1, 7)    pitch, yaw, roll (radians), t_x, t_y, t_z (px), f (px/um)
     Shape_Para  (199, 1)  raw coefficients of the Basel Face Model's shape
@@ -9,7 +9,7 @@ picture.
     Illum_Para  (1, 10)   ambient and directed light (3 each), direction (2), gloss (2)
     pt2d        (2, N)    landmarks: 68 in 300W-LP; the 21 of AFLW, -1 where unseen, in AFLW2000-3D
     pt3d_68     (3, 68)   landmarks with depth; AFLW2000-3D only
-    roi         (1, 4)    where the picture was cut from its photo
+    roi         (1, 4)    where the image was cut from its photo
 
 The pose is that of the MATLAB code which came with the sets (RotationMatrix.m, ParaMap_Pose.m) and of
 `angle2matrix_3ddfa` in the Python packages after it: a model point p in micrometres lands at
@@ -98,7 +98,7 @@ class W300LP:
             object.__setattr__(self, name, values)
 
     def camera(self, height: int) -> WeakPerspective:
-        """The same pose for model points in mm, in a picture `height` px high. t_z has no counterpart."""
+        """The same pose for model points in mm, in an image `height` px high. t_z has no counterpart."""
         return WeakPerspective.from_matrix(
             reversed_rotation(self.pose[:3]),
             (self.pose[3] - 0.5, height + 0.5 - self.pose[4]),
@@ -107,7 +107,7 @@ class W300LP:
 
     @staticmethod
     def pose_of(camera: WeakPerspective, height: int, depth: float = 0.0) -> Float64:
-        """(7,) `pose` of a camera in a picture `height` px high; depth: t_z, px."""
+        """(7,) `pose` of a camera in an image `height` px high; depth: t_z, px."""
         return np.array(
             [
                 *reversed_euler(camera.rotation),
