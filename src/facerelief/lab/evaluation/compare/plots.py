@@ -33,7 +33,7 @@ def check_plotting() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise FacereliefError(
-            "plots need matplotlib: pip install matplotlib (it is in the extra build), or leave out --plots"
+            "plots need matplotlib: pip install 'facerelief[plots]', or leave out --plots"
         ) from error
 
 
