@@ -1,4 +1,4 @@
-"""Compiled kernels: one decorator for all of them."""
+"""Compiled kernels: one decorator for all of them. Tested by tests/geometry/test_jit.py."""
 
 from __future__ import annotations
 

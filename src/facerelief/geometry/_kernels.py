@@ -1,5 +1,8 @@
 # pyright: basic
-"""Compiled loops of the geometry room. Import inside functions only: importing facerelief stays quick."""
+"""Compiled loops of the geometry room. Import inside functions only: importing facerelief stays quick.
+
+Tested by tests/geometry/test_normals.py, test_closest.py and test_depth.py.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # pyright: basic
-"""Which vertices of a mesh are neighbours, as sparse matrices. SciPy is imported on use."""
+"""Adjacency of a mesh's vertices as sparse matrices. SciPy is imported on use."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from facerelief.typed import Float
 
 @dataclass(frozen=True)
 class WeakPerspective:
-    """Pose of a face in a picture: angles in radians, translation in px, scale in px/mm."""
+    """Pose of a face in an image: angles in radians, translation in px, scale in px/mm."""
 
     pitch: float
     yaw: float
@@ -52,9 +52,9 @@ class WeakPerspective:
         return np.array([self.pitch, self.yaw, self.roll, self.translation_u, self.translation_v, self.scale])
 
     def moved(self, similarity: ArrayLike) -> WeakPerspective:
-        """The camera of a picture that was moved by a similarity (2, 3), px to px, without mirror.
+        """The camera of an image that was moved by a similarity (2, 3), px to px, without mirror.
 
-        Under weak perspective a turned, scaled and shifted picture is that of another camera, exactly.
+        Under weak perspective a turned, scaled and shifted image is that of another camera, exactly.
         """
         matrix = np.asarray(similarity, np.float64)
         turn = matrix[:, :2]

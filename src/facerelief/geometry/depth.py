@@ -1,4 +1,4 @@
-"""Depth on the picture's pixel grid: to a mesh, and to normals."""
+"""Depth on the image's pixel grid: to a mesh, and to normals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A triangle mesh as it travels between geometry, rendering and export."""
+"""The one mesh type. Tested by tests/geometry/test_depth.py and tests/rendering/test_render.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps on a rectangle of the photo's pixel grid."""
+"""Maps on a rectangle of the photo's pixel grid. Tested by tests/inverse/test_detail.py."""
 
 from __future__ import annotations
 

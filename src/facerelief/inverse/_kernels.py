@@ -3,6 +3,8 @@
 
 All grids are (h, w) with a frame of at least one pixel in which nothing is active, so that neighbours need no
 checks. Slopes are dz/dx and dz/dy with y up: row i - 1 is above row i.
+
+Tested by tests/inverse/test_relief.py and test_detail.py.
 """
 
 from __future__ import annotations

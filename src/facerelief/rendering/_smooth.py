@@ -1,5 +1,8 @@
 # pyright: basic
-"""Smooth functions on meshes: a sparse solve. scipy is imported on use."""
+"""Smooth functions on meshes: a sparse solve. SciPy is imported on use.
+
+Tested by tests/rendering/test_texture.py.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ class SurfaceSmoother:
         self._laplacian = graph_laplacian(vertex_links(triangles, count)) * smoothness
 
     def fit(self, values: Float64, weight: Float64) -> Float64:
-        """(N, 3) values known to the extent of weight (N,) -> smooth (N, 3); unknown parts get the mean."""
+        """(N, 3) values with weights (N,) -> smooth (N, 3); parts without weight get the mean."""
         from scipy.sparse import diags_array
         from scipy.sparse.linalg import splu
 

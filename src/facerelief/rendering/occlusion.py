@@ -10,8 +10,8 @@ from facerelief.typed import Float, Int32
 
 
 def seen_share(vertices: Float, triangles: Int32, directions: int = 48, size: int = 200) -> Float:
-    """(N,) share of the directions above each vertex, cosine-weighted, in which nothing of the mesh is in the
-    way: ambient occlusion, 1 for what is convex."""
+    """(N,) ambient visibility: cosine-weighted share of the directions above each vertex that the mesh leaves
+    free, 1 on convex parts. vertices (N, 3) in any unit, triangles (T, 3)."""
     k = np.arange(directions) + 0.5
     z = 1 - 2 * k / directions
     turn = k * np.pi * (3 - np.sqrt(5))

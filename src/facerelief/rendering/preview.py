@@ -1,4 +1,4 @@
-"""Sheets of pictures side by side with captions."""
+"""Sheets of images side by side with captions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def preview_sheet(
     columns: int | None = None,
     gap: int = 8,
 ) -> Image:
-    """Pictures side by side, each under its caption.
+    """Images side by side, each under its caption.
 
     panels: (caption, (h, w, 3) uint8 RGB); captions in ASCII, shortened where they would not fit. All panels
     are scaled to `height` px (default: the tallest one's, at most 1024); `columns` breaks the sheet into
@@ -47,7 +47,7 @@ def preview_sheet(
 
 
 def _cell(label: str, image: Image, height: int) -> Image:
-    """The picture scaled to `height`, a caption line above it."""
+    """The image scaled to `height`, a caption line above it."""
     import cv2
 
     factor = height / image.shape[0]

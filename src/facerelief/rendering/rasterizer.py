@@ -1,10 +1,10 @@
-"""Z-buffer rasteriser: which triangle, where inside it, and how near, for every pixel centre.
+"""Z-buffer rasteriser: triangle, barycentric weights and depth at every pixel centre.
 
 Convention: input is `WeakPerspective.project` output, (u px, v px, z mm), larger z nearer. Pixel (i, j) is
 sampled at its centre (u, v) = (j + 0.5, i + 0.5). Vertices are snapped to 1/65536 px and edges tested in
 exact integers with the top-left rule: two triangles that share an edge cover every centre along it exactly
 once. Triangles more than 32,768 px wide or high are tested in float64. Equal depths go to the lower triangle
-id, so a drawing is the same every time.
+id, so the result is the same every time.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from facerelief.typed import Float32
 
 @dataclass(frozen=True, eq=False)
 class Fragments:
-    """What was drawn at each pixel of an (H, W) grid."""
+    """Visible triangle at each pixel of an (H, W) grid."""
 
     triangle: NDArray[np.int32]
-    """(H, W) triangle id, -1 where nothing was drawn."""
+    """(H, W) triangle id, -1 where empty."""
     barycentric: Float32
     """(H, W, 3) weights of the triangle's vertices in its own order, in [0, 1], sum 1; 0 where empty."""
     depth: Float32
@@ -31,18 +31,18 @@ class Fragments:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """(H, W) where something was drawn."""
+        """(H, W) pixels that a triangle covers."""
         return self.triangle >= 0
 
 
 def rasterize(
     uvz: ArrayLike, triangles: ArrayLike, height: int, width: int, *, cull_backfaces: bool = False
 ) -> Fragments:
-    """Draw triangles into a (height, width) grid.
+    """Rasterise triangles into a (height, width) grid.
 
     uvz (N, 3) of (u px, v px, z mm) as `WeakPerspective.project` gives them, float32 or float64; triangles
     (T, 3) vertex ids, counter-clockwise seen from outside. With `cull_backfaces` only triangles that face the
-    viewer are drawn. Triangles without area, outside the grid, or with a vertex that is not finite draw
+    viewer count. Triangles without area, outside the grid, or with a vertex that is not finite cover
     nothing. Raises ValueError for shapes or ids that do not fit.
     """
     from facerelief.rendering import _kernels
@@ -61,7 +61,7 @@ def rasterize(
 
 
 def interpolate(fragments: Fragments, triangles: ArrayLike, attributes: ArrayLike) -> Float32:
-    """Mix values at the corners over the drawn pixels.
+    """Interpolate values of the corners over the covered pixels.
 
     triangles (T, 3): the ids that were drawn, or another index of the same triangles (`uv_triangles` with
     `uv`); attributes (N, C) or (N,). Returns (H, W, C) or (H, W) float32, 0 where nothing was drawn.
@@ -91,7 +91,7 @@ def visible_vertices(
     normals: ArrayLike | None = None,
     tolerance_mm: float = 1.0,
 ) -> NDArray[np.bool_]:
-    """Which vertices are seen: inside the picture and not behind what was drawn there.
+    """Mask of visible vertices: inside the image and not behind a nearer surface.
 
     uvz (N, 3) and triangles (T, 3) as drawn by `rasterize` into `fragments`; a vertex counts as seen if at
     one of the four pixel centres around it its own triangle was drawn, or a surface at most `tolerance_mm`

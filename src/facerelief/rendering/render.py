@@ -1,4 +1,4 @@
-"""Pictures of meshes: shaded previews, depth, overlays."""
+"""Images of meshes: shaded previews, depth, overlays."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shade_mesh(
     color (3,) sRGB in [0, 1]; by default the mesh's own colours, or grey clay. Without `light` a small studio
     is used (key from the upper left, fill, two rims, a little gloss); a light (9, 3) of spherical harmonics
     in camera space shades as the fits do (`ambient_light()` shows plain colours). The inside of the surface
-    is drawn dark. `samples` squared samples a pixel smooth the edges. background: a colour, or a picture
+    is dark. `samples` squared samples a pixel smooth the edges. background: a colour, or an image
     (height, width, 3), uint8 or in [0, 1]: give the photo itself for an overlay without fringes.
     Returns (height, width, 3) uint8 and the covered share of each pixel, (height, width) float32 in [0, 1].
     Raises ValueError for shapes that do not fit.
@@ -110,7 +110,7 @@ def render_depth(
 
 
 def overlay(image: ArrayLike, render: ArrayLike, mask: ArrayLike, alpha: float = 1.0) -> Image:
-    """Blend a rendering over a picture: image (1 - alpha mask) + render alpha mask.
+    """Blend a rendering over an image: image (1 - alpha mask) + render alpha mask.
 
     image and render (H, W, 3), uint8 or in [0, 1]; mask (H, W), boolean or the coverage that `shade_mesh`
     returns; alpha in [0, 1]. Returns (H, W, 3) uint8. Raises ValueError for shapes that do not fit.
