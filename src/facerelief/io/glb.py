@@ -153,16 +153,59 @@ def encode_glb(
 
     targets: list[dict[str, int]] = []
     if morphs is not None:
-        for delta in morphs.deltas:
-            moved = delta.astype(np.float32) * np.float32(METRES_PER_MM)
-            epsilon = epsilon_mm * METRES_PER_MM
-            target = {"POSITION": builder.morph(moved[split.source], epsilon, bounds=True)}
-            if morph_normals:
-                turned = _unit(vertex_normals(mesh.vertices + delta, mesh.triangles)) - normals
-                target["NORMAL"] = builder.morph(turned[split.source], 2e-3)
-            targets.append(target)
+        targets = _targets(
+            builder, mesh, morphs, normals if morph_normals else None, split.source, epsilon_mm
+        )
 
-    claimed = np.zeros(len(mesh.triangles), bool)
+    body: dict[str, Any] = {
+        "name": name,
+        "primitives": _primitives(builder, split, attributes, targets, parts, material),
+    }
+    if morphs is not None:
+        body["weights"] = [round(w, 6) for w in _row(morphs.weights)]
+        body["extras"] = {"targetNames": list(morphs.names)}
+    document: dict[str, Any] = {
+        "asset": {"version": "2.0", "generator": f"facerelief {__version__}"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"name": name, "mesh": 0}],
+        "meshes": [body],
+    }
+    if animation is not None:
+        document["animations"] = [_animation(builder, animation)]
+    return builder.container(document)
+
+
+def _targets(
+    builder: _Builder,
+    mesh: Mesh,
+    morphs: MorphTargets,
+    normals: Float32 | None,
+    source: NDArray[np.int64],
+    epsilon_mm: float,
+) -> list[dict[str, int]]:
+    """Accessors of each morph target; with the mesh's (N, 3) unit normals also of the normals' change."""
+    targets: list[dict[str, int]] = []
+    for delta in morphs.deltas:
+        moved = delta.astype(np.float32) * np.float32(METRES_PER_MM)
+        target = {"POSITION": builder.morph(moved[source], epsilon_mm * METRES_PER_MM, bounds=True)}
+        if normals is not None:
+            turned = _unit(vertex_normals(mesh.vertices + delta, mesh.triangles)) - normals
+            target["NORMAL"] = builder.morph(turned[source], 2e-3)
+        targets.append(target)
+    return targets
+
+
+def _primitives(
+    builder: _Builder,
+    split: _Split,
+    attributes: dict[str, int],
+    targets: list[dict[str, int]],
+    parts: Sequence[Part],
+    material: Material,
+) -> list[dict[str, Any]]:
+    """One primitive for each material that has triangles; all share vertices and morph targets."""
+    claimed = np.zeros(len(split.triangles), bool)
     for part in parts:
         claimed |= part.triangles
     primitives: list[dict[str, Any]] = []
@@ -177,21 +220,7 @@ def encode_glb(
         if targets:
             primitive["targets"] = targets
         primitives.append(primitive)
-
-    body: dict[str, Any] = {"name": name, "primitives": primitives}
-    if morphs is not None:
-        body["weights"] = [round(w, 6) for w in _row(morphs.weights)]
-        body["extras"] = {"targetNames": list(morphs.names)}
-    document: dict[str, Any] = {
-        "asset": {"version": "2.0", "generator": f"facerelief {__version__}"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"name": name, "mesh": 0}],
-        "meshes": [body],
-    }
-    if animation is not None:
-        document["animations"] = [_animation(builder, animation)]
-    return builder.container(document)
+    return primitives
 
 
 @dataclass(frozen=True, eq=False)

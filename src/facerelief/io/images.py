@@ -431,7 +431,7 @@ def as_image(array: ArrayLike, *, name: str = "image") -> Image:
     height, width, channels = pixels.shape
     _check_size(name, width, height, height * width)
     pixels = _eight_bit(pixels, name)
-    colour = pixels[:, :, : 3 if channels > 2 else 1]
+    colour = pixels if channels == 3 else pixels[:, :, : 3 if channels > 2 else 1]
     if channels <= 2:
         colour = np.repeat(colour, 3, axis=2)
     if channels in (2, 4):
