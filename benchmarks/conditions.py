@@ -42,7 +42,7 @@ def confidence_of(face: DetectedFace, fit: InverseFit, seen: Conditions) -> floa
 
 
 def look(model: FaceModel, image: NDArray[np.uint8]) -> Looked | None:
-    """The best face of a picture."""
+    """The best face of an image."""
     faces = detect_faces(image, max_faces=1)
     if not faces:
         return None

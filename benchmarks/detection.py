@@ -3,7 +3,7 @@
     python benchmarks/detection.py ../shared/data/photos --sources us_congress london canada faker
 
 Every photo is expected to show one face. Printed are the photos with at least one and with exactly one face
-found, the others by name, and milliseconds a photo after warm-up: `detect_faces` on the decoded picture
+found, the others by name, and milliseconds a photo after warm-up: `detect_faces` on the decoded image
 (reading the file is timed apart), for each number of threads asked for.
 """
 

@@ -1,4 +1,4 @@
-"""Laws of the fit on real photos: stage 2 improves the picture without losing the landmarks.
+"""Laws of the fit on real photos: stage 2 improves the image without losing the landmarks.
 
     python benchmarks/fit_photos.py FOLDER [FOLDER ...] [--count 100] [--seed 0] [--json FILE]
 
@@ -52,7 +52,7 @@ def main() -> None:
                 **fit.timings_ms,
             }
         )
-    # the first picture pays for compilation and caches
+    # the first image pays for compilation and caches
     timed = rows[1:] or rows
     column = {key: np.array([r[key] for r in timed]) for key in rows[0]}
     near = column["face_px"] > 250

@@ -33,7 +33,7 @@ METHODS = ("mean face", "landmarks", "landmarks + photometric", "exact landmarks
 
 
 def measure(model: FaceModel, case: TruthCase) -> dict[str, dict[str, float]] | None:
-    """Errors of every method on one picture, or None where no face was detected."""
+    """Errors of every method on one image, or None where no face was detected."""
     faces = detect_faces(case.image, max_faces=1)
     if not faces:
         return None

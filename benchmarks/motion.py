@@ -48,7 +48,7 @@ EYES = (((159, 145), (158, 153), (33, 133)), ((386, 374), (385, 380), (263, 362)
 
 
 def frames(video: Path) -> Iterator[NDArray[np.uint8]]:
-    """The pictures of a video, RGB."""
+    """The images of a video, RGB."""
     import cv2
 
     reader = cv2.VideoCapture(str(video))

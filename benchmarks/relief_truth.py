@@ -3,14 +3,14 @@
     python benchmarks/relief_truth.py [--cases 50] [--seed 0] [--jpeg 0] [--ablate] [--json FILE]
         [--sheet FILE.jpg]
 
-"plain" pictures show the model's smooth albedo, "textured" ones also moles, freckles, blotches, stubble and
+"plain" images show the model's smooth albedo, "textured" ones also moles, freckles, blotches, stubble and
 brow hairs; both have camera noise of 2/255. The solver is given the coarse depth, the smooth albedo and the
 light. Correlations are between true and recovered displacement inside the mask after a difference of
 Gaussians, deviations in px of a face 256 px wide: 1.5 and 10 ("all"), 0.75 and 1.5 ("fine"), 1.5 and 4
 ("wrinkles"), 4 and 10 ("folds"). Angles are between true normals and those of the coarse and the refined
 depth; "gain" is the median share of the coarse angle that relief takes away, "gain on grid" the same where
-the truth is the true depth on the picture's own pixels: true normals hold slopes finer than a pixel, which no
-depth map of that size can have. Medians over the pictures.
+the truth is the true depth on the image's own pixels: true normals hold slopes finer than a pixel, which no
+depth map of that size can have. Medians over the images.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def clay(normals: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def sheet(cases: list[ReliefCase], config: ReliefConfig, out: Path) -> None:
-    """Picture, true and recovered normals in clay, true and recovered relief (grey is 0, black -0.4 mm)."""
+    """Image, true and recovered normals in clay, true and recovered relief (grey is 0, black -0.4 mm)."""
     import cv2
 
     def grey(d: NDArray[Any]) -> NDArray[np.uint8]:

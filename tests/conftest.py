@@ -159,7 +159,7 @@ def _expressions(unit: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _skin(mean: np.ndarray) -> np.ndarray:
-    """(N, 3) skin colour with darker hair, eyes and red lips, so that pictures are worth looking at."""
+    """(N, 3) skin colour with darker hair, eyes and red lips, so that images are worth looking at."""
     color = np.tile([0.78, 0.60, 0.50], (len(mean), 1))
     color[(mean[:, 1] > 62) | (mean[:, 2] < -5)] = [0.25, 0.18, 0.14]
     front = mean[:, 2] > 0

@@ -1,4 +1,4 @@
-"""Pictures that come with the package. `python -m facerelief.examples` prints where the portrait lies."""
+"""Images that come with the package. `python -m facerelief.examples` prints where the portrait lies."""
 
 from __future__ import annotations
 

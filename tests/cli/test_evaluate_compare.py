@@ -42,7 +42,7 @@ def portrait() -> Any:
 
 @pytest.fixture(scope="module")
 def data_set(tmp_path_factory, portrait) -> Path:
-    """Held-out pictures, the labels what the landmark fit finds in them: that method has no error. The last
+    """Held-out images, the labels what the landmark fit finds in them: that method has no error. The last
     one shows no face."""
     folder = tmp_path_factory.mktemp("sets") / "coarse"
     folder.mkdir()
@@ -78,7 +78,7 @@ def data_set(tmp_path_factory, portrait) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory, portrait) -> Path:
-    """Two photos of each of two persons: a picture and a paler one, the same mirrored."""
+    """Two photos of each of two persons: an image and a paler one, the same mirrored."""
     folder = tmp_path_factory.mktemp("photos")
     (folder / "g").mkdir()
     lines = ["file,person,source"]
@@ -108,7 +108,7 @@ def test_one_command_writes_page_plots_and_json(data_set, photos, tmp_path):
     assert found["methods"]["mean_face"]["all"]["rigid_mm"]["value"] > 0.5
     of_photos = about["photos"]
     assert (of_photos["photos"], of_photos["persons"]) == (4, 2)
-    # a paler picture of a person is still the same person
+    # a paler image of a person is still the same person
     consistency = of_photos["consistency"]["landmarks"]["all"]
     assert consistency["same_mm"]["value"] < consistency["different_mm"]["value"]
     assert consistency["auc"]["value"] == 1

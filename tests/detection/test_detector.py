@@ -50,7 +50,7 @@ def apart(face: DetectedFace, points: np.ndarray) -> float:
 
 
 def turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
-    """The picture turned clockwise on a canvas that holds all of it, and the (2, 3) matrix that moved its
+    """The image turned clockwise on a canvas that holds all of it, and the (2, 3) matrix that moved its
     points.
     """
     height, width = image.shape[:2]
@@ -64,7 +64,7 @@ def turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def group(head: np.ndarray, rows: int, columns: int, cell: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A group picture: one head of about `size` px in each cell, no two alike, and their (n, 2) middles."""
+    """A group image: one head of about `size` px in each cell, no two alike, and their (n, 2) middles."""
     rng = np.random.default_rng(4)
     canvas = cv2.GaussianBlur(
         rng.integers(60, 190, (rows * cell, columns * cell, 3)).astype(np.uint8), (0, 0), 6

@@ -142,7 +142,8 @@ def test_one_landmark_a_line(face):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "no JSON"),
+        ("", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ("[1, 2]", "no schema_version"),
         ("{}", "no schema_version"),
         ('{"schema_version": 2}', "version 2, this facerelief reads version 1"),

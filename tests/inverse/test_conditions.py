@@ -1,4 +1,4 @@
-"""Laws of the measures about a face's picture: right for known causes, steady, blind to side and skin."""
+"""Laws of the measures about a face's image: right for known causes, steady, blind to side and skin."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_glasses_and_masks_hide_what_they_hide(measured, picture, marks):
 
 
 def flipped(state: FaceState, appearance: Appearance) -> tuple[FaceState, Appearance]:
-    """Of the mirrored picture of a symmetric face."""
+    """Of the mirrored image of a symmetric face."""
     camera = state.camera
     other = WeakPerspective(
         camera.pitch,

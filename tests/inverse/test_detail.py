@@ -1,4 +1,4 @@
-"""Laws of detail: a drawing of the model gives the model back, a relief in it is found, any picture does."""
+"""Laws of detail: a drawing of the model gives the model back, a relief in it is found, any image does."""
 
 from __future__ import annotations
 

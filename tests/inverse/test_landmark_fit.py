@@ -1,4 +1,4 @@
-"""Laws of the landmark fit: exact derivatives, truth found again, what moves the picture moves the pose."""
+"""Laws of the landmark fit: exact derivatives, truth found again, what moves the image moves the pose."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def seen(open_face):
 
 
 class TestCovariance:
-    """What is done to the picture's landmarks happens to the pose and leaves the face alone."""
+    """What is done to the image's landmarks happens to the pose and leaves the face alone."""
 
     def test_shift(self, open_face, seen):
         observed, fit = seen
@@ -257,7 +257,7 @@ class TestCovariance:
 
     @pytest.mark.parametrize(("which", "atol"), [("toy", 2e-2), ("open", 0.1)])
     def test_mirror(self, toy_model, open_face, which, atol):
-        """A mirrored picture shows the mirrored pose and swaps left and right expressions."""
+        """A mirrored image shows the mirrored pose and swaps left and right expressions."""
         model, name = (toy_model, "ibug68") if which == "toy" else (open_face, "mediapipe478")
         partner = (
             IBUG_MIRROR

@@ -191,7 +191,7 @@ class TestInverseRendering:
         assert found.albedo[2] == pytest.approx(truth.albedo[2], abs=0.3)
 
     def test_relight_is_exact_on_its_own_picture(self, toy_model, toy_camera):
-        """A picture made of the term's own colours: light and albedo explain it without rest."""
+        """An image made of the term's own colours: light and albedo explain it without rest."""
         state, truth = toy_state(toy_model, toy_camera), toy_appearance(toy_model)
         term = photometric_term(toy_model)
         blank = level_of(*np.zeros((3, HEIGHT, WIDTH, 3)))
@@ -256,7 +256,7 @@ class TestInverseRendering:
 
 
 class TestNoHarm:
-    """Whatever the picture, the result is finite, no worse than stage 1 and near its landmarks."""
+    """Whatever the image, the result is finite, no worse than stage 1 and near its landmarks."""
 
     @staticmethod
     def check(model: FaceModel, image: np.ndarray, observed: np.ndarray, box: Box, config=QUICK):
@@ -360,7 +360,7 @@ class TestNoHarm:
         self.check(toy_model, image, observed, box_around(observed))
 
     def test_a_face_that_no_pixel_shows(self, toy_model, toy_truth):
-        """A box that meets the picture, a face beside it: stage 1 is all there is."""
+        """A box that meets the image, a face beside it: stage 1 is all there is."""
         _, _, image, observed, box = toy_truth
         _, _, right, bottom = box
         sliver = np.ascontiguousarray(image[:3, :3])

@@ -54,7 +54,7 @@ class TestDerivatives:
         "pose", [(0.0, 0.0, 0.0), (0.2, 0.5, -0.3), (-0.3, -0.8, 0.4)], ids=["front", "right", "left"]
     )
     def test_jacobian_is_exact_on_a_ramp(self, toy_model, pose):
-        """Pose, identity, expression, albedo and light, through the picture and through the normals."""
+        """Pose, identity, expression, albedo and light, through the image and through the normals."""
         error = jacobian_error(toy_model, ramp_level(), WeakPerspective(*pose, 60, 80, 0.6))
         assert error.max() < 5e-3, f"unknown {error.argmax()}"
 
@@ -151,7 +151,7 @@ class TestSample:
 
     @pytest.mark.parametrize("shift", [(-70, 0), (70, 0), (0, -80), (0, 90), (60, 60)])
     def test_nothing_beyond_the_photos_edge(self, toy_model, toy_camera, photo, shift):
-        """On every side alike: what lies outside the picture has no colour to compare with."""
+        """On every side alike: what lies outside the image has no colour to compare with."""
         u, v = shift
         camera = replace(
             toy_camera, translation_u=toy_camera.translation_u + u, translation_v=toy_camera.translation_v + v

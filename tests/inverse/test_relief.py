@@ -1,4 +1,4 @@
-"""Laws of shape from shading: exact derivatives, nothing from nothing, a bump from a picture of a bump."""
+"""Laws of shape from shading: exact derivatives, nothing from nothing, a bump from an image of a bump."""
 
 from __future__ import annotations
 

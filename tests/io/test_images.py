@@ -44,7 +44,7 @@ green."""
 
 @pytest.fixture(scope="module")
 def picture():
-    """A colourful picture without symmetry."""
+    """A colourful image without symmetry."""
     photo = PIL.Image.open(astronaut_path()).convert("RGB")
     return photo.crop((60, 20, 60 + 4 * WIDTH, 20 + 4 * HEIGHT)).resize((WIDTH, HEIGHT))
 
@@ -56,7 +56,7 @@ def pixels(picture):
 
 @pytest.fixture
 def write(tmp_path) -> Callable[..., Path]:
-    """Save a Pillow picture or bytes under an unhelpful name."""
+    """Save a Pillow image or bytes under an unhelpful name."""
 
     def save(content: Any, kind: str = "PNG", **settings: Any) -> Path:
         file = tmp_path / "file.dat"
@@ -400,7 +400,7 @@ def test_a_jpeg_that_breaks_off_at_a_restart_marker_does_not_pass(write, picture
 
 
 def test_a_truncated_jpeg_with_a_thumbnail_does_not_pass(write, picture):
-    """The thumbnail's end marker is not the picture's."""
+    """The thumbnail's end marker is not the image's."""
     exif = b"Exif\x00\x00" + encoded(picture.resize((40, 40)), "JPEG")
     whole = encoded(picture, "JPEG")
     whole = whole[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + whole[2:]

@@ -1,4 +1,4 @@
-"""Pictures and maps: coded and decoded to the same numbers."""
+"""Images and maps: coded and decoded to the same numbers."""
 
 from __future__ import annotations
 

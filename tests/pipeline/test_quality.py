@@ -1,4 +1,4 @@
-"""What a user hears about a picture: each difficulty by its name and in lower confidence, nothing else."""
+"""What a user hears about an image: each difficulty by its name and in lower confidence, nothing else."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def fit_numbers(fit: InverseFit) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_rendered_faces_have_no_warning(look, model, seed):
-    """Of any skin and in any light of the truth pictures."""
+    """Of any skin and in any light of the truth images."""
     config = TruthConfig(size=256, face_px=150, yaw=25, seed=seed)
     (case,) = truth_cases(model, 1, config)
     assert warnings_about(*look(case.image)) == ()
@@ -174,7 +174,7 @@ def test_rising():
 
 
 def odd_pictures(photo: np.ndarray, marks: np.ndarray) -> dict[str, np.ndarray]:
-    """Pictures in which the face was found, and then something happened to its pixels."""
+    """Images in which the face was found, and then something happened to its pixels."""
     left, top = marks.min(axis=0).astype(int)
     right, bottom = marks.max(axis=0).astype(int)
     out: dict[str, np.ndarray] = {}

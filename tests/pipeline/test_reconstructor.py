@@ -1,4 +1,4 @@
-"""From a picture to reconstructions: inputs of every kind, one face or many, and what is said about them."""
+"""From an image to reconstructions: inputs of every kind, one face or many, and what is said about them."""
 
 from __future__ import annotations
 

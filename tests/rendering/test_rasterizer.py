@@ -291,7 +291,7 @@ class TestVisibleVertices:
         drawn = rasterize(uvz, triangles, 10, 10)
         assert visible_vertices(uvz, triangles, drawn).tolist()[3:] == [False, False, True]
         assert visible_vertices(uvz, triangles, drawn, tolerance_mm=10).tolist()[3:] == [True] * 3
-        # corners outside the picture are not seen
+        # corners outside the image are not seen
         assert visible_vertices(uvz, triangles, drawn).tolist()[:3] == [False] * 3
 
     def test_normals_must_match(self) -> None:

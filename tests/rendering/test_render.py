@@ -1,4 +1,4 @@
-"""Pictures of meshes: coverage, light, depth, overlays."""
+"""Images of meshes: coverage, light, depth, overlays."""
 
 from __future__ import annotations
 

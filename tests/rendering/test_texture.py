@@ -41,7 +41,7 @@ def photograph(
     width: int = W,
     light: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The mesh with its texture in front of a magenta wall, as a float picture."""
+    """The mesh with its texture in front of a magenta wall, as a float image."""
     assert mesh.uv is not None
     assert mesh.uv_triangles is not None
     drawn = rasterize(camera.project(mesh.vertices.astype(np.float64)), mesh.triangles, height, width)
@@ -106,7 +106,7 @@ class TestSample:
         at_vertex = weight[texel[:, 1], texel[:, 0]]
         assert at_vertex[normals[:, 2] < 0].max() < 0.05
         assert at_vertex[normals[:, 2] > 0.75].min() > 0.5
-        # half the head outside the picture
+        # half the head outside the image
         _, half = sample_texture(image[:, : W // 2], head, CAMERA, SIZE)
         assert half.sum() == pytest.approx(weight.sum() / 2, rel=0.1)
         away, none = sample_texture(image, head, CAMERA.in_crop(5000, 0, 1), SIZE)

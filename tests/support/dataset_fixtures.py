@@ -99,7 +99,7 @@ def fits_of(tmp_path: Path) -> Callable[..., FitFolder]:
 
 @pytest.fixture(scope="session")
 def photo_folder(tmp_path_factory):
-    """A folder with two portraits of 200 px, one file that is no picture, and one picture without a face."""
+    """A folder with two portraits of 200 px, one file that is no image, and one image without a face."""
     folder = tmp_path_factory.mktemp("photos")
     portrait = facerelief.read_image(astronaut_path())[10:210, 120:320]
     for name, image in (("a/eileen", portrait), ("b/nelliee", portrait[:, ::-1])):

@@ -23,7 +23,7 @@ SIZE = 96
 
 
 def random_camera(model: Any, rng: np.random.Generator) -> WeakPerspective:
-    """A pose that shows the head in a image of `SIZE` px."""
+    """A pose that shows the head in an image of `SIZE` px."""
     scale = SIZE / (1.6 * float(np.ptp(model.mean[:, 1]))) * rng.uniform(0.9, 1.1)
     pitch, yaw, roll = (float(rng.normal(0, s)) for s in (0.1, 0.35, 0.1))
     turned = WeakPerspective(pitch, yaw, roll, 0.0, 0.0, scale)
@@ -33,7 +33,7 @@ def random_camera(model: Any, rng: np.random.Generator) -> WeakPerspective:
 
 
 def face_sample(model: Any, seed: int) -> Sample:
-    """A image of the toy head with the labels of coarse data and of pairs."""
+    """An image of the toy head with the labels of coarse data and of pairs."""
     rng = np.random.default_rng(seed)
     identity = rng.normal(0, 0.7, model.n_identity).astype(np.float32)
     expression = (rng.random(model.n_expression) * (rng.random(model.n_expression) < 0.2)).astype(np.float32)

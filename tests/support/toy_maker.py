@@ -1,4 +1,4 @@
-"""A maker for the tests of the engine: pictures of noise, and faults on demand.
+"""A maker for the tests of the engine: images of noise, and faults on demand.
 
 Where the environment names a folder in TOY_FAULTS, a file there arms a fault: `die-<photo>` kills the process
 that works on that photo, and is taken away by it; `die-always-<photo>` stays; `slow` makes every sample take
@@ -31,7 +31,7 @@ class ToyConfig:
     """How toy samples are."""
 
     size: int = 24
-    """Side of the picture, px."""
+    """Side of the image, px."""
 
 
 class ToyMaker:

@@ -316,7 +316,7 @@ def test_frames_that_grow_too_large_are_left_out(film, tmp_path, monkeypatch):
 
 
 class FakeCamera:
-    """Three pictures, then none."""
+    """Three images, then none."""
 
     def __init__(self, number: int) -> None:
         self.number, self.given, self.released = number, 0, False

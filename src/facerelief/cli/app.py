@@ -77,7 +77,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("synthesize", "coarse"): Command(
         "synthesize:Coarse", "Make photos with another pose, expression and light."
     ),
-    ("synthesize", "fine"): Command("synthesize:Fine", "Make photos with the wrinkles of other persons."),
+    ("synthesize", "fine"): Command("synthesize:Fine", "Make photos with the wrinkles of other people."),
     ("synthesize", "pairs"): Command(
         "synthesize:Pairs", "Make images with earlier states of the face, as of neighbouring video frames."
     ),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Pictures:
     """Time every stage of a reconstruction, beside its target.
 
-    The word pictures need not be given.
+    The word "pictures" may be left out.
 
     Examples:
         facerelief bench

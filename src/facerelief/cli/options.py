@@ -246,7 +246,7 @@ def _check(options: Any) -> None:
 
 
 def _metadata(hint: Any) -> list[Any]:
-    """What `Annotated` says of a type, and of the types inside it."""
+    """Metadata of an `Annotated` type and of the types inside it."""
     if get_origin(hint) is Annotated:
         return [*hint.__metadata__, *_metadata(hint.__origin__)]
     return [rule for inner in get_args(hint) for rule in _metadata(inner)]

@@ -125,7 +125,7 @@ class Coarse(Synthesize):
 
 @dataclass(frozen=True)
 class Fine(Synthesize):
-    """Make photos with the wrinkles of other persons.
+    """Make photos with the wrinkles of other people.
 
     Shards that are there already are left alone, so a run that was stopped goes on when the command is given
     again. Photos of no use are recorded and left out.

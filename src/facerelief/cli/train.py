@@ -147,7 +147,7 @@ class Train:
             return 0
         metrics = about["metrics"]
         say(
-            f"{self.out}: {about['kind']} net of {about['parameters'] / 1e6:.2f} M numbers, "
+            f"{self.out}: {about['kind']} net of {about['parameters'] / 1e6:.2f} M parameters, "
             f"{about['step']} steps; on {metrics['samples']} {about['split']} samples (without a net): "
             f"{describe(metrics)}"
         )
@@ -159,7 +159,7 @@ HeadSize = Annotated[
     options.Range(0, 1),
     arg(
         metavar="X",
-        help="Share of a wrong size of the head that counts, which no image shows: 0.1; --preset paper: 1.",
+        help="Weight of head-size errors in the loss (one image does not show the size): 0.1; --preset paper: 1.",
     ),
 ]
 
@@ -290,7 +290,7 @@ class E2far(Train):
     """fc: the paper's hidden layers. pool: compact, on pooled features. Unless given: pool; --preset paper:
     fc."""
     norm: bool = False
-    """Batch norms in the trunk: it learns from nothing. Without --preset paper they are there anyway."""
+    """Batch norms in the trunk: for training from scratch. Without --preset paper they are there anyway."""
     no_norm: bool = False
     """No batch norms in the trunk."""
     no_fusion: bool = False
@@ -377,7 +377,7 @@ class Export:
 
 
 def _head_size(given: float | None, paper: bool, ours: float) -> float:
-    """Share of a wrong size of the head that counts in the loss."""
+    """Weight of head-size errors in the loss."""
     return given if given is not None else 1.0 if paper else ours
 
 

@@ -142,9 +142,9 @@ def decode_face_json(text: str, where: str = "face.json") -> FaceParameters:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FaceFileError(
-            f"{where}: no JSON ({error}); expected a face.json written by facerelief"
+            f"{where}: not valid JSON ({error}); expected a face.json written by facerelief"
         ) from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
@@ -159,7 +159,7 @@ def decode_face_json(text: str, where: str = "face.json") -> FaceParameters:
         raise FaceFileError(
             f"{where}: key {error.args[0]!r} is missing; reconstruct the photo again"
         ) from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise FaceFileError(f"{where}: damaged ({error}); reconstruct the photo again") from error
 
 

@@ -73,7 +73,7 @@ def open_edges(triangles: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def non_manifold_edges(triangles: NDArray[np.integer]) -> int:
-    """How many edges belong to more than two triangles."""
+    """Number of edges that belong to more than two triangles."""
     return int((_edges(triangles)[1] > 2).sum())
 
 

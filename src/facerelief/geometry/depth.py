@@ -20,8 +20,8 @@ def depth_to_mesh(
 ) -> Mesh:
     """The surface of a depth patch as a mesh in model space, where it overlays the model's own mesh.
 
-    depth (h, w) mm along camera z, larger is nearer, NaN off the face; its pixel (i, j) is the picture's
-    pixel (top + i, left + j), seen by `camera` (px of the whole picture). One vertex per finite pixel, at the
+    depth (h, w) mm along camera z, larger is nearer, NaN off the face; its pixel (i, j) is the image's
+    pixel (top + i, left + j), seen by `camera` (px of the whole image). One vertex per finite pixel, at the
     pixel's centre, in row order; triangles counter-clockwise seen from the viewer, none across NaN or where
     depths of one triangle differ by more than `max_jump_mm` (default: eight pixel widths, a slope of 83
     degrees). colors (h, w, 3): uint8, or float in [0, 1], carried to the vertices.

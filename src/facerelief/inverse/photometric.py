@@ -105,7 +105,7 @@ def fit_appearance(
     (left, top), (right, bottom) = uv.min(axis=0).tolist(), uv.max(axis=0).tolist()
     try:
         level = image_level(image, (left, top, right, bottom), face_px)
-    except ValueError:  # outside the picture
+    except ValueError:  # outside the image
         return solver.expected(), 0.0
     with single_thread(scipy=False):
         found = solver.relight(state, solver.expected(), level)

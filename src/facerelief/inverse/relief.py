@@ -221,7 +221,7 @@ class _Level:
     """(h, w) slopes of the coarse depth."""
     mask: Bool
     active: Bool
-    """Where d is free: the mask without its border."""
+    """Pixels whose height is free: the mask without its border."""
     prior: Float32
     pull: Float32
     """(h, w) factor on mu1, large beside the border."""

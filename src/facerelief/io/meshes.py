@@ -21,7 +21,7 @@ from facerelief.io.ply import parse_ply
 from facerelief.typed import Float64
 
 MESH_SUFFIXES = (".obj", ".ply", ".wrl")
-"""What is read, in the order in which it is looked for."""
+"""Suffixes of mesh files, in the order of preference."""
 MAX_BYTES = 1 << 30
 
 

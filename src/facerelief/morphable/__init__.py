@@ -13,7 +13,7 @@ from facerelief.morphable.storage import load_own_model, save_model
 __all__ = ["Contour", "FaceModel", "SurfacePoints", "load_model", "open_model", "save_model"]
 
 OPEN_MODEL_PATH = Path(__file__).parent.parent / "data" / "open_model.npz"
-"""Where the embedded open face model lies."""
+"""File of the embedded open face model."""
 
 
 @functools.cache

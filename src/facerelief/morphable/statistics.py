@@ -24,7 +24,7 @@ from facerelief.typed import Float32
 
 @dataclass(frozen=True)
 class ExpressionSampling:
-    """How plausible blendshape weights are drawn."""
+    """Distribution of plausible blendshape weights."""
 
     active: float = 4.0
     """Expected number of units in use per face, a left-right pair counting once."""
@@ -152,7 +152,7 @@ def _units(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _meetings(one: tuple[int, ...], two: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Which components of two units can conflict: those of the same side, or all if one unit has no sides."""
+    """Pairs of components of two units that can conflict: of the same side, or all if one unit has no sides."""
     return list(zip(one, two)) if len(one) == len(two) else [(a, b) for a in one for b in two]
 
 

@@ -54,12 +54,12 @@ class BatchConfig:
     texture_size: int = 1024
     """Side of the texture, px."""
     workers: int = 1
-    """Pictures worked on at once, each by a process of its own when more than one."""
+    """Images worked on at once, each by a process of its own when more than one."""
 
 
 @dataclass(frozen=True)
 class ImageJob:
-    """A image and the folder that takes its faces."""
+    """An image and the folder that takes its faces."""
 
     image: Path
     folder: Path

@@ -23,7 +23,7 @@ def preview_sheet(
 
     panels: (caption, (h, w, 3) uint8 RGB); captions in ASCII, shortened where they would not fit. All panels
     are scaled to `height` px (default: the tallest one's, at most 1024); `columns` breaks the sheet into
-    rows; gap in px between panels. Returns (H, W, 3) uint8. Raises ValueError for no panels or other picture
+    rows; gap in px between panels. Returns (H, W, 3) uint8. Raises ValueError for no panels or other image
     shapes.
     """
     if not panels:

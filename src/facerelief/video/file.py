@@ -33,7 +33,7 @@ _READ_FAILURES = 20
 class File:
     """A video file.
 
-    Raises VideoError where it is missing or empty, not a video, without pictures, of a kind that cannot be
+    Raises VideoError where it is missing or empty, not a video, without images, of a kind that cannot be
     decoded, or with frames of more than MAX_PIXELS.
     """
 
@@ -263,7 +263,7 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
 
 
 def _upright(image: Image, matrix: tuple[int, int, int, int]) -> Image:
-    """A picture turned and mirrored by the multiple of 90 degrees nearest to a display matrix."""
+    """An image turned and mirrored by the multiple of 90 degrees nearest to a display matrix."""
     a, b, c, d = matrix
     across, down = a, d
     if abs(b) + abs(c) > abs(a) + abs(d):

@@ -42,7 +42,7 @@ class VideoReader:
         limit: stop after so many frames.
 
     Raises:
-        VideoError: the file is missing, no video, without pictures or unusable from its first frame to its
+        VideoError: the file is missing, no video, without images or unusable from its first frame to its
             last; no camera of that number; frames of more than 36 million pixels.
         ValueError: every or limit below 1.
     """
@@ -78,12 +78,12 @@ class VideoReader:
 
     @property
     def count(self) -> int | None:
-        """How many frames the source announces, before `every` and `limit`; None where it does not say."""
+        """Number of frames that the source announces, before `every` and `limit`; None where it does not say."""
         return self._source.count
 
     @property
     def expected(self) -> int | None:
-        """How many frames will probably be delivered."""
+        """Number of frames that will probably be delivered."""
         count = None if self.count is None else -(-self.count // self._every)
         return min(n for n in (count, self._limit) if n is not None) if count or self._limit else None
 
@@ -127,7 +127,7 @@ class VideoReader:
         self._source.close()
 
     def _fitted(self, image: Image, number: int) -> Image:
-        """A picture in the size of the first one."""
+        """An image in the size of the first one."""
         if image.shape[:2] == (self.height, self.width):
             return image
         self._resized.add(number)
@@ -136,7 +136,7 @@ class VideoReader:
 
 
 def letterboxed(image: Image, width: int, height: int) -> Image:
-    """A picture (h, w, 3) as large as it fits into width x height px, in the middle of black."""
+    """An image (h, w, 3) as large as it fits into width x height px, in the middle of black."""
     import cv2
 
     h, w = image.shape[:2]

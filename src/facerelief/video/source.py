@@ -1,4 +1,4 @@
-"""What files and cameras have in common."""
+"""Common parts of video files and cameras."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOMINAL_FPS = 30.0
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded frame; its RGB picture (H, W, 3) is made when asked for, None where it cannot be."""
+    """A decoded frame; its RGB image (H, W, 3) is made when asked for, None where it cannot be."""
 
     number: int
     time: float

@@ -30,11 +30,11 @@ class Camera:
                     f"{self.name}: no such camera, or another program uses it; "
                     "plug it in, close the other program, or give another number or a video file"
                 )
-            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # where it is heeded: no stale pictures
+            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # where it is heeded: no stale images
             self.fps = usual_rate(self._capture.get(cv2.CAP_PROP_FPS)) or NOMINAL_FPS
 
     def pictures(self) -> Iterator[Picture]:
-        """Pictures until the camera gives no more; times are those of their arrival."""
+        """Images until the camera gives no more; times are those of their arrival."""
         import cv2
 
         number, start, last = 0, 0.0, -1.0

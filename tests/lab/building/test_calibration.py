@@ -70,7 +70,7 @@ def test_placement_is_symmetric(calibrated):
 
 
 def test_spread_is_the_detectors_scatter_on_the_face(calibrated):
-    """mm, whatever the size of the pictures; the shape that is fitted takes up a little of it."""
+    """mm, whatever the size of the images; the shape that is fitted takes up a little of it."""
     spread = calibrated[3]
     assert spread.dtype == np.float32
     assert 1.4 < np.median(spread[:17]) < 2.6

@@ -1,4 +1,4 @@
-"""Laws of coarse samples: labels fit the picture, seeds decide alone, nothing leaves its range."""
+"""Laws of coarse samples: labels fit the image, seeds decide alone, nothing leaves its range."""
 
 from __future__ import annotations
 

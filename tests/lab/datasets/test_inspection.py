@@ -143,7 +143,7 @@ def the_problem(out: Path) -> str:
 def test_a_flipped_bit_is_found(copy):
     file = copy / "train-000001.tar"
     data = bytearray(file.read_bytes())
-    data[700] ^= 1  # in a picture
+    data[700] ^= 1  # in an image
     file.write_bytes(data)
     assert any("SHA-256" in line and line.startswith("train-000001.tar") for line in verify(copy))
 

@@ -137,7 +137,7 @@ def test_the_series_of_two_states_gives_the_change_back() -> None:
     cameras = np.stack([before(later, change).vector, later.vector])
     series = state_series(cameras, np.zeros((2, 1)), np.stack([later.vector] * 2))
     assert np.allclose(series[1, :6] - series[0, :6], change)
-    # a face tilted by a quarter turn that moves toward its own side moves up in the picture
+    # a face tilted by a quarter turn that moves toward its own side moves up in the image
     up = before(WeakPerspective(0, 0, np.pi / 2, 0, 0, 1), [0, 0, 0, 0.1, 0, 0])
     assert up.translation_v == pytest.approx(14.0)
     assert up.translation_u == pytest.approx(0.0, abs=1e-9)

@@ -169,7 +169,7 @@ def test_blur_follows_the_motion_and_keeps_the_labels(maker, ready, fit) -> None
     before_blur, after = slopes(sharp.image), slopes(picture.image)
     assert after[0] / before_blur[0] < 0.6
     assert after[0] / before_blur[0] < 0.8 * after[1] / before_blur[1]
-    # the exposure is centred: the picture is not shifted
+    # the exposure is centred: the image is not shifted
     grey = [x.astype(float).mean(axis=2)[top:bottom, left:right] for x in (sharp.image, picture.image)]
     shifted = [((np.roll(grey[0], step, axis=1) - grey[1])[:, 6:-6] ** 2).mean() for step in range(-3, 4)]
     assert 2 <= int(np.argmin(shifted)) <= 4

@@ -1,4 +1,4 @@
-"""Laws of renders: labels fit the picture, seeds decide, the photo gives nothing but the background."""
+"""Laws of renders: labels fit the image, seeds decide, the photo gives nothing but the background."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_labels_agree_with_each_other(samples, open_model):
         projected = camera.project(open_model.shape(labels["identity"], labels["expression"]))
         marks = open_model.landmarks["ibug68"].of(projected)
         np.testing.assert_allclose(labels["landmarks68"], marks, atol=0.05)
-        # the nose is in the picture, and it is not hidden
+        # the nose is in the image, and it is not hidden
         assert (labels["landmarks68"][30, :2] > 0).all()
         assert (labels["landmarks68"][30, :2] < 96).all()
         assert labels["visible68"][30] == 1

@@ -42,7 +42,7 @@ def bench_methods(
 ) -> dict[str, Any]:
     """Time methods on one image, each in fresh processes; JSON-serialisable.
 
-    methods: of `evaluation.comparison_methods`, or `DETECTOR`; picture: a file with a face, the portrait that
+    methods: of `evaluation.comparison_methods`, or `DETECTOR`; image: a file with a face, the portrait that
     is shipped unless given; threads: of networks, linear algebra and OpenCV, one row each. Of each method and
     number of threads `starts` processes are started; the last goes on for at most `calls` faces or `seconds`.
 

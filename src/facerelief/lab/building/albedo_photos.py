@@ -47,7 +47,7 @@ class PhotoConfig:
     version: str = ""
     """Version of the model that results; the one given, if empty."""
     credit: str = ""
-    """Where the photos are from and their licence; goes into the model's licence line."""
+    """Origin and licence of the photos; part of the model's licence line."""
     learning: AlbedoConfig = field(default_factory=AlbedoConfig)
     """Of each learning."""
 

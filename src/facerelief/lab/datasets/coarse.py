@@ -1,4 +1,4 @@
-"""Pictures of the coarse kind (Guo et al., TPAMI 2019): a photo with another pose, expression and light.
+"""Images of the coarse kind (Guo et al., TPAMI 2019): a photo with another pose, expression and light.
 
 Identity and skin stay; pose, expression and light change by `synthesis.Editor`, so every pixel still comes
 from a photo. Head rolls, sizes and places change by a similarity of the finished image, which under weak

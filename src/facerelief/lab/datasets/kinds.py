@@ -49,7 +49,7 @@ KINDS = {
         ),
         Kind(
             "fine",
-            "Photos with the wrinkles of other persons.",
+            "Photos with the wrinkles of other people.",
             "facerelief.lab.datasets.fine:FineMaker",
             "facerelief.lab.datasets.fine:FineConfig",
         ),

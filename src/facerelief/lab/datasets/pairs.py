@@ -33,7 +33,7 @@ class PairConfig:
     """Ranges of previous frames."""
 
     coarse: CoarseConfig = field(default_factory=lambda: CoarseConfig(size=288, margin=1.75))
-    """The picture: large enough for crops around where the face was."""
+    """The image: large enough for crops around where the face was."""
     previous: int = 4
     """Previous states for each image."""
     frames: int = MOST_FRAMES
@@ -230,7 +230,7 @@ class PairMaker:
 
 
 def smear(image: Float, way: Float) -> Float:
-    """A image (H, W, C) float32 averaged along a way (2,) of px to the right and down, centred."""
+    """An image (H, W, C) float32 averaged along a way (2,) of px to the right and down, centred."""
     import cv2
 
     length = float(np.hypot(*way))
@@ -246,7 +246,8 @@ def smear(image: Float, way: Float) -> Float:
             share = (1 - abs(v - i - di)) * (1 - abs(u - j - dj))
             if share > 0:
                 kernel[i + di, j + dj] += share
-    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101))
+    blurred = cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
+    return cast(Float, blurred)  # the depth of the image
 
 
 def _inverse(similarity: Float) -> Float:

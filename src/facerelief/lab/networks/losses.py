@@ -65,7 +65,7 @@ class FineLoss:
     0.001, and a typical relief 0.1: a weight of about 1 would do nothing."""
     rounded: float = 0.3
     """Hundredths of the face's width. Most of a face has next to no relief, and with plain absolute errors a
-    net stays at none at all (found with six images that squared errors learn at once)."""
+    network never leaves zero (found with six images that squared errors learn at once)."""
 
 
 class CoarseTarget(NamedTuple):
@@ -199,7 +199,7 @@ def _geometry(
     shape = layer.shape(identity, expression)
     there = project(true_shape, truth.pose)
     by_pose = distances(project(true_shape, pose), there, scale, weights, config.axes)
-    if config.axes == 3:  # a pose moves no distance
+    if config.axes == 3:  # rigid motion preserves distances
         by_shape = _mean_square(layer.resized(shape - true_shape, config.size), weights)
     else:
         by_shape = distances(project(shape, truth.pose), there, scale, weights, config.axes)

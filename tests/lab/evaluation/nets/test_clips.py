@@ -89,7 +89,7 @@ WIDTH, SQUARE = 160, 30
 
 
 def frame(left: float, top: int = 50) -> np.ndarray:
-    """A picture with a white square for a face."""
+    """An image with a white square for a face."""
     image = np.full((120, WIDTH, 3), 40, np.uint8)
     image[top : top + SQUARE, max(round(left), 0) : max(round(left) + SQUARE, 0)] = 255
     return image

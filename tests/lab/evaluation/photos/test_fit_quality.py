@@ -106,7 +106,7 @@ class TestHighPass:
 
 @pytest.fixture(scope="module")
 def result(toy_reconstruction):
-    """The toy with an albedo that explains its picture exactly where light allows."""
+    """The toy with an albedo that explains its image exactly where light allows."""
     r = toy_reconstruction
     patch = r.fine
     height, width = patch.depth.shape
@@ -174,7 +174,7 @@ class TestMeasure:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> list[Photo]:
-    """A portrait and no picture."""
+    """A portrait and no image."""
     folder = tmp_path_factory.mktemp("photos")
     whole = facerelief.read_image(astronaut_path())
     small = cv2.resize(whole[30:230, 110:310], (130, 130), interpolation=cv2.INTER_AREA)

@@ -13,7 +13,7 @@ from facerelief.lab.evaluation.protocols.runner import run_protocol
 
 
 def aflw(folder: Path, person) -> tuple[Path, np.ndarray]:
-    """Four pictures in the arrays of the 3DDFA benchmark: two frontal, one at 45, one at 80 degrees."""
+    """Four images in the arrays of the 3DDFA benchmark: two frontal, one at 45, one at 80 degrees."""
     flat = 100 + person.marks[:, :2] * [1, -1]
     truth = np.stack([flat + k for k in range(4)])
     (folder / "test.configs").mkdir(parents=True)
@@ -40,7 +40,7 @@ def test_aflw2000_on_points_made_by_hand(person, tmp_path):
     assert rows["0-30"] == {"mean": pytest.approx(0), "std": pytest.approx(0), "pictures": 2}
     assert rows["30-60"]["mean"] == pytest.approx(3 * per_px)
     assert rows["60-90"]["mean"] == pytest.approx(6 * per_px)
-    assert rows["all"]["mean"] == pytest.approx(3 * per_px)  # of three bins, not of four pictures
+    assert rows["all"]["mean"] == pytest.approx(3 * per_px)  # of three bins, not of four images
     # the second annotations lie elsewhere
     again = preset("aflw2000", "reannotated")
     other = run_protocol(again, data, FolderPredictions(mine, flat=True)).summary.rows

@@ -12,7 +12,7 @@ from facerelief.lab.evaluation.protocols.runner import run_protocol
 
 
 def aflw(folder: Path, person) -> tuple[Path, np.ndarray]:
-    """Four pictures in the arrays of the 3DDFA benchmark: two frontal, one at 45, one at 80 degrees."""
+    """Four images in the arrays of the 3DDFA benchmark: two frontal, one at 45, one at 80 degrees."""
     flat = 100 + person.marks[:, :2] * [1, -1]
     truth = np.stack([flat + k for k in range(4)])
     (folder / "test.configs").mkdir(parents=True)

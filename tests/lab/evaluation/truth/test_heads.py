@@ -1,5 +1,5 @@
 """Laws of the benchmark on ICT-FaceKit heads: no error for what is right, a known one for the rest; same
-seed, same pictures; intervals that hold their mean. Needs no ICT-FaceKit but for the last test."""
+seed, same images; intervals that hold their mean. Needs no ICT-FaceKit but for the last test."""
 
 from __future__ import annotations
 

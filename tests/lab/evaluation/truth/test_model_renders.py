@@ -1,4 +1,4 @@
-"""Laws of rendered truth: same seed, same pictures; no error for what is right, a known one for the rest."""
+"""Laws of rendered truth: same seed, same images; no error for what is right, a known one for the rest."""
 
 from __future__ import annotations
 
