@@ -189,7 +189,7 @@ def test_wrong_input_ends_in_one_line(arguments, code, told, tmp_path, monkeypat
 def test_no_matplotlib_is_told_before_the_work(data_set, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = run("--coarse", data_set, "--plots", tmp_path, code=1)
-    assert "pip install matplotlib" in result.output
+    assert "pip install 'facerelief[plots]'" in result.output
     assert "labelled images" not in result.output
 
 

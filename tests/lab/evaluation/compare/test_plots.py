@@ -30,7 +30,7 @@ class TestPlots:
 
     def test_without_matplotlib_one_line_says_what_to_do(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        with pytest.raises(FacereliefError, match="pip install matplotlib") as caught:
+        with pytest.raises(FacereliefError, match=r"pip install .facerelief\[plots\]") as caught:
             plots.check_plotting()
         assert "\n" not in str(caught.value)
 
