@@ -159,7 +159,7 @@ HeadSize = Annotated[
     options.Range(0, 1),
     arg(
         metavar="X",
-        help="Weight of head-size errors in the loss (one image does not show the size): 0.1; --preset paper: 1.",
+        help="Weight of head-size errors in the loss (one image does not show size): 0.1; --preset paper: 1.",
     ),
 ]
 

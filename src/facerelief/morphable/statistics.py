@@ -152,7 +152,7 @@ def _units(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _meetings(one: tuple[int, ...], two: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Pairs of components of two units that can conflict: of the same side, or all if one unit has no sides."""
+    """Pairs of components of two units that can conflict: of the same side, or all where one has no sides."""
     return list(zip(one, two)) if len(one) == len(two) else [(a, b) for a in one for b in two]
 
 

@@ -25,16 +25,11 @@ from facerelief.facefolder.face_json import FaceFileError, read_face_json
 from facerelief.facefolder.save import MARKER
 from facerelief.io.atomic import TEMPORARY_PREFIX, atomic_folder, clear_leftovers, output_error, write_bytes
 from facerelief.io.digest import file_digest
-from facerelief.io.images import is_image
+from facerelief.io.images import IMAGE_SUFFIXES, is_image
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.runtime.threads import thread_limit
 from facerelief.runtime.workers import as_completed
 
-IMAGE_SUFFIXES = (
-    ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
-    ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
-)  # fmt: skip
-"""Suffixes of image files, in lower case."""
 REPORT = "failed.json"
 """The file in the output folder that lists the images that failed."""
 

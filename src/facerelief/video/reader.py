@@ -78,7 +78,7 @@ class VideoReader:
 
     @property
     def count(self) -> int | None:
-        """Number of frames that the source announces, before `every` and `limit`; None where it does not say."""
+        """Number of frames that the source announces, before `every` and `limit`; None if it does not."""
         return self._source.count
 
     @property

@@ -22,8 +22,7 @@ from facerelief.errors import FacereliefError, OutputError
 from facerelief.lab.datasets import engine
 from facerelief.lab.datasets.engine import synthesize
 from facerelief.lab.datasets.fits import INDEX, FitFolder
-from facerelief.lab.datasets.manifest import MANIFEST, RECIPE, make_plan
-from facerelief.lab.datasets.pools import local_results
+from facerelief.lab.datasets.manifest import MANIFEST, RECIPE
 from facerelief.lab.datasets.shards import read_shard
 from facerelief.lab.datasets.splits import SPLITS, split_of
 
@@ -86,29 +85,6 @@ def test_damaged_fits_and_changed_photos_are_recorded(fits_of, tmp_path, here):
     manifest = synthesize(FitFolder(fits.folder), tmp_path / "out", toy_maker.RECIPE)
     assert "damaged" in manifest["failures"]["a/p000"]
     assert sum(c["photos"] for c in manifest["counts"].values()) == 5  # a toy maker looks at no photo
-
-
-def test_limit_and_splits_choose_photos(toy_fits):
-    plan = make_plan(replace(toy_maker.RECIPE, limit=7, splits=("train",)), toy_fits)
-    assert {s.split for s in plan.shards} == {"train"}
-    assert [len(s.photos) for s in plan.shards] == [5, 2]
-    whole = make_plan(replace(toy_maker.RECIPE, splits=("train",)), toy_fits)
-    assert plan.shards[0].photos == whole.shards[0].photos
-
-
-def test_another_seed_gives_another_order_of_the_same_photos(toy_fits):
-    one, other = (make_plan(replace(toy_maker.RECIPE, seed=s), toy_fits) for s in (0, 1))
-    photos = [[p.name for s in plan.shards for p in s.photos] for plan in (one, other)]
-    assert photos[0] != photos[1]
-    assert sorted(photos[0]) == sorted(photos[1])
-
-
-def test_splits_of_the_plan_share_no_family(toy_fits):
-    families = {split: set() for split in SPLITS}
-    for shard in make_plan(toy_maker.RECIPE, toy_fits).shards:
-        families[shard.split] |= {p.family for p in shard.photos}
-    assert not families["train"] & (families["val"] | families["test"])
-    assert not families["val"] & families["test"]
 
 
 # ---------------------------------------------------------------- again and again
@@ -263,22 +239,6 @@ def test_a_photo_that_always_kills_stops_its_shard_alone(toy_fits, whole, tmp_pa
     (faults / "die-always-a_p000").unlink()
     synthesize(toy_fits, out, toy_maker.RECIPE, workers=1)
     assert hashes(out) == hashes(whole)
-
-
-@posix
-def test_workers_that_only_die_end_the_run():
-    jobs = ["__import__('os')._exit(7)"] * 50
-    with (
-        local_results(eval, jobs, 1) as results,
-        pytest.raises(FacereliefError, match=r"3 times \(exit code 7\)"),
-    ):
-        list(results)
-
-
-def test_a_bug_is_reported_with_its_place():
-    with local_results(eval, ["[][0]"], 1) as results, pytest.raises(IndexError) as error:
-        list(results)
-    assert 'File "<string>", line 1' in "".join(error.value.__notes__)
 
 
 # ---------------------------------------------------------------- killed, really

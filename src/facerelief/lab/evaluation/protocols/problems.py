@@ -1,4 +1,7 @@
-"""The errors of an evaluation: each one line that names the file, what was expected and what to do."""
+"""The errors of an evaluation: each one line that names the file, what was expected and what to do.
+
+Tested by tests/lab/evaluation/protocols/test_predictions.py.
+"""
 
 from __future__ import annotations
 

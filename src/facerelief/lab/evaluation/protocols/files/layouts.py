@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
+from facerelief.io.images import IMAGE_SUFFIXES
 from facerelief.io.meshes import MESH_SUFFIXES
 from facerelief.lab.evaluation.protocols.cases import Case, Scan
 from facerelief.lab.evaluation.protocols.files.landmark_files import LANDMARK_SUFFIXES, landmarks_beside
 from facerelief.lab.evaluation.protocols.problems import EvaluationError
 from facerelief.morphable.readers.safe_pickle import load_npy
-from facerelief.pipeline.batch import IMAGE_SUFFIXES
 
 MICC_SETTINGS = ("Indoor-Cooperative", "PTZ-Indoor", "PTZ-Outdoor")
 MICC_FRAMES = 5
