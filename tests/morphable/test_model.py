@@ -9,7 +9,6 @@ import pytest
 
 from facerelief.errors import ModelError
 from facerelief.morphable import Contour, FaceModel, SurfacePoints
-from facerelief.morphable.describe import describe
 from facerelief.morphable.model import concatenate_points
 
 
@@ -141,16 +140,6 @@ def test_landmarks_move_with_the_surface(toy_model: FaceModel) -> None:
     np.testing.assert_allclose(
         direct, points.of(toy_model.mean) + points.of(toy_model.identity) @ a, atol=1e-4
     )
-
-
-def test_description_counts(toy_model: FaceModel) -> None:
-    facts = describe(toy_model)
-    assert (facts["vertices"], facts["identity_components"], facts["expression_components"]) == (2242, 5, 52)
-    assert facts["landmarks"] == {"ibug68": 68}
-    extent = facts["extent_mm"]
-    assert isinstance(extent, list)
-    assert extent[1] == pytest.approx(210.0, abs=0.1)
-    assert facts["symmetric"] is True
 
 
 def test_regions_come_together_and_unknown_ones_are_empty(toy_model):

@@ -1,4 +1,7 @@
-"""Helpers shared by the readers of foreign models: winding, units, bases, sidecar files, placeholders."""
+"""Helpers shared by the readers of foreign models: winding, units, bases, sidecar files, placeholders.
+
+Tested by tests/morphable/readers/test_load.py, test_basel2009.py, test_basel2017.py and test_ict.py.
+"""
 
 from __future__ import annotations
 
