@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -250,6 +251,21 @@ def test_files_inside_a_room_have_no_circle(room: str) -> None:
         met = {other for name in names for other in (name, name.rpartition(".")[0]) if other in modules}
         below[module] = met - {module}
     assert not first_circle(below)
+
+
+def test_every_file_has_its_tests() -> None:
+    """src/facerelief/a/b.py is tested by tests/a/test_b.py, or its docstring says `Tested by tests/...`."""
+    tests = Path(__file__).parent
+    without: list[str] = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        path = file.relative_to(PACKAGE)
+        if path.name.startswith("_") or (tests / path.parent / f"test_{path.name}").is_file():
+            continue
+        docstring = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+        named = re.search(r"Tested by\s+tests/([\w/]+\.py)", docstring)
+        if named is None or not (tests / named[1]).is_file():
+            without.append(path.as_posix())
+    assert not without, f"no test file and no `Tested by tests/...`: {without}"
 
 
 def table() -> str:

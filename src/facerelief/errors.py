@@ -2,6 +2,8 @@
 
 Every message is one line that names the file or argument, what was expected, and what to do. The command line
 prints exactly that line; anything else reaching the user is a bug.
+
+Tested by tests/test_package.py.
 """
 
 from __future__ import annotations

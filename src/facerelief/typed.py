@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+Float16 = NDArray[np.float16]
+"""Arrays kept by the thousand, hence small."""
 Float32 = NDArray[np.float32]
 """Arrays that travel between rooms."""
 Float64 = NDArray[np.float64]

@@ -29,14 +29,10 @@ from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
 from facerelief.rendering.spherical_harmonics import sh_basis
 from facerelief.runtime.threads import single_thread
-from facerelief.typed import Bool, Float, Float32, Float64
+from facerelief.typed import Bool, Float, Float16, Float32, Float64
 
 _FACE_PX = 230
 """Photos are resampled to this face size: about a pixel for each vertex."""
-
-
-Half = NDArray[np.float16]
-"""Kept by the thousand, hence small."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +60,11 @@ class Skin:
     person: str
     studio: str
     """Photos of one studio share their light; empty for a photo on its own."""
-    color: Half
+    color: Float16
     """(F, 3) sRGB in [0, 1], float16."""
-    normal: Half
+    normal: Float16
     """(F, 3) camera space, float16."""
-    weight: Half
+    weight: Float16
     """(F,) 0 where not seen, rising to 1 where the surface faces the camera, float16."""
 
 
