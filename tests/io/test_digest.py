@@ -29,7 +29,7 @@ def test_a_missing_file_is_one_line(tmp_path, digest):
 
 def test_a_changed_file_has_a_new_digest(tmp_path):
     path = tmp_path / "net.onnx"
-    path.write_bytes(b"abd")
+    path.write_bytes(b"xyz")
     os.utime(path, ns=(0, 1_000_000_000))
     assert unchanging_digest(path) != ABC
     path.write_bytes(b"abc")
