@@ -224,7 +224,7 @@ def seen(open_face):
 
 
 class TestCovariance:
-    """What is done to the image's landmarks happens to the pose and leaves the face alone."""
+    """A motion of the image's landmarks moves the pose and leaves the face alone."""
 
     def test_shift(self, open_face, seen):
         observed, fit = seen

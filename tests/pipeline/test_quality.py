@@ -1,4 +1,4 @@
-"""What a user hears about an image: each difficulty by its name and in lower confidence, nothing else."""
+"""Warnings about an image: each difficulty by its name and in lower confidence, nothing else."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_a_split_without_samples_is_refused(face_set, toy_model):
 
 
 def test_landmarks_move_with_the_crop(shards, toy_model):
-    """What the labels project into the crop is what the image's landmarks become."""
+    """Labels project into the crop where the image's landmarks move."""
     data = CoarseData(shards, toy_model, CROP, seed=1)
     marks = toy_model.landmarks["ibug68"]
     for position in range(12):

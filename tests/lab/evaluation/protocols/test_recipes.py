@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from protocol_cases import aflw, size_of
 
 from facerelief.lab.evaluation.protocols.predictions import FolderPredictions
 from facerelief.lab.evaluation.protocols.presets import preset
 from facerelief.lab.evaluation.protocols.runner import run_protocol
-
-
-def aflw(folder: Path, person) -> tuple[Path, np.ndarray]:
-    """Four images in the arrays of the 3DDFA benchmark: two frontal, one at 45, one at 80 degrees."""
-    flat = 100 + person.marks[:, :2] * [1, -1]
-    truth = np.stack([flat + k for k in range(4)])
-    (folder / "test.configs").mkdir(parents=True)
-    np.save(folder / "test.configs/AFLW2000-3D.pts68.npy", truth.transpose(0, 2, 1))
-    np.save(folder / "test.configs/AFLW2000-3D-Reannotated.pts68.npy", truth.transpose(0, 2, 1) + 2.0)
-    np.save(folder / "test.configs/AFLW2000-3D.pose.npy", np.array([0.0, -20.0, 45.0, -80.0]))
-    (folder / "AFLW2000-3D_crop.list").write_text("".join(f"image{k:05d}.jpg\n" for k in range(4)), "utf-8")
-    return folder, truth
-
-
-def size_of(truth: np.ndarray) -> float:
-    return float(np.sqrt(np.prod(np.ptp(truth, axis=0))))
 
 
 def test_aflw2000_on_points_made_by_hand(person, tmp_path):

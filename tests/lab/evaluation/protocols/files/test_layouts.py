@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import SimpleNamespace
-
-import cv2
 import numpy as np
 import pytest
+from protocol_cases import picture
 
 from facerelief.lab.evaluation.protocols.files import layouts
 from facerelief.lab.evaluation.protocols.presets import preset
 from facerelief.lab.evaluation.protocols.problems import EvaluationError
 
-
-def picture(file: Path) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(file), np.full((40, 40, 3), 90, np.uint8))
-    return file
-
-
 READERS = ["now", "micc-deep3d", "realy-like", "bu3dfe-rmse", "aflw2000", "true-error"]
-
-
-class FakeModel:
-    """Only what predictions ask of a model."""
-
-    def __init__(self, person) -> None:
-        self.triangles = person.triangles
-        near = np.linalg.norm(person.vertices[None] - person.marks[:, None], axis=2).argmin(axis=1)
-        self.landmarks = {"ibug68": SimpleNamespace(of=lambda v: v[near])}
-
-
-def face(person, shift: float = 0.0, at: float = 0.0) -> SimpleNamespace:
-    neutral = (person.vertices + [shift, 0, 0]).astype(np.float32)
-    flat = (100 + at + person.marks[:, :2] * [1, -1]).astype(np.float32)
-    return SimpleNamespace(
-        model=FakeModel(person), neutral=neutral, vertices=neutral + 5, landmarks68_px=flat
-    )
 
 
 def test_aflw2000_in_its_own_files(person, tmp_path):

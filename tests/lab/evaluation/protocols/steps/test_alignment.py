@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from protocol_cases import MOTION, wavy
 
 from facerelief.geometry import Mesh, Similarity, matrix_from_euler, procrustes
 from facerelief.lab.evaluation.protocols.steps.alignment import (
@@ -16,21 +17,6 @@ from facerelief.lab.evaluation.protocols.steps.alignment import (
 from facerelief.lab.evaluation.protocols.steps.distances import (
     point_to_surface,
 )
-
-MOTION = Similarity(1.3, matrix_from_euler(0.1, 0.4, -0.3), np.array([5.0, -8.0, 30.0]))
-
-
-def wavy(n: int = 25, size: float = 40.0) -> Mesh:
-    """A square with hills, mm, seen from +z."""
-    x, y = (a.ravel() for a in np.meshgrid(np.linspace(-size, size, n), np.linspace(-size, size, n)))
-    z = 6 * np.sin(x / 9) + 5 * np.cos(y / 7) + 0.004 * (x - 5) ** 2
-    a = np.arange(n * n).reshape(n, n)
-    quads = [a[:-1, :-1], a[:-1, 1:], a[1:, 1:], a[1:, :-1]]
-    p, q, r, s = (part.ravel() for part in quads)
-    return Mesh(
-        np.stack([x, y, z], 1).astype(np.float32),
-        np.vstack([np.c_[p, q, r], np.c_[p, r, s]]).astype(np.int32),
-    )
 
 
 def test_realys_scale_is_the_ratio_of_deviations():

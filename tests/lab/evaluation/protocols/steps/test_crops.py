@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from protocol_cases import MOTION
 
-from facerelief.geometry import Mesh, Similarity, matrix_from_euler
+from facerelief.geometry import Mesh
 from facerelief.lab.evaluation.protocols.files.landmark_files import Landmarks
 from facerelief.lab.evaluation.protocols.problems import EvaluationError
 from facerelief.lab.evaluation.protocols.steps.crops import (
@@ -17,8 +18,6 @@ from facerelief.lab.evaluation.protocols.steps.crops import (
     now_crop,
     now_sphere,
 )
-
-MOTION = Similarity(1.3, matrix_from_euler(0.1, 0.4, -0.3), np.array([5.0, -8.0, 30.0]))
 
 IDS = [36, 39, 42, 45, 33, 48, 54]
 

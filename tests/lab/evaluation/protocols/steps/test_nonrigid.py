@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from protocol_cases import wavy
 
-from facerelief.geometry import Mesh
 from facerelief.lab.evaluation.protocols.steps.nonrigid import NonRigidConfig, deform
-
-
-def wavy(n: int = 25, size: float = 40.0) -> Mesh:
-    """A square with hills, mm, seen from +z."""
-    x, y = (a.ravel() for a in np.meshgrid(np.linspace(-size, size, n), np.linspace(-size, size, n)))
-    z = 6 * np.sin(x / 9) + 5 * np.cos(y / 7) + 0.004 * (x - 5) ** 2
-    a = np.arange(n * n).reshape(n, n)
-    quads = [a[:-1, :-1], a[:-1, 1:], a[1:, 1:], a[1:, :-1]]
-    p, q, r, s = (part.ravel() for part in quads)
-    return Mesh(
-        np.stack([x, y, z], 1).astype(np.float32),
-        np.vstack([np.c_[p, q, r], np.c_[p, r, s]]).astype(np.int32),
-    )
 
 
 def test_nonrigid_leaves_a_match_and_follows_a_bulge():
