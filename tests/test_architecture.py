@@ -74,7 +74,7 @@ ROOMS: dict[str, Room] = {
         MATHS | {"runtime"},
         {"numpy", "scipy", "cv2"},
     ),
-    "face": Room("`Reconstruction`, the result type, alone", MATHS | {"inverse"}, {"numpy"}),
+    "face": Room("`Reconstruction`, the result type, alone", {"geometry", "morphable"}, {"numpy"}),
     "inference": Room(
         "networks at work and their inputs: crops, projected coordinates (PNCC), shading cues",
         MATHS | {"runtime", "inverse"},

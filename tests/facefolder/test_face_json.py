@@ -167,13 +167,17 @@ def test_what_is_no_face_json(tmp_path, text, words):
         ("pose", None),
         ("expression", [0.5]),
         ("fit", [1]),
+        ("confidence", float("nan")),
+        ("confidence", "NaN"),
+        ("timings_ms", {"fit": float("inf")}),
     ],
 )
 def test_damaged_values(face, key, value):
     document = json.loads(encode_face_json(face))
     document[key] = value
-    with pytest.raises(FaceFileError, match="damaged"):
+    with pytest.raises(FaceFileError, match="damaged") as caught:
         decode_face_json(json.dumps(document))
+    assert "\n" not in str(caught.value)
 
 
 def test_no_file(tmp_path):

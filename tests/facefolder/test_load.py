@@ -11,6 +11,7 @@ import pytest
 from facerelief.facefolder.face_json import FaceFileError, write_face_json
 from facerelief.facefolder.load import load_face, load_reconstruction
 from facerelief.facefolder.save import face_parameters
+from facerelief.inverse.detail import photo_albedo
 from facerelief.io.write_images import write_png
 
 
@@ -68,6 +69,10 @@ def test_a_whole_reconstruction_comes_back(saved, toy_reconstruction):
             whole, expected = (on_photo(p, r.image) for p in (patch, own))
             np.testing.assert_array_equal(whole, expected)
         assert back.skin is not None
+        skin = photo_albedo(
+            r.model, back.image, back.vertices, back.camera, back.albedo, back.light, back.fine
+        )
+        np.testing.assert_array_equal(back.skin.color, skin.color)
         assert back.skin.color.shape == (*back.fine.depth.shape, 3)
         assert (back.skin.left, back.skin.top) == (back.fine.left, back.fine.top)
 

@@ -52,6 +52,15 @@ def test_nothing_lies_outside_the_box(scene):
     assert not matte.any()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("label", "least", "most"), [(0, 0, 0), (1, 0, 0), (2, 255, 255)])
+def test_labels_without_head_or_without_background(scene, label, least, most):
+    image, labels, _ = scene
+    left, top, right, bottom = BOX
+    found = head_matte(image, np.full_like(labels, label), BOX, 0.3)[top:bottom, left:right]
+    assert (found.min(), found.max()) == (least, most)
+
+
 def test_the_same_photo_gives_the_same_matte(scene):
     image, labels, _ = scene
     np.testing.assert_array_equal(head_matte(image, labels, BOX, 1.0), head_matte(image, labels, BOX, 1.0))

@@ -6,7 +6,7 @@ Tested by tests/pipeline/test_reconstructor.py and tests/face/test_reconstructio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -62,7 +62,8 @@ class Reconstruction:
     fine: DepthPatch | None = None
     """Depth with relief; None where the method gives none."""
     skin: ColorPatch | None = None
-    """Albedo of the visible face, sRGB-coded, on the pixels of `fine`; or None."""
+    """Albedo of the visible face, sRGB-coded, on the pixels of `fine`; None without relief
+    and from the tracker."""
     warnings: tuple[str, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
     source: str = ""
@@ -98,18 +99,6 @@ class Reconstruction:
     def landmarks68_px(self) -> Float32:
         """(68, 2) the same landmarks in the image, px."""
         return self.camera.project(self.landmarks68_mm)[:, :2].astype(np.float32)
-
-    def with_skin(self) -> Reconstruction:
-        """The same face with `skin`, computed from the image where there is relief and no skin yet: the
-        tracker leaves it out, for speed."""
-        if self.fine is None or self.skin is not None:
-            return self
-        from facerelief.inverse.detail import photo_albedo
-
-        skin = photo_albedo(
-            self.model, self.image, self.vertices, self.camera, self.albedo, self.light, self.fine
-        )
-        return replace(self, skin=skin)
 
     def save(self, folder: str | Path, *, overwrite: bool = False, texture_size: int = 1024) -> Path:
         """Shorthand of `facerelief.save_reconstruction`.

@@ -137,8 +137,8 @@ def decode_face_json(text: str, where: str = "face.json") -> FaceParameters:
     """Inverse of `encode_face_json`, up to the rounding. The angles, not the matrix, give the rotation.
 
     Raises:
-        FaceFileError: No JSON, another schema version, or a key is missing or of the wrong shape; the message
-            begins with `where`.
+        FaceFileError: No JSON, another schema version, a number that is not finite, or a key is missing or
+            of the wrong shape; the message begins with `where`.
     """
     try:
         document = json.loads(text)
@@ -152,6 +152,10 @@ def decode_face_json(text: str, where: str = "face.json") -> FaceParameters:
         raise FaceFileError(
             f"{where}: {found}, this facerelief reads version {SCHEMA_VERSION}; "
             "reconstruct the photo again or use the matching release"
+        )
+    if bad := _not_finite(document):
+        raise FaceFileError(
+            f"{where}: damaged ({bad} holds a number that is not finite); reconstruct the photo again"
         )
     try:
         return _parameters(document)
@@ -188,44 +192,50 @@ def read_face_json(path: str | Path) -> FaceParameters:
 def _parameters(d: dict[str, Any]) -> FaceParameters:
     pose = d["pose"]
     u, v = pose["translation_px"]
-    left, top, right, bottom = (float(x) for x in d["box_px"])
+    left, top, right, bottom = (_number(x) for x in d["box_px"])
     return FaceParameters(
         camera=WeakPerspective(
-            float(pose["pitch"]),
-            float(pose["yaw"]),
-            float(pose["roll"]),
-            float(u),
-            float(v),
-            float(pose["scale_px_per_mm"]),
+            _number(pose["pitch"]),
+            _number(pose["yaw"]),
+            _number(pose["roll"]),
+            _number(u),
+            _number(v),
+            _number(pose["scale_px_per_mm"]),
         ),
         image_size=(int(d["image_size"]["width"]), int(d["image_size"]["height"])),
         model_name=str(d["model"]["name"]),
         model_version=str(d["model"]["version"]),
         method=str(d["method"]),
         box=(left, top, right, bottom),
-        confidence=float(d["confidence"]),
+        confidence=_number(d["confidence"]),
         identity=_array(d, "identity", (-1,)),
-        expression={str(name): float(weight) for name, weight in d["expression"].items()},
+        expression={str(name): _number(weight) for name, weight in d["expression"].items()},
         albedo=_array(d, "albedo", (-1,)),
         light=_array(d, "light", (9, 3)),
         landmarks68_mm=None if d["landmarks68_mm"] is None else _array(d, "landmarks68_mm", (68, 3)),
         landmarks68_px=None if d["landmarks68_px"] is None else _array(d, "landmarks68_px", (68, 2)),
         relief=bool(d["relief"]),
         expression_kind=str(d["model"]["expression_kind"]),
-        timings_ms={str(name): float(ms) for name, ms in d["timings_ms"].items()},
+        timings_ms={str(name): _number(ms) for name, ms in d["timings_ms"].items()},
         warnings=tuple(str(w) for w in d["warnings"]),
         source=str(d["source"]),
         source_sha256=str(d.get("source_sha256", "")),
         networks={str(n["file"]): str(n["sha256"]) for n in d.get("networks", {}).values()},
         model_sha256=str(d["model"].get("sha256", "")),
         fit=_residuals(d.get("fit")),
-        expected_error_mm=float(d["expected_error_mm"]) if "expected_error_mm" in d else None,
+        expected_error_mm=_number(d["expected_error_mm"]) if "expected_error_mm" in d else None,
         tool_version=str(d["tool"]["version"]),
     )
 
 
 def _residuals(d: Any) -> FitResiduals | None:
-    return None if d is None else FitResiduals(**{f.name: float(d[f.name]) for f in fields(FitResiduals)})
+    return None if d is None else FitResiduals(**{f.name: _number(d[f.name]) for f in fields(FitResiduals)})
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError(f"{value!r} where a number is expected")
+    return float(value)
 
 
 def _array(d: dict[str, Any], key: str, shape: tuple[int, ...]) -> Float32:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from facerelief.errors import ImageError
 from facerelief.face.reconstruction import Reconstruction
 from facerelief.facefolder.face_json import FaceFileError, FaceParameters, read_face_json
 from facerelief.geometry.patch import DepthPatch
+from facerelief.inverse.detail import photo_albedo
 from facerelief.morphable import load_model, open_model
 from facerelief.morphable.model import FaceModel
 
@@ -77,8 +79,7 @@ def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None
         )
     face = load_face(folder / _MARKER, model)
     image = _photo(folder / _PHOTO, face)
-    whole = _depth(folder / "depth_coarse.npy", image)
-    return Reconstruction(
+    found = Reconstruction(
         image=image,
         model=model,
         camera=face.camera,
@@ -89,7 +90,7 @@ def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None
         box=face.box,
         confidence=face.confidence,
         method=face.method,
-        coarse=whole,
+        coarse=_depth(folder / "depth_coarse.npy", image),
         fine=_depth(folder / "depth.npy", image) if face.relief else None,
         warnings=face.warnings,
         timings_ms=dict(face.timings_ms),
@@ -99,7 +100,11 @@ def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None
         model_sha256=face.model_sha256,
         residuals=face.fit,
         expected_error_mm=face.expected_error_mm,
-    ).with_skin()
+    )
+    if found.fine is None:
+        return found
+    skin = photo_albedo(model, image, found.vertices, found.camera, found.albedo, found.light, found.fine)
+    return replace(found, skin=skin)
 
 
 def _photo(file: Path, face: FaceParameters) -> NDArray[np.uint8]:

@@ -110,18 +110,18 @@ class Reconstructor:
         source = digest = ""
         if isinstance(image, str | os.PathLike):
             source = os.fspath(image)
-            picture = read_image(source)
+            pixels = read_image(source)
             digest = file_digest(source)
         else:
-            picture = as_image(image)
+            pixels = as_image(image)
         read = time.perf_counter()
         faces = detect_faces(
-            picture, max_faces=self.config.max_faces, min_confidence=self.config.min_confidence
+            pixels, max_faces=self.config.max_faces, min_confidence=self.config.min_confidence
         )
         if not faces:
             raise NoFaceError(f"{source or 'image'}: no face found; give an image with a visible face")
         timings = {"read": 1e3 * (read - started), "detect": 1e3 * (time.perf_counter() - read)}
-        found = (self._face(picture, face, timings) for face in faces)
+        found = (self._face(pixels, face, timings) for face in faces)
         model_digest = "" if self._model_file is None else unchanging_digest(self._model_file)
         named = (
             replace(result, source=source, source_sha256=digest, model_sha256=model_digest)
@@ -130,13 +130,13 @@ class Reconstructor:
         return [(result, face.landmarks) for result, face in zip(named, faces, strict=True)]
 
     def _face(
-        self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
+        self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
         make = self._by_fit if self.method == "fit" else self._by_nets
-        return make(picture, face, timings)
+        return make(image, face, timings)
 
     def _by_nets(
-        self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
+        self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
         """A network's face, light and albedo that explain the image with it, FineNet's relief."""
         model, clock = self.model, StageClock()
@@ -144,24 +144,28 @@ class Reconstructor:
         with clock("coarse_net"):
             shape_net, fine_net = self._nets.result()
             if isinstance(shape_net, E2farRunner):
-                state = shape_net.look(picture, face.landmarks)
+                state = shape_net.look(image, face.landmarks)
             else:
-                estimate = shape_net.look(picture, camera_from_landmarks(model, face.landmarks))
+                estimate = shape_net.look(image, camera_from_landmarks(model, face.landmarks))
                 state, error_mm = estimate.state, estimate.error_mm
             vertices = model.shape(state.identity, state.expression)
         with clock("appearance"):
-            appearance, _ = fit_appearance(model, picture, state)
+            appearance, _ = fit_appearance(model, image, state)
         with clock("fine_net"):
-            relief = fine_net(picture, state, vertices)
+            relief = fine_net(image, state, vertices)
         with clock("depth"):
-            coarse = detail.coarse_depth(model, vertices, state.camera, picture.shape)
+            coarse = detail.coarse_depth(model, vertices, state.camera, image.shape)
             fine = relief.on(coarse)
         with clock("conditions"):
-            seen = measure_conditions(model, picture, state, appearance)
+            seen = measure_conditions(model, image, state, appearance)
+        with clock("albedo"):
+            skin = detail.photo_albedo(
+                model, image, vertices, state.camera, appearance.albedo, appearance.light, fine
+            )
         observed, name = landmarks_for(model, face.landmarks)
         spread_mm = landmark_residual(model, observed, state, name=name).rms_px / state.camera.scale
-        found = Reconstruction(
-            image=picture,
+        return Reconstruction(
+            image=image,
             model=model,
             camera=state.camera,
             identity=state.identity,
@@ -173,25 +177,24 @@ class Reconstructor:
             method=self.method,
             coarse=coarse,
             fine=fine,
+            skin=skin,
             warnings=warnings_about(face, state.camera, spread_mm, seen),
+            timings_ms={**timings, **clock.ms},
             networks={net.file.name: unchanging_digest(net.file) for net in (shape_net, fine_net)},
             expected_error_mm=error_mm,
         )
-        with clock("albedo"):
-            found = found.with_skin()
-        return replace(found, timings_ms={**timings, **clock.ms})
 
     def _by_fit(
-        self, picture: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
+        self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
-        fit = fit_face(self.model, picture, face.box, face.landmarks, self.config.fit)
-        found = detail.find_detail(self.model, picture, fit.state, fit.appearance, self.config.fit.detail)
+        fit = fit_face(self.model, image, face.box, face.landmarks, self.config.fit)
+        found = detail.find_detail(self.model, image, fit.state, fit.appearance, self.config.fit.detail)
         started = time.perf_counter()
-        seen = measure_conditions(self.model, picture, fit.state, fit.appearance)
+        seen = measure_conditions(self.model, image, fit.state, fit.appearance)
         spent = {"conditions": 1e3 * (time.perf_counter() - started)}
         left = residuals(fit)
         return Reconstruction(
-            image=picture,
+            image=image,
             model=self.model,
             camera=fit.state.camera,
             identity=fit.state.identity,

@@ -33,10 +33,8 @@ def head_matte(image: Image, head: Image, box: tuple[int, int, int, int], mm: fl
     labels = np.asarray(cv2.resize(head.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST))
     mask = (labels > 1).astype(np.uint8)
     unit = mm * w / crop.shape[1]
-    away = np.asarray(cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)) / unit
-    inside = (
-        np.asarray(cv2.distanceTransform(np.pad(mask, 1, mode="edge"), cv2.DIST_L2, 5))[1:-1, 1:-1] / unit
-    )
+    away = _distance(1 - mask) / unit
+    inside = _distance(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1] / unit
     label = np.full((h, w), cv2.GC_BGD, np.uint8)
     label[away < 45] = cv2.GC_PR_BGD
     label[away < 12] = cv2.GC_PR_FGD
@@ -62,6 +60,14 @@ def head_matte(image: Image, head: Image, box: tuple[int, int, int, int], mm: fl
     full = cv2.resize(soft, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
     out[top:bottom, left:right] = np.rint(255 * np.clip(np.asarray(full), 0, 1)).astype(np.uint8)
     return out
+
+
+def _distance(mask: Image) -> Float32:
+    """Distance of each pixel to the next 0 of `mask`, px; its number of pixels where it holds no 0."""
+    import cv2
+
+    found = np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, 5))
+    return np.minimum(found, np.float32(mask.size))
 
 
 def _follow_edges(values: Float32, guide: Float32, reach: int) -> Float32:
