@@ -4,7 +4,7 @@
 
 Every photo is taken to be an ordinary one of one face: what it is warned about is a false alarm (some sources
 do hold hard shadows and dark glasses: look at those listed). Each of `--degraded` photos a source is then
-made difficult in all ways of `facerelief.lab.evaluation.photos.degradations`. Printed for each way: how often
+made difficult in all ways of `degradations`. Printed for each way: how often
 a face is still found, how often a warning names the right cause and any cause, and by how much confidence
 falls.
 """
@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from degradations import CAUSES, DEGRADATIONS
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.inverse import InverseFit, fit_face
 from facerelief.inverse.conditions import Conditions, measure_conditions
 from facerelief.io.images import read_image
-from facerelief.lab.evaluation.photos.degradations import CAUSES, DEGRADATIONS
 from facerelief.morphable import FaceModel, open_model
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.pipeline.quality import confidence, warnings_about

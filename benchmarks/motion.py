@@ -6,7 +6,7 @@ Every frame is fitted on its own, without a tracker, so that errors of neighbour
 
 1. The whole fit on `--anchors` frames spread over a clip; the means of identity and albedo are the person's.
 2. All frames with that identity and albedo held: pose, expression and light. From these tracks come the
-   changes between frames (`facerelief.lab.datasets.motion.estimate_motion`).
+   changes between frames (`motion_estimate.estimate_motion`).
 3. Every `--free-step`-th frame again with nothing held: what a stranger's single frame gives. Its distance
    from the smoothed track of 2 is the error that a real previous estimate has.
 
@@ -28,15 +28,9 @@ from numpy.typing import NDArray
 
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.inverse import fit_face
-from facerelief.lab.datasets.motion import (
-    FACE_WIDTH_MM,
-    MotionModel,
-    MotionTrack,
-    estimate_motion,
-    find_blinks,
-    save_motion,
-)
+from facerelief.lab.datasets.motion import FACE_WIDTH_MM, MotionModel, save_motion
 from facerelief.morphable import FaceModel, open_model
+from motion_estimate import MotionTrack, estimate_motion, find_blinks
 
 Float = NDArray[Any]
 Found = tuple[NDArray[np.uint8], DetectedFace]

@@ -8,12 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.mesh import Mesh
-from facerelief.inverse.conditions import SIDE, Conditions, measure_conditions, places
-from facerelief.inverse.landmark_fit import FaceState
-from facerelief.inverse.photometric_term import Appearance
-from facerelief.lab.evaluation.photos.degradations import (
+from degradations import (
     DEGRADATIONS,
     GELS,
     cast_shadow,
@@ -24,6 +19,11 @@ from facerelief.lab.evaluation.photos.degradations import (
     hair,
     sepia,
 )
+from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.mesh import Mesh
+from facerelief.inverse.conditions import SIDE, Conditions, measure_conditions, places
+from facerelief.inverse.landmark_fit import FaceState
+from facerelief.inverse.photometric_term import Appearance
 from facerelief.morphable import FaceModel, open_model
 from facerelief.rendering.lighting import directional_light
 from facerelief.rendering.render import shade_mesh

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import facerelief
+from degradations import CAUSES, DEGRADATIONS, cast_shadow, gain
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.examples import astronaut_path
 from facerelief.inverse import InverseFit, fit_face
 from facerelief.inverse.conditions import Conditions, measure_conditions
-from facerelief.lab.evaluation.photos.degradations import CAUSES, DEGRADATIONS, cast_shadow, gain
 from facerelief.lab.evaluation.truth.model_renders import TruthConfig, truth_cases
 from facerelief.morphable import FaceModel, open_model
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
