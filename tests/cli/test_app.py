@@ -49,7 +49,7 @@ def test_help_of_every_command(words, monkeypatch, capsys):
     assert first == COMMANDS[words].summary
     assert "<bool>" not in text
     assert "…" not in text
-    name = " ".join(words).removesuffix(" pictures")
+    name = " ".join(words).removesuffix(" images")
     assert f"\nExamples:\n    facerelief {name}" in text
     assert max(len(line) for line in text.splitlines() if not line.startswith("usage:")) <= 80
     shown = set(OPTION.findall(text))

@@ -22,12 +22,12 @@ def test_bench_tables(monkeypatch):
     ]
     given = {}
     monkeypatch.setattr(
-        benchmarking, "bench_reconstruct", lambda pictures, **kw: given.update(kw, pictures=pictures) or rows
+        benchmarking, "bench_reconstruct", lambda images, **kw: given.update(kw, images=images) or rows
     )
     text = run("bench", "--repeat", 3).stdout
     assert "12 ok" in text
     assert "2 over" in text
-    assert given["pictures"] == [astronaut_path()]
+    assert given["images"] == [astronaut_path()]
     assert given["repeat"] == 3
     document = json.loads(run("bench", "--json", "-", "--threads", 1).stdout)
     assert [s["name"] for s in document["stages"]] == ["detect", "save", "rasterise"]
@@ -49,12 +49,12 @@ def test_bench_synthesis_prints_rates(toy_fits, here, monkeypatch):
     run("bench", "synthesis", toy_fits.folder, "--kind", "nothing", code=2)
 
 
-def test_bench_of_pictures_needs_no_name(monkeypatch):
+def test_bench_of_images_needs_no_name(monkeypatch):
     from facerelief.lab.benchmarks import stages as benchmarking
 
     given: list[list[Path]] = []
-    monkeypatch.setattr(benchmarking, "bench_reconstruct", lambda pictures, **_: given.append(pictures) or [])
-    for line in (("x.jpg", "--json", "-"), ("--json", "-", "x.jpg"), ("pictures", "x.jpg", "--json", "-")):
+    monkeypatch.setattr(benchmarking, "bench_reconstruct", lambda images, **_: given.append(images) or [])
+    for line in (("x.jpg", "--json", "-"), ("--json", "-", "x.jpg"), ("images", "x.jpg", "--json", "-")):
         run("bench", *line)
     assert given == [[Path("x.jpg")]] * 3
     run("bench", "--json", "-")

@@ -206,7 +206,7 @@ def test_a_face_cut_by_the_frame_is_done_with_a_warning(tmp_path, model_file):
     image = facerelief.read_image(astronaut_path())
     cut = write(tmp_path / "cut.png", image[30:230, 205:405])
     result = run("reconstruct", cut, "-o", tmp_path / "out", "--model", model_file, *QUICK)
-    assert "\n  warning: the picture's frame cuts the face (" in result.stdout
+    assert "\n  warning: the image's frame cuts the face (" in result.stdout
     assert names(tmp_path / "out" / "cut" / "face0") == CONTRACT
 
 

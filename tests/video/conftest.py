@@ -8,14 +8,14 @@ from pathlib import Path
 
 import av
 import pytest
-from films import HEIGHT, WIDTH, picture, silence
+from clips import HEIGHT, WIDTH, frame_image, silence
 
-Film = Callable[..., Path]
+ClipMaker = Callable[..., Path]
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Film:
-    """film(name, frames=12, ...): encode `picture`s; options are those of the encoder."""
+def clip(tmp_path: Path) -> ClipMaker:
+    """clip(name, frames=12, ...): encode `frame_image`s; options are those of the encoder."""
 
     def make(
         name: str,
@@ -41,7 +41,7 @@ def film(tmp_path: Path) -> Film:
                 stream.codec_context.sample_aspect_ratio = aspect
             tone = file.add_stream("aac", rate=16000) if sound else None
             for i in range(frames):
-                file.mux(stream.encode(av.VideoFrame.from_ndarray(picture(i, width, height), "rgb24")))
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(frame_image(i, width, height), "rgb24")))
             file.mux(stream.encode(None))
             if tone is not None:
                 file.mux(tone.encode(silence()))

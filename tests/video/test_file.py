@@ -11,7 +11,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from films import HEIGHT, WIDTH, number_of, packets, picture, silence
+from clips import HEIGHT, WIDTH, frame_image, number_of, packets, silence
 
 from facerelief.errors import VideoError
 from facerelief.video import VideoReader, file
@@ -21,8 +21,8 @@ from facerelief.video import VideoReader, file
     ("name", "codec"),
     [("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.webm", "libvpx"), ("a.ts", "libx264"), ("a.mov", "mpeg4")],
 )
-def test_other_containers(film, name, codec):
-    reader = VideoReader(film(name, codec=codec))
+def test_other_containers(clip, name, codec):
+    reader = VideoReader(clip(name, codec=codec))
     frames = list(reader)
     assert [number_of(f.image) for f in frames] == [f.index for f in frames] == list(range(12))
     np.testing.assert_allclose([f.time for f in frames], np.arange(12) / 25, atol=2e-3)
@@ -75,8 +75,8 @@ def test_turned_recordings_come_upright(tmp_path, matrix, seen):
     assert [corners(f.image) for f in reader] == [seen]
 
 
-def test_pixels_become_square(film):
-    reader = VideoReader(film("wide.mp4", aspect=Fraction(4, 3)))
+def test_pixels_become_square(clip):
+    reader = VideoReader(clip("wide.mp4", aspect=Fraction(4, 3)))
     assert (reader.width, reader.height) == (WIDTH * 4 // 3, HEIGHT)
     assert [number_of(f.image) for f in reader] == list(range(12))
 
@@ -99,8 +99,8 @@ def test_both_codings_of_colour_give_the_colours(tmp_path):
 # ---------------------------------------------------------------- broken files
 
 
-def test_damaged_packets_are_left_out_and_counted(film):
-    path = film("a.mp4", 16, bf="0", g="1")
+def test_damaged_packets_are_left_out_and_counted(clip):
+    path = clip("a.mp4", 16, bf="0", g="1")
     data = bytearray(path.read_bytes())
     for place, size in packets(path)[6:9]:
         for i in range(place + 4, place + size):
@@ -114,8 +114,8 @@ def test_damaged_packets_are_left_out_and_counted(film):
     assert reader.notes == ["not decodable: 3 frames (numbers 6 to 8)"]
 
 
-def test_a_cut_off_file_ends_where_it_ends(film):
-    path = film("a.mp4", 16, movflags="faststart", bf="0", g="1")
+def test_a_cut_off_file_ends_where_it_ends(clip):
+    path = clip("a.mp4", 16, movflags="faststart", bf="0", g="1")
     place, size = packets(path)[10]
     path.write_bytes(path.read_bytes()[: place + size // 2])
     reader = VideoReader(path)
@@ -123,16 +123,16 @@ def test_a_cut_off_file_ends_where_it_ends(film):
     assert reader.notes[-1] == "the file breaks off: it announces 16 frames and holds 11"
 
 
-def test_a_file_without_its_index_says_so(film):
-    path = film("a.mp4")
+def test_a_file_without_its_index_says_so(clip):
+    path = clip("a.mp4")
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(VideoError, match="its index is missing"):
         VideoReader(path)
 
 
-def test_recordings_in_a_row_make_one(film, tmp_path):
+def test_recordings_in_a_row_make_one(clip, tmp_path):
     path = tmp_path / "row.ts"
-    path.write_bytes(film("a.ts", 6).read_bytes() + film("b.ts", 5).read_bytes())
+    path.write_bytes(clip("a.ts", 6).read_bytes() + clip("b.ts", 5).read_bytes())
     reader = VideoReader(path)
     frames = list(reader)
     assert [f.index for f in frames] == list(range(11))
@@ -141,9 +141,9 @@ def test_recordings_in_a_row_make_one(film, tmp_path):
     assert reader.notes == ["without a usable time stamp, times made from the rate: 1 frame (number 6)"]
 
 
-def test_random_damage_never_ends_in_anything_but_videoerror(film, tmp_path):
+def test_random_damage_never_ends_in_anything_but_videoerror(clip, tmp_path):
     rng = np.random.default_rng(5)
-    whole = film("a.mp4", 8, movflags="faststart").read_bytes()
+    whole = clip("a.mp4", 8, movflags="faststart").read_bytes()
     path = tmp_path / "spoilt.mp4"
     for _ in range(40):
         data = np.frombuffer(whole, np.uint8).copy()
@@ -168,7 +168,7 @@ def sound_only(path: Path) -> Path:
     return path
 
 
-def said(source: object) -> str:
+def error_of(source: object) -> str:
     with pytest.raises(VideoError) as caught:
         VideoReader(source)  # pyright: ignore[reportArgumentType]
     text = str(caught.value)
@@ -177,19 +177,19 @@ def said(source: object) -> str:
 
 
 def test_no_such_file(tmp_path):
-    assert said(tmp_path / "no.mp4") == (
+    assert error_of(tmp_path / "no.mp4") == (
         f"{tmp_path / 'no.mp4'}: no such file; give a video file, or the number of a camera (0 is the first)"
     )
 
 
 def test_a_folder(tmp_path):
-    assert said(tmp_path).startswith(f"{tmp_path}: is a folder")
+    assert error_of(tmp_path).startswith(f"{tmp_path}: is a folder")
 
 
 def test_an_empty_file(tmp_path):
     path = tmp_path / "empty.mp4"
     path.touch()
-    assert "the file is empty" in said(path)
+    assert "the file is empty" in error_of(path)
 
 
 @pytest.mark.parametrize("text", ["hello " * 200, "\x7fELF" * 99, "%PDF-1.7\n" * 9, "<html>" * 50])
@@ -197,58 +197,58 @@ def test_an_empty_file(tmp_path):
 def test_something_else(tmp_path, name, text):
     path = tmp_path / name
     path.write_text(text)
-    assert "not a video; expected MP4" in said(path)
+    assert "not a video; expected MP4" in error_of(path)
 
 
-def test_a_playlist_does_not_reach_other_files(film, tmp_path):
-    film("secret.ts")
+def test_a_playlist_does_not_reach_other_files(clip, tmp_path):
+    clip("secret.ts")
     path = tmp_path / "list.m3u8"
     path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n")
-    assert "not a video" in said(path)
+    assert "not a video" in error_of(path)
     path = tmp_path / "list.ffconcat"
     path.write_text("ffconcat version 1.0\nfile secret.ts\n")
-    assert "not a video" in said(path)
+    assert "not a video" in error_of(path)
 
 
-def test_a_picture(tmp_path):
+def test_an_image(tmp_path):
     path = tmp_path / "photo.jpg"
     cv2.imwrite(str(path), np.zeros((40, 40, 3), np.uint8))
-    assert "facerelief reconstruct" in said(path)
+    assert "facerelief reconstruct" in error_of(path)
 
 
-def test_sound_without_film(tmp_path):
-    assert said(sound_only(tmp_path / "song.m4a")).endswith(
-        "holds sound and no film; expected a video with pictures"
+def test_sound_without_video(tmp_path):
+    assert error_of(sound_only(tmp_path / "song.m4a")).endswith(
+        "holds sound and no video stream; expected a video"
     )
 
 
-def test_a_cover_picture_is_no_film(tmp_path):
+def test_a_cover_image_is_no_video_stream(tmp_path):
     path = tmp_path / "song.mp4"
     with av.open(str(path), "w") as file:
         cover = file.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
         cover.disposition = av.stream.Disposition.attached_pic.value
         tone = file.add_stream("aac", rate=16000)
-        file.mux(cover.encode(av.VideoFrame.from_ndarray(picture(0, 32, 32), "rgb24")))
+        file.mux(cover.encode(av.VideoFrame.from_ndarray(frame_image(0, 32, 32), "rgb24")))
         file.mux(cover.encode(None))
         file.mux(tone.encode(silence()))
         file.mux(tone.encode(None))
-    assert "sound and no film" in said(path)
+    assert "sound and no video stream" in error_of(path)
 
 
-def test_sound_beside_the_film_does_not_matter(film):
-    assert len(list(VideoReader(film("a.mp4", sound=True)))) == 12
+def test_sound_beside_the_video_does_not_matter(clip):
+    assert len(list(VideoReader(clip("a.mp4", sound=True)))) == 12
 
 
-def test_too_large_frames_are_refused(film, monkeypatch):
-    path = film("a.mp4")
+def test_too_large_frames_are_refused(clip, monkeypatch):
+    path = clip("a.mp4")
     monkeypatch.setattr(file, "MAX_PIXELS", 1000)
-    assert f"frames of {WIDTH} x {HEIGHT} are too large" in said(path)
+    assert f"frames of {WIDTH} x {HEIGHT} are too large" in error_of(path)
 
 
-def test_frames_that_grow_too_large_are_left_out(film, tmp_path, monkeypatch):
+def test_frames_that_grow_too_large_are_left_out(clip, tmp_path, monkeypatch):
     path = tmp_path / "growing.h264"
-    parts = [film("a.h264", 4, container="h264"), film("b.h264", 4, width=192, container="h264")]
+    parts = [clip("a.h264", 4, container="h264"), clip("b.h264", 4, width=192, container="h264")]
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     monkeypatch.setattr(file, "MAX_PIXELS", 9000)
     reader = VideoReader(path)

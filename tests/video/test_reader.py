@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from films import HEIGHT, WIDTH, number_of, picture
+from clips import HEIGHT, WIDTH, frame_image, number_of
 
 from facerelief.video import VideoReader
 from facerelief.video.reader import letterboxed
 
 
-def test_frames_come_as_they_were_written(film):
-    with VideoReader(film("whole.mp4")) as reader:
+def test_frames_come_as_they_were_written(clip):
+    with VideoReader(clip("whole.mp4")) as reader:
         assert (reader.width, reader.height, reader.fps, reader.count) == (WIDTH, HEIGHT, 25.0, 12)
         frames = list(reader)
         assert reader.notes == []
@@ -20,17 +20,17 @@ def test_frames_come_as_they_were_written(film):
     for frame in frames:
         assert frame.image.dtype == np.uint8
         assert frame.image.flags.c_contiguous
-        assert np.abs(frame.image.astype(int) - picture(frame.index)).mean() < 3
+        assert np.abs(frame.image.astype(int) - frame_image(frame.index)).mean() < 3
 
 
-def test_a_reader_is_read_once(film):
-    reader = VideoReader(film("a.mp4"))
+def test_a_reader_is_read_once(clip):
+    reader = VideoReader(clip("a.mp4"))
     assert len(list(reader)) == 12
     assert list(reader) == []
 
 
-def test_every_and_limit(film):
-    path = film("a.mp4")
+def test_every_and_limit(clip):
+    path = clip("a.mp4")
     reader = VideoReader(path, every=5)
     assert reader.expected == 3
     assert [(f.index, number_of(f.image)) for f in reader] == [(0, 0), (5, 5), (10, 10)]
@@ -41,9 +41,9 @@ def test_every_and_limit(film):
         VideoReader(path, every=0)
 
 
-def test_other_sizes_are_fitted_into_the_first(film, tmp_path):
-    one = film("one.h264", 5, container="h264").read_bytes()
-    two = film("two.h264", 4, width=64, height=96, container="h264").read_bytes()
+def test_other_sizes_are_fitted_into_the_first(clip, tmp_path):
+    one = clip("one.h264", 5, container="h264").read_bytes()
+    two = clip("two.h264", 4, width=64, height=96, container="h264").read_bytes()
     path = tmp_path / "both.h264"
     path.write_bytes(one + two)
     reader = VideoReader(path)

@@ -35,8 +35,8 @@ def test_many_runs_stay_one_short_line():
 def numbers(fed: list[tuple[int | None, int | None]], came: list[int | None]) -> tuple[list[int], Numbering]:
     numbering = Numbering()
     for stamp, coded in fed:
-        numbering.fed(stamp, coded)
-    got = [numbering.came(stamp) for stamp in came]
+        numbering.packet(stamp, coded)
+    got = [numbering.frame(stamp) for stamp in came]
     numbering.end()
     return got, numbering
 
@@ -59,11 +59,11 @@ def test_without_stamps_refused_packets_are_lost_frames():
     numbering = Numbering()
     got = []
     for broken in (False, False, True, False):
-        numbering.fed(None, None)
+        numbering.packet(None, None)
         if broken:
-            numbering.failed()
+            numbering.refused()
         else:
-            got.append(numbering.came(None))
+            got.append(numbering.frame(None))
     numbering.end()
     assert got == [0, 1, 3]
     assert str(numbering.lost) == "1 frame (number 2)"

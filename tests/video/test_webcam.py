@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import cv2
 import pytest
-from films import number_of, picture
+from clips import frame_image, number_of
 
 from facerelief.errors import VideoError
 from facerelief.video import VideoReader, webcam
@@ -31,7 +31,7 @@ class FakeCamera:
 
     def read(self):
         self.given += 1
-        return (True, picture(self.given)[:, :, ::-1]) if self.given <= 3 else (False, None)
+        return (True, frame_image(self.given)[:, :, ::-1]) if self.given <= 3 else (False, None)
 
     def release(self) -> None:
         self.released = True
@@ -43,7 +43,7 @@ def test_a_camera_gives_frames_until_it_stops(monkeypatch, source):
     with VideoReader(source) as reader:
         assert (reader.name, reader.count, reader.fps) == ("camera 0", None, 30.0)
         frames = list(reader)
-        assert reader.notes == ["the camera gave no more pictures after number 2"]
+        assert reader.notes == ["the camera delivered no more frames after number 2"]
     assert [number_of(f.image) for f in frames] == [1, 2, 3]
     assert frames[0].time == 0
     assert all(a.time < b.time for a, b in pairwise(frames))

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from films import number_of, picture
+from clips import frame_image, number_of
 
 from facerelief.errors import OutputError
 from facerelief.video import VideoReader, VideoWriter, writer
@@ -43,7 +43,7 @@ def test_colours_come_back(tmp_path):
 def test_times_are_kept(tmp_path, times):
     with VideoWriter(tmp_path / "a.mp4", 96, 64, fps=25) as video:
         for i, time in enumerate(times):
-            video.write(picture(i), time)
+            video.write(frame_image(i), time)
     frames = list(VideoReader(tmp_path / "a.mp4"))
     np.testing.assert_allclose([f.time for f in frames], times, atol=TICK)
     assert [number_of(f.image) for f in frames] == list(range(len(times)))
@@ -52,7 +52,7 @@ def test_times_are_kept(tmp_path, times):
 def test_frames_without_times_follow_the_rate(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", 96, 64, fps=12.5) as video:
         for i in range(5):
-            video.write(picture(i))
+            video.write(frame_image(i))
     reader = VideoReader(tmp_path / "a.mp4")
     assert reader.fps == 12.5
     np.testing.assert_allclose([f.time for f in reader], np.arange(5) / 12.5, atol=TICK)
@@ -61,7 +61,7 @@ def test_frames_without_times_follow_the_rate(tmp_path):
 def test_times_that_do_not_rise_are_made_to(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", 96, 64) as video:
         for i, time in enumerate([0.0, 1.0, 1.0, 0.5, 2.0]):
-            video.write(picture(i), time)
+            video.write(frame_image(i), time)
     frames = list(VideoReader(tmp_path / "a.mp4"))
     np.testing.assert_allclose([f.time for f in frames], [0, 1, 1 + TICK, 1 + 2 * TICK, 2], atol=1e-6)
 
@@ -78,7 +78,7 @@ def test_odd_sides_get_one_more(tmp_path, width, height):
 def test_players_find_the_index_first_and_know_the_colours(tmp_path):
     path = tmp_path / "a.mp4"
     with VideoWriter(path, 96, 64) as video:
-        video.write(picture(0))
+        video.write(frame_image(0))
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
     with av.open(str(path)) as file:
@@ -92,7 +92,7 @@ def test_without_an_h264_encoder_it_is_mpeg4(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "_has_encoder", lambda name: "264" not in name and has(name))
     with VideoWriter(tmp_path / "a.mp4", 96, 64) as video:
         for i, time in enumerate([0, 0.04, 0.1]):
-            video.write(picture(i), time)
+            video.write(frame_image(i), time)
     with av.open(str(tmp_path / "a.mp4")) as file:
         assert file.streams.video[0].codec_context.name == "mpeg4"
     frames = list(VideoReader(tmp_path / "a.mp4"))
@@ -105,7 +105,7 @@ def test_what_was_done_is_kept_when_stopped(tmp_path, error):
     def work() -> None:
         with VideoWriter(tmp_path / "a.mp4", 96, 64) as video:
             for i in range(4):
-                video.write(picture(i))
+                video.write(frame_image(i))
             assert names(tmp_path) != ["a.mp4"]
             raise error
 
@@ -119,7 +119,7 @@ def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_text("old")
     video = VideoWriter(path, 96, 64)
-    video.write(picture(0))
+    video.write(frame_image(0))
     assert path.read_text() == "old"
     video.close()
     video.close()
@@ -163,11 +163,11 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, room):
 def test_wrong_frames_and_sizes_are_told(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", 96, 64) as video:
         with pytest.raises(ValueError, match=r"expected uint8 \(64, 96, 3\)"):
-            video.write(picture(0, 64, 96))
+            video.write(frame_image(0, 64, 96))
         with pytest.raises(ValueError, match="float"):
-            video.write(picture(0).astype(float))  # pyright: ignore[reportArgumentType]
+            video.write(frame_image(0).astype(float))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="closed"):
-        video.write(picture(0))
+        video.write(frame_image(0))
     with pytest.raises(ValueError, match="sides of 2 to 16384"):
         VideoWriter(tmp_path / "a.mp4", 1, 64)
     with pytest.raises(ValueError, match="frames a second"):

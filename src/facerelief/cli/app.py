@@ -113,9 +113,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("evaluate", "protocol"): Command(
         "evaluate_protocol:Protocol", "Score 3D faces against scans or annotations by a published protocol."
     ),
-    ("bench", "pictures"): Command(
-        "bench:Pictures", "Time every stage of a reconstruction, beside its target."
-    ),
+    ("bench", "images"): Command("bench:Images", "Time every stage of a reconstruction, beside its target."),
     ("bench", "synthesis"): Command("bench:Synthesis", "Time the making of training data."),
     ("bench", "track"): Command("bench:Track", "Time following a face through a video."),
 }
@@ -130,7 +128,7 @@ GROUPS: dict[str, str] = {
     "bench": "Time reconstruction (bench alone), the making of training data, or tracking.",
 }
 """First words that have commands below them."""
-DEFAULTS: dict[str, str] = {"bench": "pictures"}
+DEFAULTS: dict[str, str] = {"bench": "images"}
 """The command that a group's name alone means."""
 
 

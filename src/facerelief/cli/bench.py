@@ -1,4 +1,4 @@
-"""`facerelief bench pictures|synthesis|track`: timings on this machine."""
+"""`facerelief bench images|synthesis|track`: timings on this machine."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """Time every stage of a reconstruction, beside its target.
 
-    The word "pictures" may be left out.
+    The word "images" may be left out.
 
     Examples:
         facerelief bench
@@ -42,9 +42,7 @@ class Pictures:
 
         images = list(self.images) or [astronaut_path()]
         measured = bench_reconstruct(images, repeat=self.repeat, threads=self.threads, progress=note)
-        about = document(
-            measured, pictures=[p.name for p in images], repeat=self.repeat, threads=self.threads
-        )
+        about = document(measured, images=[p.name for p in images], repeat=self.repeat, threads=self.threads)
 
         def show() -> None:
             rows: list[list[str]] = []

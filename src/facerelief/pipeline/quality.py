@@ -16,7 +16,7 @@ class Cause:
     """One thing that makes a reconstruction less certain."""
 
     strength: float
-    """0 where all is well, 1 where it is at its worst, steadily between; a user is warned from 0.5 on."""
+    """0 where the cause is absent, 1 where it is strongest; from 0.5 on the user is warned."""
     loss: float
     """Share of confidence lost at strength 1, in [0, 1)."""
     warning: str
@@ -24,67 +24,70 @@ class Cause:
 
 
 def rising(value: float, start: float, full: float) -> float:
-    """0 up to `start`, 1 from `full` on, smooth and steady between; falls where `full` < `start`."""
+    """Smoothstep: 0 up to `start`, 1 from `full` on, monotonic between; falls where `full` < `start`."""
     t = float(np.clip((value - start) / (full - start), 0.0, 1.0))
     return t * t * (3.0 - 2.0 * t)
 
 
 def causes(seen: Conditions, score: float = 0.9) -> tuple[Cause, ...]:
-    """All causes the image may give, of whatever strength.
+    """All causes that are looked for, with their strength in this image.
 
-    score: the face detector's, which is lower for covered mouths but not for bearded ones. Thresholds lie
-    between ordinary portraits, nearly all of which must pass, and the same ones degraded;
+    The thresholds lie between ordinary portraits, nearly all of which must pass, and degraded copies of them;
     `benchmarks/conditions.py` counts both.
+
+    Args:
+        seen: Conditions under which the photo shows the face.
+        score: Confidence of the face detector, 0..1: lower for covered mouths but not for bearded ones.
     """
     if not seen.pixels:
-        return (Cause(1.0, 0.8, "hardly any skin can be seen: the face is a guess"),)
-    # white and black pixels are grey too, and have a warning of their own
+        return (Cause(1.0, 0.8, "hardly any skin is visible: the face is uncertain"),)
+    # white and black pixels, grey as well, have a warning of their own
     plain = rising(seen.chroma, 0.018, 0.006) * (1.0 - rising(seen.clipped, 0.2, 0.5))
     dark = rising(seen.brightness, 0.28, 0.08)
     cast = rising(seen.cast, 0.0, 0.4)
     # lenses are like large dark eyes: only much darker regions count
     blind = rising(seen.eyes_darker, 0.35, 1.0) * rising(seen.eyes, 0.60, 0.30)
-    # glasses, masks and shadows have edges, and much lowers the score: each must leave the others alone
+    # glasses, masks and shadows all have edges and lower the score: one must not set off another's warning
     doubt = 3.0 * float(np.clip(score - 0.9, -0.1, 0.1)) * (1.0 - blind) * (1.0 - max(dark, cast))
     flat = 4.0 * min(seen.mouth_contrast - 0.1, 0.0)
     gaudy = -0.2 * rising(seen.chroma, 0.12, 0.22)
     lips = seen.mouth + doubt + (flat + gaudy) * (1.0 - dark)
     sided = rising(seen.shaded, 0.14, 0.26)
     hard = rising(seen.edge, 0.75, 1.0) * sided * (1.0 - blind) * rising(lips, -0.3, -0.1)
-    # from the side a mouth looks like little, and cheeks end in edges of their own
+    # in profile the mouth has little contrast, and cheeks end in edges of their own
     front = 1.0 - 0.6 * rising(seen.turned, 0.35, 0.65)
     mute = rising(lips, 0.30, -0.10) * (1.0 - hard) * front * (1.0 - 0.5 * max(dark, cast))
     line = rising(seen.edge, 0.42, 0.82) * sided * front * (1.0 - blind) * (1.0 - mute)
     hairy = rising(seen.grain, 1.4, 3.0)
     share = f"{100 * seen.shaded:.0f} % of the face"
     if hairy > 0.75:
-        dark_side = f"about {share} looks covered (hair, hand): its shape there is a guess"
+        dark_side = f"about {share} looks covered (hair, hand): its shape there is uncertain"
     else:
         what = "strong shadow" if hairy < 0.25 else "strong shadow, or hair,"
         dark_side = f"{what} over {share}: relief there and along its edge may be wrong; use softer light"
     odd = rising(seen.unexplained, 0.4, 0.65) * (1.0 - max(line, blind, mute))
     return (
-        Cause(plain, 0.1, "the picture is grey or toned: skin colour is a guess"),
+        Cause(plain, 0.1, "the image is grey or toned: skin colour is uncertain"),
         Cause(
             rising(seen.clipped, 0.0, 0.2),
             0.8,
-            f"the face is over-exposed ({100 * seen.clipped:.0f} % of it is white): it shows no relief there;"
-            " take the picture with less exposure",
+            f"the face is over-exposed ({100 * seen.clipped:.0f} % of it is white): no relief is visible;"
+            " take the photo with less exposure",
         ),
         Cause(
             dark,
             0.5,
-            f"the face is very dark (brightness {100 * seen.brightness:.0f} %): it shows little relief;"
-            " take the picture with more light",
+            f"the face is very dark (brightness {100 * seen.brightness:.0f} %): little relief is visible;"
+            " take the photo with more light",
         ),
         Cause(
             cast,
             0.3,
-            "the light is strongly coloured: skin colour is a guess; white light gives a better one",
+            "the light is strongly coloured: skin colour is uncertain; use white light",
         ),
         Cause(line, 0.4 + 0.1 * hairy, dark_side),
-        Cause(blind, 0.5, "the eyes look covered (dark glasses, hair): their shape is a guess"),
-        Cause(mute, 0.5, "mouth and chin look covered (mask, hand, scarf): their shape is a guess"),
+        Cause(blind, 0.5, "the eyes look covered (dark glasses, hair): their shape is uncertain"),
+        Cause(mute, 0.5, "mouth and chin look covered (mask, hand, scarf): their shape is uncertain"),
         Cause(
             odd,
             0.5,
@@ -95,10 +98,13 @@ def causes(seen: Conditions, score: float = 0.9) -> tuple[Cause, ...]:
 
 
 def confidence(face: DetectedFace, spread_mm: float, seen: Conditions) -> float:
-    """0..1: the detector's and the landmark net's opinions, less where landmarks and model disagree, the
-    frame cuts the face, or the image makes it hard to judge.
+    """Confidence in a face, 0..1: the product of detector's and landmark network's confidence, lowered where
+    landmarks and model disagree, the frame cuts the face, or the image gives one of the `causes`.
 
-    spread_mm: root mean square distance of the model's landmarks from the detected ones, mm.
+    Args:
+        face: The detected face.
+        spread_mm: Root mean square distance of the model's landmarks from the detected ones, mm.
+        seen: Conditions under which the photo shows the face.
     """
     agreement = 1.0 / (1.0 + (spread_mm / 4.0) ** 4)
     value = face.confidence * face.landmark_confidence * agreement * (1.0 - 0.5 * face.outside)
@@ -110,17 +116,24 @@ def confidence(face: DetectedFace, spread_mm: float, seen: Conditions) -> float:
 def warnings_about(
     face: DetectedFace, camera: WeakPerspective, spread_mm: float, seen: Conditions
 ) -> tuple[str, ...]:
-    """Warnings about this face; spread_mm as for `confidence`."""
+    """Warnings about a face, one line each.
+
+    Args:
+        face: The detected face.
+        camera: Its pose.
+        spread_mm: As for `confidence`.
+        seen: Conditions under which the photo shows the face.
+    """
     found: list[str] = []
     if face.truncated:
-        found.append(f"the picture's frame cuts the face ({100 * face.outside:.0f} % of it lies outside)")
+        found.append(f"the image's frame cuts the face ({100 * face.outside:.0f} % of it lies outside)")
     if face.confidence * face.landmark_confidence < 0.65:
-        found.append("this hardly looks like a whole face: it may be cut, covered, or no face")
+        found.append("detector and landmarks are unsure of this face: it may be cut, covered, or no face")
     if face.size < 60:
         found.append(f"the face is small ({face.size:.0f} px); 100 px or more give a better shape")
     yaw = float(np.degrees(camera.yaw))
     if abs(yaw) > 55:
-        found.append(f"the face is turned far ({yaw:.0f} degrees): its hidden side is a guess")
+        found.append(f"the face is turned far ({yaw:.0f} degrees): the shape of its hidden side is uncertain")
     if spread_mm > 4.0:
         found.append("model and landmarks disagree: the face may be covered, or no face")
     found += [cause.warning for cause in causes(seen, face.confidence) if cause.strength >= 0.5]

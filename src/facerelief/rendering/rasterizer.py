@@ -51,7 +51,7 @@ def rasterize(
     if points.ndim != 2 or points.shape[1] != 3:
         raise ValueError(f"uvz has shape {points.shape}, expected (N, 3)")
     if height < 0 or width < 0:
-        raise ValueError(f"picture size {height} x {width} is negative")
+        raise ValueError(f"image size {height} x {width} is negative")
     ids = triangle_ids(triangles, len(points))
     triangle = np.empty((height, width), np.int32)
     barycentric = np.empty((height, width, 3), np.float32)

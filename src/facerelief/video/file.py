@@ -11,7 +11,7 @@ import numpy as np
 
 from facerelief.errors import VideoError
 from facerelief.typed import Image
-from facerelief.video.source import NOMINAL_FPS, Picture, usual_rate
+from facerelief.video.source import NOMINAL_FPS, DecodedFrame, usual_rate
 from facerelief.video.timeline import Clock, Numbering, Spans
 
 if TYPE_CHECKING:
@@ -20,21 +20,22 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 MAX_PIXELS = 36_000_000
-"""A frame is at most so large, a little more than 8K film (8192 x 4320)."""
+"""Largest frame, pixels: a little more than 8K (8192 x 4320)."""
 _FORMATS = "expected MP4, MOV, MKV, WebM, AVI or another kind of video that FFmpeg reads"
-_NO_FILMS = ("tty", "bin", "adf", "idf", "xbin", "hls", "dash", "concat")
-"""FFmpeg's readers that take a text for a film, or name other files."""
+_NOT_VIDEOS = ("tty", "bin", "adf", "idf", "xbin", "hls", "dash", "concat")
+"""FFmpeg's formats that read a text as a video, or name other files."""
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 """Codings of colour: FFmpeg's number in files to that of its scaler (BT.709, FCC, BT.601, 240M, BT.2020)."""
 _READ_FAILURES = 20
-"""After so many failures to read on, one after the other, the file counts as ended."""
+"""Number of successive failures to read on after which the file counts as ended."""
 
 
 class File:
     """A video file.
 
-    Raises VideoError where it is missing or empty, not a video, without images, of a kind that cannot be
-    decoded, or with frames of more than MAX_PIXELS.
+    Raises:
+        VideoError: The file is missing, empty, no video, without a video stream, of an unknown codec, or has
+            frames of more than MAX_PIXELS.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +45,7 @@ class File:
         _check(path)
         self._container = _opened(path)
         try:
-            self._stream = _film(path, self._container)
+            self._stream = _video_stream(path, self._container)
         except BaseException:
             self._container.close()
             raise
@@ -62,19 +63,19 @@ class File:
         self._ended = False
         self._broken = ""
 
-    def pictures(self) -> Iterator[Picture]:
+    def frames(self) -> Iterator[DecodedFrame]:
         """Every frame that can be decoded; frames that cannot have numbers too."""
-        for frame in self._frames():
-            number = self._numbers.came(frame.pts)
+        for frame in self._decoded():
+            number = self._numbers.frame(frame.pts)
             if frame.width * frame.height > MAX_PIXELS:
                 self._unshown.add(number)
                 continue
-            base = frame.time_base or self._stream.time_base  # the last frames come without
+            base = frame.time_base or self._stream.time_base  # the last frames have none
             stamp = None if frame.pts is None or base is None else float(frame.pts * base)
             if frame.is_corrupt:
                 self._damaged.add(number)
             self._last = self._clock.at(stamp, number)
-            yield Picture(number, self._last, partial(self._image, frame, number))
+            yield DecodedFrame(number, self._last, partial(self._image, frame, number))
         self._numbers.end()
         self._ended = True
 
@@ -96,7 +97,7 @@ class File:
         """Close the file."""
         self._container.close()
 
-    def _frames(self) -> Iterator[VideoFrame]:
+    def _decoded(self) -> Iterator[VideoFrame]:
         """Frames in the order of showing, past what cannot be read or decoded."""
         from av.error import FFmpegError
 
@@ -118,18 +119,18 @@ class File:
                 break
             if packet.size == 0:  # the mark of the end
                 continue
-            if packet.is_discard:  # cut away by the file's edit list: decoded for others' sake only
+            if packet.is_discard:  # cut away by the file's edit list: only other frames need it
                 self._skipped += 1
             else:
-                self._numbers.fed(packet.pts, packet.dts)
+                self._numbers.packet(packet.pts, packet.dts)
             try:
                 yield from packet.decode()
             except FFmpegError:
-                self._numbers.failed()
+                self._numbers.refused()
         try:
             yield from context.decode(None)
         except FFmpegError:
-            self._numbers.failed()
+            self._numbers.refused()
 
     def _breaking_off(self) -> str:
         """A line where the file holds less than it announces."""
@@ -152,7 +153,7 @@ class File:
         return 0.0
 
     def _image(self, frame: VideoFrame, number: int) -> Image | None:
-        """A frame as it is to be seen: RGB, square pixels, upright; None where that cannot be made."""
+        """A frame for display: RGB, square pixels, upright; None where it cannot be converted."""
         from av.error import FFmpegError
 
         width, height = frame.width, frame.height
@@ -199,7 +200,7 @@ def _opened(path: Path) -> InputContainer:
     from av.error import FFmpegError
 
     try:
-        # with its protocol it is a path, whatever else FFmpeg would make of the name
+        # the protocol makes it a path: FFmpeg gives some names another meaning
         options = {"protocol_whitelist": "file"}
         return av.open(f"file:{path}", "r", metadata_errors="replace", options=options)
     except (FFmpegError, OSError, ValueError) as error:
@@ -212,26 +213,29 @@ def _opened(path: Path) -> InputContainer:
         raise VideoError(f"{path}: {reason}") from error
 
 
-def _film(path: Path, container: InputContainer) -> VideoStream:
-    """The stream to read, checked."""
+def _video_stream(path: Path, container: InputContainer) -> VideoStream:
+    """The stream to read.
+
+    Raises:
+        VideoError: There is none that can be decoded.
+    """
     from av.stream import Disposition
 
     kinds = container.format.name.split(",")
-    if any(kind in _NO_FILMS for kind in kinds):
+    if any(kind in _NOT_VIDEOS for kind in kinds):
         raise VideoError(f"{path}: not a video; {_FORMATS}")
     if any(kind == "image2" or kind.endswith("_pipe") for kind in kinds):
-        raise VideoError(f"{path}: a picture; expected a video (`facerelief reconstruct` takes pictures)")
-    films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not films:
-        what = "sound and no film" if container.streams.audio else "no film"
-        raise VideoError(f"{path}: holds {what}; expected a video with pictures")
+        raise VideoError(f"{path}: an image; expected a video (`facerelief reconstruct` takes images)")
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        what = "sound and no video stream" if container.streams.audio else "no video stream"
+        raise VideoError(f"{path}: holds {what}; expected a video")
     best = container.streams.best("video")
-    film = next((film for film in films if film is best), films[0])
-    context: Any = film.codec_context
+    stream = next((s for s in streams if s is best), streams[0])
+    context: Any = stream.codec_context
     if context is None:
         raise VideoError(
-            f"{path}: its pictures are coded in a way that FFmpeg does not know; "
-            "convert the video, for instance to H.264 in MP4"
+            f"{path}: FFmpeg does not know its video codec; convert the video, for instance to H.264 in MP4"
         )
     if context.width * context.height > MAX_PIXELS:
         raise VideoError(
@@ -239,7 +243,7 @@ def _film(path: Path, container: InputContainer) -> VideoStream:
             f"expected at most {MAX_PIXELS // 1_000_000} million pixels: scale the video down"
         )
     context.options = {"max_pixels": str(MAX_PIXELS)}
-    return film
+    return stream
 
 
 def _pixel_aspect(stream: VideoStream) -> float:
@@ -254,7 +258,7 @@ def _color_coding(frame: VideoFrame) -> int:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """(a, b, c, d) of x' = a x + c y, y' = b x + d y, in 1/65536, by which the frame is to be shown."""
+    """(a, b, c, d) of x' = a x + c y, y' = b x + d y, in 1/65536: the file's rotation for display."""
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 65536, 0, 0, 65536

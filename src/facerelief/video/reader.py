@@ -11,7 +11,7 @@ import numpy as np
 
 from facerelief.errors import VideoError
 from facerelief.typed import Image
-from facerelief.video.source import Picture, Source
+from facerelief.video.source import DecodedFrame, Source
 from facerelief.video.timeline import Spans
 
 
@@ -36,15 +36,15 @@ class VideoReader:
     replaced by the usual rate. `notes` says what happened.
 
     Args:
-        source: a video file, or the number of a webcam (0 is the first), also as a string of digits; a file
+        source: A video file, or the number of a webcam (0 is the first), also as a string of digits; a file
             whose name is a number is reached as "./0".
-        every: only every n-th frame by number, or the next one after it where that cannot be decoded.
-        limit: stop after so many frames.
+        every: Read every n-th frame by number, or the next one after it where that cannot be decoded.
+        limit: Largest number of frames to deliver; None for all.
 
     Raises:
-        VideoError: the file is missing, no video, without images or unusable from its first frame to its
-            last; no camera of that number; frames of more than 36 million pixels.
-        ValueError: every or limit below 1.
+        VideoError: The file is missing, no video, or none of its frames can be decoded; no camera of that
+            number; frames of more than 36 million pixels.
+        ValueError: `every` or `limit` below 1.
     """
 
     def __init__(self, source: str | Path | int, *, every: int = 1, limit: int | None = None) -> None:
@@ -52,13 +52,13 @@ class VideoReader:
             raise ValueError(f"every is {every} and limit {limit}: expected at least 1")
         self._source = _source(source)
         self._every, self._limit = every, limit
-        self._pictures = self._source.pictures()
+        self._frames = self._source.frames()
         self._resized = Spans()
         self._other_size = ""
-        self._first: tuple[Picture, Image] | None = None
+        self._first: tuple[DecodedFrame, Image] | None = None
         try:
-            shown = ((picture, picture.image()) for picture in self._pictures)
-            self._first = next(((p, image) for p, image in shown if image is not None), None)
+            shown = ((frame, frame.image()) for frame in self._frames)
+            self._first = next(((frame, image) for frame, image in shown if image is not None), None)
             if self._first is None:
                 raise VideoError(f"{self.name}: no frame can be decoded; is the file whole?")
         except BaseException:
@@ -73,12 +73,12 @@ class VideoReader:
 
     @property
     def fps(self) -> float:
-        """Frames a second as the source announces them, before `every`; 30 where it says nothing usable."""
+        """Frames a second in the source, before `every`; 30 where it states no usable rate."""
         return self._source.fps
 
     @property
     def count(self) -> int | None:
-        """Number of frames that the source announces, before `every` and `limit`; None if it does not."""
+        """Number of frames that the source states, before `every` and `limit`; None if it states none."""
         return self._source.count
 
     @property
@@ -89,7 +89,7 @@ class VideoReader:
 
     @property
     def notes(self) -> list[str]:
-        """A line on everything that went wrong up to here and was repaired or left out."""
+        """One line for each problem up to here that was repaired or left out."""
         notes = list(self._source.notes)
         if self._resized.count:
             notes.append(
@@ -101,15 +101,15 @@ class VideoReader:
     def __iter__(self) -> Iterator[VideoFrame]:
         delivered, wanted = 0, 0
         first, self._first = self._first, None
-        for picture in chain([first[0]] if first else [], self._pictures):
-            if picture.number < wanted:
+        for frame in chain([first[0]] if first else [], self._frames):
+            if frame.number < wanted:
                 continue
-            image = first[1] if first and picture is first[0] else picture.image()
+            image = first[1] if first and frame is first[0] else frame.image()
             if image is None:
                 continue
             first = None
-            wanted = (picture.number // self._every + 1) * self._every
-            yield VideoFrame(picture.number, picture.time, self._fitted(image, picture.number))
+            wanted = (frame.number // self._every + 1) * self._every
+            yield VideoFrame(frame.number, frame.time, self._fitted(image, frame.number))
             delivered += 1
             if delivered == self._limit:
                 return
@@ -121,9 +121,9 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file or the camera; may be called again."""
+        """Release the file or the camera; may be called again."""
         self._first = None
-        self._pictures = iter(())
+        self._frames = iter(())
         self._source.close()
 
     def _fitted(self, image: Image, number: int) -> Image:
@@ -136,7 +136,7 @@ class VideoReader:
 
 
 def letterboxed(image: Image, width: int, height: int) -> Image:
-    """An image (h, w, 3) as large as it fits into width x height px, in the middle of black."""
+    """Scale an image (h, w, 3) to fit into width x height px and centre it on black."""
     import cv2
 
     h, w = image.shape[:2]

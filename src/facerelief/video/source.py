@@ -10,12 +10,12 @@ from typing import Any, Protocol
 from facerelief.typed import Image
 
 NOMINAL_FPS = 30.0
-"""Frames a second where a source does not say."""
+"""Frames a second of a source that states no rate."""
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A decoded frame; its RGB image (H, W, 3) is made when asked for, None where it cannot be."""
+class DecodedFrame:
+    """A decoded frame; `image()` converts it to RGB (H, W, 3), or gives None where that fails."""
 
     number: int
     time: float
@@ -35,16 +35,16 @@ class Source(Protocol):
         """Lines about failures up to here."""
         ...
 
-    def pictures(self) -> Iterator[Picture]:
+    def frames(self) -> Iterator[DecodedFrame]:
         """The frames, once, upright."""
         ...
 
     def close(self) -> None:
-        """Let go of the file or the device."""
+        """Release the file or the device."""
         ...
 
 
 def usual_rate(rate: Any) -> float | None:
-    """A rate in frames a second, or None for what cannot be one (browsers' recordings say 1000)."""
+    """A rate in frames a second; None for implausible ones (browsers' recordings state 1000)."""
     value = float(rate or 0.0)
     return value if math.isfinite(value) and 0.01 <= value <= 480 else None

@@ -13,7 +13,7 @@ class Spans:
         self.count = 0
 
     def add(self, number: int) -> None:
-        """Numbers come in rising order."""
+        """Append a number larger than all before."""
         self.count += 1
         if self.runs and self.runs[-1][1] + 1 == number:
             self.runs[-1][1] = number
@@ -31,24 +31,24 @@ class Spans:
 class Numbering:
     """Numbers of frames in a stream of which some are lost, from the time stamps of its packets.
 
-    Packets carry a frame each and come in coding order; frames come out in the order of their stamps. So all
-    packets with smaller stamps than a frame's, of which no frame came, are lost frames before it. Where
-    coding times fall back, another recording was appended: its stamps are compared among themselves only.
-    Where packets have no stamps, one that the decoder refuses counts as a lost frame at the place where the
-    decoder is then.
+    Packets carry a frame each, in coding order; the decoder delivers frames in the order of their stamps.
+    So packets that gave no frame and have smaller stamps than the present frame's are lost frames before it.
+    Where decoding stamps fall back, another recording was appended: its stamps are compared among themselves
+    only. Where packets have no stamps, one that the decoder refuses counts as a lost frame at the decoder's
+    present place.
     """
 
     def __init__(self) -> None:
         self.next = 0
-        """Number of the next frame; at the end, how many frames there were."""
+        """Number of the next frame; after `end`, the number of all frames."""
         self.lost = Spans()
         self._waiting: list[list[int]] = [[]]
-        """Stamps of which no frame came yet, by recording; each list is a heap."""
+        """Stamps of packets without a frame so far, by recording; each list is a heap."""
         self._coded: int | None = None
         self._stamped = True
 
-    def fed(self, stamp: int | None, coded: int | None) -> None:
-        """A packet goes to the decoder: its stamps for showing and for decoding, in any unit."""
+    def packet(self, stamp: int | None, coded: int | None) -> None:
+        """Register a packet given to the decoder: its presentation and decoding stamps, in any unit."""
         if stamp is None:
             self._stamped = False
         if not self._stamped or stamp is None:
@@ -58,25 +58,25 @@ class Numbering:
         self._coded = coded
         heapq.heappush(self._waiting[-1], stamp)
 
-    def failed(self) -> None:
-        """The decoder refused the last packet."""
+    def refused(self) -> None:
+        """Register that the decoder refused the last packet."""
         if not self._stamped:
             self._lose()
 
-    def came(self, stamp: int | None) -> int:
-        """The number of a frame that comes out of the decoder."""
+    def frame(self, stamp: int | None) -> int:
+        """The number of a frame that the decoder delivers."""
         if self._stamped and stamp is not None and any(stamp in part for part in self._waiting):
             while stamp not in self._waiting[0]:
                 self._lose(len(self._waiting.pop(0)))
             while heapq.heappop(self._waiting[0]) < stamp:
                 self._lose()
-        else:  # the decoder gives other times than the packets
+        else:  # the decoder's stamps are not those of the packets
             self._stamped = False
         self.next += 1
         return self.next - 1
 
     def end(self) -> None:
-        """Nothing more comes out: what is waited for is lost."""
+        """The stream has ended: packets without a frame are lost frames."""
         if self._stamped:
             self._lose(sum(map(len, self._waiting)))
             self._waiting = [[]]
@@ -90,8 +90,9 @@ class Numbering:
 class Clock:
     """Strictly rising times in seconds from 0, from stamps that may be missing or fall back.
 
-    A stamp that does not rise is replaced by the last time plus `step`. If the next one rises by the old
-    count, it was a slip; if not, time goes on from there, as where one recording was appended to another.
+    A stamp that does not rise is replaced by the last time plus `step`. If the next stamp rises over those
+    before, only that one was wrong; if not, times go on from there, as where one recording was appended to
+    another.
     """
 
     def __init__(self, step: float) -> None:
@@ -102,7 +103,7 @@ class Clock:
         self._other: float | None = None
 
     def at(self, stamp: float | None, number: int) -> float:
-        """Time of frame `number`, whose stamp is in seconds from anywhere."""
+        """Time of frame `number`, whose stamp is in seconds from any origin."""
         if self._last is None:
             self._shift = -(stamp or 0.0)
             self._last = 0.0

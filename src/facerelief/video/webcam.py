@@ -9,11 +9,15 @@ from contextlib import contextmanager
 import numpy as np
 
 from facerelief.errors import VideoError
-from facerelief.video.source import NOMINAL_FPS, Picture, usual_rate
+from facerelief.video.source import NOMINAL_FPS, DecodedFrame, usual_rate
 
 
 class Camera:
-    """A webcam by its number, 0 for the first. Raises VideoError where there is none."""
+    """A webcam by its number, 0 for the first.
+
+    Raises:
+        VideoError: There is none of that number, or it cannot be opened.
+    """
 
     def __init__(self, number: int) -> None:
         import cv2
@@ -30,11 +34,11 @@ class Camera:
                     f"{self.name}: no such camera, or another program uses it; "
                     "plug it in, close the other program, or give another number or a video file"
                 )
-            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # where it is heeded: no stale images
+            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # no stale images, where the driver supports it
             self.fps = usual_rate(self._capture.get(cv2.CAP_PROP_FPS)) or NOMINAL_FPS
 
-    def pictures(self) -> Iterator[Picture]:
-        """Images until the camera gives no more; times are those of their arrival."""
+    def frames(self) -> Iterator[DecodedFrame]:
+        """Frames until the camera delivers no more; a frame's time is that of its arrival."""
         import cv2
 
         number, start, last = 0, 0.0, -1.0
@@ -44,22 +48,22 @@ class Camera:
             now = time.monotonic()
             if not there:
                 if number:
-                    self.notes.append(f"the camera gave no more pictures after number {number - 1}")
+                    self.notes.append(f"the camera delivered no more frames after number {number - 1}")
                 return
             start = now if number == 0 else start
             last = max(now - start, last + 1e-6)
             image = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-            yield Picture(number, last, lambda image=image: image)
+            yield DecodedFrame(number, last, lambda image=image: image)
             number += 1
 
     def close(self) -> None:
-        """Let go of the camera."""
+        """Release the camera."""
         self._capture.release()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """OpenCV's own remarks about cameras stay away from the terminal."""
+    """Keep OpenCV's own messages about cameras off the terminal."""
     import cv2
 
     log = cv2.utils.logging

@@ -19,30 +19,31 @@ if TYPE_CHECKING:
     from av.container import OutputContainer
 
 _TICKS = 60_000
-"""Times are rounded to such parts of a second: exact for all usual rates, and MPEG-4 admits no finer ones."""
+"""Time unit of the file, per second: exact for all usual rates, and MPEG-4 admits no finer one."""
 _BT709 = 1
 _ENCODERS = ("libx264", "libopenh264", "mpeg4")
 """H.264 where FFmpeg was built with an encoder of it."""
 _BITS_PER_PIXEL = 0.25
-"""Of encoders that are not told a quality."""
+"""Bit rate over pixel rate for encoders without a quality setting."""
 
 
 class VideoWriter:
     """An H.264 video in MP4 (MPEG-4 where FFmpeg has no H.264), frame by frame, each with its own time.
 
     The file is written under a temporary name beside `path` and takes its name when closed; leaving a `with`
-    block closes it after an error and Ctrl-C too, so what was done is kept and plays. A writer that was given
-    no frame leaves no file. Colours are coded by BT.709; sides of odd length get one more row or column, a
+    block closes it after an error and Ctrl-C too, so what was done is kept and plays. Without
+    a frame no file is left. Colours are coded by BT.709; sides of odd length get one more row or column, a
     copy of the last.
 
     Args:
-        path: the file to write; one of that name is replaced.
-        width, height: of every frame, px, 2 to 16384.
-        fps: usual frames a second; spaces frames that are given without a time.
+        path: File to write; one of that name is replaced.
+        width: Width of every frame, px, 2 to 16384.
+        height: Height of every frame, px, 2 to 16384.
+        fps: Frames a second; spaces frames that are given without a time.
 
     Raises:
-        OutputError: the file cannot be written.
-        ValueError: sizes or a rate that no video has.
+        OutputError: The file cannot be written.
+        ValueError: A size or rate that no video has.
     """
 
     def __init__(self, path: str | Path, width: int, height: int, fps: float = 30.0) -> None:
@@ -70,9 +71,14 @@ class VideoWriter:
     def write(self, image: NDArray[np.uint8], time: float | None = None) -> None:
         """Append a frame, (height, width, 3) uint8 RGB.
 
-        time: seconds since the video's start, larger than that of the frame before (a tick of 1/60000 s is
-        added where it is not); one frame's length after it when left out. Raises OutputError, and ValueError
-        for another shape or after `close`.
+        Args:
+            image: The frame.
+            time: Seconds since the video's start, larger than that of the frame before (1/60000 s after it
+                where it is not); one frame's length after it when left out.
+
+        Raises:
+            OutputError: The file cannot be written.
+            ValueError: Another shape or type, or the video is closed.
         """
         from av.video.frame import VideoFrame
 
@@ -138,7 +144,7 @@ class VideoWriter:
         context.color_range = 1  # 16 to 235
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         if name == "libx264":
-            # frames in the order of showing: that keeps times simple, whatever their spacing
+            # no B-frames: coding order is display order, whatever the times
             context.options = {"crf": "18", "preset": "veryfast", "bf": "0"}
         else:
             context.bit_rate = int(_BITS_PER_PIXEL * stream.width * stream.height * max(fps, 5.0))
@@ -146,7 +152,7 @@ class VideoWriter:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """A failure ends the writing: FFmpeg must not be given more after one."""
+        """Turn a failure into an OutputError and end the writing: FFmpeg takes no more after one."""
         from av.error import FFmpegError
 
         try:
@@ -158,7 +164,7 @@ class VideoWriter:
             raise OutputError(f"{self.path}: cannot write the video: {reason}; {advice}") from error
 
     def _drop(self) -> None:
-        """Close what is open and remove the temporary file, where it still is."""
+        """Close the container and remove the temporary file, if it is still there."""
         container, self._container = self._container, None
         if container is not None:
             with suppress(Exception):

@@ -1,4 +1,4 @@
-"""Small films: what their frames show, and where their packets lie."""
+"""Small clips: content of their frames and places of their packets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 WIDTH, HEIGHT = 96, 64
 
 
-def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+def frame_image(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """(height, width, 3) uint8: a slope that differs from frame to frame."""
     v, u = np.mgrid[:height, :width]
     red = (20 + 10 * number) % 200 + 0 * u
@@ -30,6 +30,6 @@ def silence(samples: int = 1024) -> av.AudioFrame:
 
 
 def packets(path: Path) -> list[tuple[int, int]]:
-    """(place, size) of the film's packets in the file, in coding order."""
+    """(place, size) of the clip's packets in the file, in coding order."""
     with av.open(str(path)) as file:
         return [(p.pos, p.size) for p in file.demux(file.streams.video[0]) if p.size and p.pos is not None]
