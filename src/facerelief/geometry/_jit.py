@@ -14,7 +14,7 @@ def kernel(function: Function) -> Function:
     """Compile with numba on first call; one thread, strict floats, GIL released, machine code kept on disk.
 
     The code is kept in `__pycache__` beside the source, in the user's cache directory where that is
-    read-only, or in NUMBA_CACHE_DIR; where none can be written the kernel is compiled anew in each process.
+    read-only, or in NUMBA_CACHE_DIR; where none can be written the kernel is compiled again in each process.
     Numba notices a change of the file a kernel is defined in but not of files it calls into, so kernels call
     only kernels of their own file.
     """

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 def vertex_links(triangles: NDArray[np.integer], count: int, *, counted: bool = False) -> Any:
     """(count, count) symmetric sparse array (CSR, float64): 1 where an edge joins two vertices.
 
-    triangles (T, 3) ids below `count`. counted: instead of 1 the number of triangles at the edge, so that
-    edges of an open border weigh half of those inside.
+    Args:
+        triangles: (T, 3) vertex ids.
+        count: Number of vertices.
+        counted: Give the number of triangles at the edge instead of 1, so that edges of an open border weigh
+            half as much as those inside.
     """
     from scipy.sparse import coo_array
 
@@ -27,9 +30,11 @@ def vertex_links(triangles: NDArray[np.integer], count: int, *, counted: bool = 
 
 def diagonals(vertices: NDArray[np.floating], triangles: NDArray[np.integer]) -> Any:
     """(N, N) symmetric sparse array (CSR, float64): 1 at edges that are the longest of both their triangles,
-    as the diagonals of a mesh of quads are.
+    such as the diagonals of split quads.
 
-    vertices (N, 3); triangles (T, 3).
+    Args:
+        vertices: (N, 3) in any frame and unit.
+        triangles: (T, 3) vertex ids.
     """
     from scipy.sparse import coo_array
 
@@ -45,9 +50,11 @@ def diagonals(vertices: NDArray[np.floating], triangles: NDArray[np.integer]) ->
 
 
 def neighbour_mean(links: Any) -> Any:
-    """(N, N) sparse array that turns values (N,) or (N, C) into the weighted means of their neighbours.
+    """(N, N) sparse array that maps values (N,) or (N, C) to the weighted means of their neighbours, 0 where
+    there are none.
 
-    links (N, N) as `vertex_links` gives them. A vertex without neighbours gets 0.
+    Args:
+        links: (N, N) weights, from `vertex_links`.
     """
     from scipy.sparse import diags_array
 
@@ -55,8 +62,11 @@ def neighbour_mean(links: Any) -> Any:
 
 
 def graph_laplacian(links: Any) -> Any:
-    """(N, N) sparse array, symmetric and positive semi-definite: a vertex's links times its value, less the
-    sum of its neighbours'. links (N, N) as `vertex_links` gives them."""
+    """(N, N) sparse graph Laplacian D - W, symmetric and positive semi-definite.
+
+    Args:
+        links: (N, N) weights W, from `vertex_links`; D holds their row sums.
+    """
     from scipy.sparse import diags_array
 
     return (diags_array(_degree(links)) - links).tocsr()
@@ -67,7 +77,7 @@ def _degree(links: Any) -> NDArray[Any]:
 
 
 def open_edges(triangles: NDArray[np.integer]) -> NDArray[np.int64]:
-    """(E, 2) edges that only one triangle has: the rims of the mesh and of its holes."""
+    """(E, 2) edges of a single triangle: the borders of the mesh and of its holes."""
     edges, counts = _edges(triangles)
     return edges[counts == 1]
 

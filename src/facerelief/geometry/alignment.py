@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from facerelief.geometry.adjacency import open_edges
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.closest import ClosestPoint, Nearest
 from facerelief.geometry.mesh import Mesh
@@ -217,8 +218,8 @@ def rigid_icp(
     """Rigid (or similarity) registration of points to a surface by iterated closest points.
 
     Each round takes one point-to-plane step (Chen & Medioni 1991) or, where that would not bring the points
-    nearer, a point-to-point step (Besl & McKay 1992). The nearest optimum is found; with scale a fair start
-    is needed.
+    nearer, a point-to-point step (Besl & McKay 1992). It converges to the nearest
+    local optimum; with scale the start must be close.
 
     Args:
         source_points: (N, 3) mm.
@@ -236,13 +237,15 @@ def rigid_icp(
     """
     points = _points(source_points, "source_points", 3)
     surface = target if isinstance(target, ClosestPoint) else ClosestPoint(target.vertices, target.triangles)
-    border = _border_vertices(surface.triangles, len(surface.vertices)) if ignore_border else None
+    border = np.zeros(len(surface.vertices), np.bool_)
+    if ignore_border:
+        border[open_edges(surface.triangles)] = True
     transform = initial or Similarity.identity()
 
     def match(moved: Float64) -> tuple[Nearest, NDArray[np.bool_], float]:
         nearest = surface.query(moved)
         use = nearest.distance <= max_distance
-        if border is not None:
+        if ignore_border:
             corner = border[surface.triangles[nearest.triangle]] | (nearest.barycentric < 1e-9)
             use &= ~corner.all(axis=1)
         if trim > 0 and use.any():
@@ -315,19 +318,6 @@ def point_to_plane_step(
     rotation = rotation_from_vector(x[:3])
     scale = math.exp(float(np.clip(x[6], -0.2, 0.2))) if with_scale else 1.0
     return Similarity(scale, rotation, center + x[3:6] - scale * (rotation @ center))
-
-
-def _border_vertices(triangles: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
-    """(count,) vertices on an edge that only one triangle has."""
-    edges = np.sort(
-        np.vstack([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).astype(np.int64)
-    )
-    key, uses = np.unique(edges[:, 0] * count + edges[:, 1], return_counts=True)
-    out = np.zeros(count, np.bool_)
-    single = key[uses == 1]
-    out[single // count] = True
-    out[single % count] = True
-    return out
 
 
 def rotation_from_vector(vector: ArrayLike) -> Float64:

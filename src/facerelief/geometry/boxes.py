@@ -11,21 +11,25 @@ from facerelief.typed import Float
 
 
 def bounds(points: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Lowest and highest coordinates (C,) of points (N, C), in any frame and of their dtype.
-
-    Column by column, which is ten times as fast as NumPy's reduction of many short rows.
+    """Lowest and highest coordinates (C,) of points (N, C), in their frame and dtype.
 
     Raises:
         ValueError: There are no points.
     """
+    # column by column: ten times as fast as NumPy's reduction of many short rows
     columns = np.ascontiguousarray(np.asarray(points).T)
     return columns.min(axis=1), columns.max(axis=1)
 
 
 def overlap(a: Float, b: Float) -> Float:
-    """Intersection over union (...) of boxes (..., 4) with boxes (..., 4): left, top, right, bottom.
+    """Intersection over union of boxes.
 
-    The leading axes broadcast: one box against another, or many against one.
+    Args:
+        a: (..., 4) left, top, right, bottom.
+        b: Likewise; the leading axes broadcast.
+
+    Returns:
+        (...) from 0 to 1.
     """
     low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
     shared = np.clip(high - low, 0, None).prod(axis=-1)

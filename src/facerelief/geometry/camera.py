@@ -52,9 +52,9 @@ class WeakPerspective:
         return np.array([self.pitch, self.yaw, self.roll, self.translation_u, self.translation_v, self.scale])
 
     def moved(self, similarity: ArrayLike) -> WeakPerspective:
-        """The camera of an image that was moved by a similarity (2, 3), px to px, without mirror.
+        """The camera of the image after a similarity (2, 3), px to px, without mirroring.
 
-        Under weak perspective a turned, scaled and shifted image is that of another camera, exactly.
+        This is exact: under weak perspective a turned, scaled and shifted image is that of another camera.
         """
         matrix = np.asarray(similarity, np.float64)
         turn = matrix[:, :2]
@@ -92,7 +92,7 @@ class WeakPerspective:
         return camera @ self.rotation.astype(q.dtype)
 
     def in_crop(self, left: float, top: float, zoom: float) -> WeakPerspective:
-        """The same pose seen in a crop whose corner is (left, top) px, magnified by `zoom`."""
+        """The same pose in a crop with corner (left, top) px, magnified by `zoom`."""
         return replace(
             self,
             translation_u=(self.translation_u - left) * zoom,

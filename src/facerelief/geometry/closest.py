@@ -27,10 +27,15 @@ class Nearest(NamedTuple):
 class ClosestPoint:
     """Nearest points on the surface of a mesh, by a bounding-box tree built once.
 
-    vertices (N, 3) in any units, triangles (T, 3) ids, T >= 1; the answers are those of a search through all
-    triangles. Triangles without area count as the segments or points they are. Triangles with a vertex that
-    is not finite are left out. Raises ValueError for shapes or ids that do not fit, or when no triangle is
-    left.
+    The answers are those of a search through all triangles. Triangles without area count as segments or
+    points; triangles with a vertex that is not finite are left out.
+
+    Args:
+        vertices: (N, 3) in any frame and unit.
+        triangles: (T, 3) vertex ids.
+
+    Raises:
+        ValueError: Shapes or ids do not fit, or no triangle is left.
     """
 
     def __init__(self, vertices: ArrayLike, triangles: ArrayLike) -> None:
@@ -52,7 +57,7 @@ class ClosestPoint:
         self._bounds, self._split = bounds[:nodes].copy(), split[:nodes].copy()
 
     def query(self, points: ArrayLike) -> Nearest:
-        """(Q, 3) points, in the mesh's frame and units -> `Nearest`; ValueError for other shapes."""
+        """Nearest surface points of `points` (Q, 3), in the mesh's frame and units."""
         from facerelief.geometry import _kernels
 
         p = np.ascontiguousarray(points, np.float64)

@@ -18,14 +18,24 @@ def depth_to_mesh(
     colors: ArrayLike | None = None,
     max_jump_mm: float | None = None,
 ) -> Mesh:
-    """The surface of a depth patch as a mesh in model space, where it overlays the model's own mesh.
+    """The surface of a depth patch as a mesh in model space.
 
-    depth (h, w) mm along camera z, larger is nearer, NaN off the face; its pixel (i, j) is the image's
-    pixel (top + i, left + j), seen by `camera` (px of the whole image). One vertex per finite pixel, at the
-    pixel's centre, in row order; triangles counter-clockwise seen from the viewer, none across NaN or where
-    depths of one triangle differ by more than `max_jump_mm` (default: eight pixel widths, a slope of 83
-    degrees). colors (h, w, 3): uint8, or float in [0, 1], carried to the vertices.
-    Raises ValueError for shapes that do not fit.
+    The mesh has one vertex per finite pixel, at the pixel's centre, in row order.
+
+    Args:
+        depth: (h, w) mm along camera z, larger is nearer, NaN off the face.
+        camera: Pose, in px of the whole image.
+        left: Column of the patch in the image, px.
+        top: Row of the patch in the image, px.
+        colors: (h, w, 3) uint8, or float in [0, 1], of the vertices.
+        max_jump_mm: Triangles whose depths differ by more are left out; eight pixel widths unless given, a
+            slope of 83 degrees.
+
+    Returns:
+        Triangles counter-clockwise seen from the viewer, none across NaN.
+
+    Raises:
+        ValueError: Shapes do not fit.
     """
     z = np.asarray(depth, dtype=np.float64)
     if z.ndim != 2:
@@ -64,12 +74,20 @@ def depth_to_mesh(
 
 
 def normals_from_depth(depth: ArrayLike, scale: float) -> Float32:
-    """Unit normals in camera space of a depth grid.
+    """Unit normals in camera space of a depth grid: n ~ (-dz/dx, -dz/dy, 1), y up.
 
-    depth (h, w) mm along camera z, larger is nearer, NaN off the face; scale in px/mm. Returns (h, w, 3)
-    float32, n ~ (-dz/dx, -dz/dy, 1) with y up: central differences, one-sided beside NaN and at the border,
-    no slope along a direction without a neighbour; NaN where the depth is NaN. Raises ValueError for other
-    shapes or scale <= 0.
+    Differences are central, one-sided beside NaN and at the border, and 0 along a direction without a
+    neighbour.
+
+    Args:
+        depth: (h, w) mm along camera z, larger is nearer, NaN off the face.
+        scale: px/mm.
+
+    Returns:
+        (h, w, 3), NaN where the depth is NaN.
+
+    Raises:
+        ValueError: The depth has another shape, or scale <= 0.
     """
     from facerelief.geometry import _kernels
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from facerelief.typed import Float32, Int32
 
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """Triangles with optional colours and texture coordinates.
+    """Triangles with optional colours and texture coordinates."""
 
-    vertices (N, 3) float32 mm; triangles (T, 3) int32, counter-clockwise seen from outside;
-    colors (N, 3) float32 in [0, 1] sRGB; uv (M, 2) float32 with v up (OBJ convention), uv_triangles (T, 3)
-    into uv.
-    """
-
-    vertices: NDArray[np.float32]
-    triangles: NDArray[np.int32]
-    colors: NDArray[np.float32] | None = None
-    uv: NDArray[np.float32] | None = None
-    uv_triangles: NDArray[np.int32] | None = None
+    vertices: Float32
+    """(N, 3) mm."""
+    triangles: Int32
+    """(T, 3) vertex ids, counter-clockwise seen from outside."""
+    colors: Float32 | None = None
+    """(N, 3) sRGB in [0, 1]."""
+    uv: Float32 | None = None
+    """(M, 2) texture coordinates, v up (OBJ convention)."""
+    uv_triangles: Int32 | None = None
+    """(T, 3) ids of the corners' texture coordinates."""

@@ -1,4 +1,4 @@
-"""Normals of triangle meshes and of depth grids live here and in `depth`; all unit length, outward."""
+"""Unit normals of triangle meshes, and checks of mesh arrays."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from facerelief.typed import Float
 
 
 def vertex_normals(vertices: ArrayLike, triangles: ArrayLike) -> Float:
-    """Area-weighted unit normals of the vertices.
+    """Area-weighted unit normals of the vertices: normalised sums of the triangles' cross products.
 
-    vertices (N, 3), any unit and frame; triangles (T, 3) ids, counter-clockwise seen from outside. Returns
-    (N, 3) in the frame of the vertices, float32 or float64 as they are, pointing outward. The sum is over the
-    triangles' cross products, so it is smooth in the vertices; a vertex without any area around it gets (0,
-    0, 0).
+    Args:
+        vertices: (N, 3) in any frame and unit.
+        triangles: (T, 3) vertex ids, counter-clockwise seen from outside.
+
+    Returns:
+        (N, 3) in the frame of the vertices, pointing outward, float32 or float64 as they are; (0, 0, 0) at a
+        vertex whose triangles have no area.
+
+    Raises:
+        ValueError: Shapes or ids do not fit.
     """
     from facerelief.geometry import _kernels
 
@@ -66,7 +72,7 @@ _checked: dict[int, tuple[weakref.ref[NDArray[np.int32]], int]] = {}
 
 
 def _highest(t: NDArray[np.int32]) -> int:
-    """Largest id, negative ones counting as larger still; of arrays that nobody can change, found once."""
+    """Largest id, negative ones counting as larger still; cached for arrays that are not writeable."""
     fixed = not t.flags.writeable and t.base is None
     if fixed and (known := _checked.get(id(t))) is not None and known[0]() is t:
         return known[1]

@@ -200,7 +200,7 @@ def visible_vertices(uvz, normal_z, triangles, triangle, depth, tolerance, out):
             ):
                 seen = True
                 break
-        # nothing rasterised around it: a thin part that missed every centre; nothing can hide it
+        # no triangle around it: a thin part between the pixel centres, which nothing can hide
         out[n] = seen or not covered
 
 
@@ -328,7 +328,7 @@ def shade_fragments(
 @kernel
 def harmonic_rows(grey, depth, mask, half_scale, step, rows, values):
     """Basis values (9,) and brightness of every `step`-th pixel whose four neighbours are in the mask;
-    returns how many of the rows are filled."""
+    returns the number of filled rows."""
     height, width = grey.shape
     k0, k1, k2 = np.float32(K0), np.float32(K1), np.float32(K2)
     one, three, half = np.float32(1.0), np.float32(3.0), np.float32(0.5)
@@ -359,8 +359,8 @@ def harmonic_rows(grey, depth, mask, half_scale, step, rows, values):
 
 @kernel
 def shading_cues(grey, depth, mask, half_scale, light, darkest, most, out):
-    """See cues.shading_cues; out (3, S, S): brightness over the surface's, not its logarithm yet, 1 off the
-    mask, and both derivatives."""
+    """See inference.shading_cues; out (3, S, S): ratio of brightness to that of the surface, before the
+    logarithm and 1 off the mask, and both derivatives."""
     height, width = grey.shape
     one, three = np.float32(1.0), np.float32(3.0)
     # coefficients times the basis's constants

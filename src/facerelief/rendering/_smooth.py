@@ -20,7 +20,15 @@ class SurfaceSmoother:
         self._laplacian = graph_laplacian(vertex_links(triangles, count)) * smoothness
 
     def fit(self, values: Float64, weight: Float64) -> Float64:
-        """(N, 3) values with weights (N,) -> smooth (N, 3); parts without weight get the mean."""
+        """Fit a smooth function to weighted values.
+
+        Args:
+            values: (N, 3).
+            weight: (N,) non-negative; 0 where the value is unknown.
+
+        Returns:
+            (N, 3) float64; the weighted mean on parts of the mesh without any weight.
+        """
         from scipy.sparse import diags_array
         from scipy.sparse.linalg import splu
 

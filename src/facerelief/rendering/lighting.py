@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from facerelief.geometry.normals import floating
-from facerelief.rendering.spherical_harmonics import BAND, BAND_NORM, K0, K1, K2, sh_basis
+from facerelief.rendering.spherical_harmonics import BAND, BAND_NORM, K0, K1, K2, sh_basis, sphere_points
 from facerelief.typed import Float, Float64
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -24,10 +24,17 @@ _CLAMPED_COSINE = (math.pi, 2 * math.pi / 3, math.pi / 4)
 
 
 def shade(normals: ArrayLike, light: ArrayLike) -> Float:
-    """Shading of each normal: (..., 3) unit normals and a light (9, 3) -> (..., 3) per channel; not clamped.
+    """Shading of each normal: `sh_basis(normals) @ light`, several times faster.
 
-    Same numbers as `sh_basis(normals) @ light`, several times faster. Raises ValueError for shapes that do
-    not fit.
+    Args:
+        normals: (..., 3) unit normals, camera space.
+        light: (9, 3).
+
+    Returns:
+        (..., 3) per colour channel, not clamped, in the dtype of the normals.
+
+    Raises:
+        ValueError: Shapes do not fit.
     """
     from facerelief.rendering import _kernels
 
@@ -42,7 +49,8 @@ def shade(normals: ArrayLike, light: ArrayLike) -> Float:
 
 
 def fold_light(light: ArrayLike) -> Float64:
-    """(9, 3) light -> (9, 3) coefficients of the plain polynomials 1, y, z, x, xy, yz, zz, xz, xx - yy."""
+    """(9, 3) coefficients of the polynomials 1, y, z, x, xy, yz, zz, xz, xx - yy that shade as `light` (9, 3)
+    does."""
     coefficients = _light(light)
     scale = np.array([K0, -K1, K1, -K1, K2, -K2, K2 * math.sqrt(3) / 2, -K2, K2 / 2])
     folded = coefficients * scale[:, None]
@@ -60,11 +68,21 @@ def ambient_light(color: ArrayLike = (1.0, 1.0, 1.0)) -> Float64:
 def directional_light(
     direction: ArrayLike, color: ArrayLike = (1.0, 1.0, 1.0), ambient: ArrayLike = (0.0, 0.0, 0.0)
 ) -> Float64:
-    """(9, 3) light nearest to `ambient + color * max(0, n . direction)`.
+    """Nine harmonics nearest to `ambient + color * max(0, n . direction)`.
 
-    direction (3,) points from the face to the light, camera space, any length; color and ambient (3,) or one
-    number. Projection on nine harmonics: a normal facing the light is shaded 1.0625 color, one facing away
-    0.0625 color, one at right angles 0.09375 color. Raises ValueError for a direction of no length.
+    Worked number: a normal that faces the light is shaded 1.0625 color, one at right angles 0.09375 color,
+    one that faces away 0.0625 color.
+
+    Args:
+        direction: (3,) from the face to the light, camera space, any length.
+        color: (3,) or one number.
+        ambient: (3,) or one number.
+
+    Returns:
+        (9, 3) light.
+
+    Raises:
+        ValueError: The direction has no finite, positive length.
     """
     d = np.asarray(direction, dtype=float).reshape(3)
     length = float(np.linalg.norm(d))
@@ -80,23 +98,26 @@ def directional_light(
 def rotate_light(light: ArrayLike, rotation: ArrayLike) -> Float:
     """The light after turning the whole scene: `shade(R n, rotate_light(light, R)) == shade(n, light)`.
 
-    light (9, 3), rotation (3, 3). Exact, since each band of harmonics is closed under rotation.
+    This is exact, since each band of harmonics is closed under rotation.
+
+    Args:
+        light: (9, 3).
+        rotation: (3, 3) R.
+
+    Returns:
+        (9, 3), float32 if the light is, else float64.
     """
     given = np.asarray(light)
     coefficients = _light(light)
-    points, inverse = _sphere_points()
+    points, inverse = _samples()
     turned = inverse @ (sh_basis(points @ np.asarray(rotation, dtype=float).reshape(3, 3)) @ coefficients)
     return turned.astype(np.float32) if given.dtype == np.float32 else turned
 
 
 @cache
-def _sphere_points() -> tuple[Float64, Float64]:
-    """(64, 3) points spread over the sphere and the pseudo-inverse (9, 64) of the basis on them."""
-    k = np.arange(64) + 0.5
-    z = 1 - 2 * k / 64
-    r = np.sqrt(1 - z * z)
-    angle = k * math.pi * (3 - math.sqrt(5))
-    points = np.column_stack([r * np.cos(angle), r * np.sin(angle), z])
+def _samples() -> tuple[Float64, Float64]:
+    """(64, 3) directions and the pseudo-inverse (9, 64) of the basis on them."""
+    points = sphere_points(64)
     return points, np.linalg.pinv(sh_basis(points)).astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Ambient occlusion: light from everywhere reaches a pit less than what stands out."""
+"""Ambient occlusion: the share of ambient light that reaches each vertex."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import numpy as np
 
 from facerelief.geometry.normals import vertex_normals
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
+from facerelief.rendering.spherical_harmonics import sphere_points
 from facerelief.typed import Float, Int32
 
 
 def seen_share(vertices: Float, triangles: Int32, directions: int = 48, size: int = 200) -> Float:
-    """(N,) ambient visibility: cosine-weighted share of the directions above each vertex that the mesh leaves
-    free, 1 on convex parts. vertices (N, 3) in any unit, triangles (T, 3)."""
-    k = np.arange(directions) + 0.5
-    z = 1 - 2 * k / directions
-    turn = k * np.pi * (3 - np.sqrt(5))
-    ways = np.stack([np.sqrt(1 - z * z) * np.cos(turn), np.sqrt(1 - z * z) * np.sin(turn), z], axis=1)
+    """Ambient visibility: cosine-weighted share of directions in which the mesh does not hide a vertex.
+
+    Args:
+        vertices: (N, 3) mm.
+        triangles: (T, 3) vertex ids, counter-clockwise seen from outside.
+        directions: Number of directions, spread over the sphere.
+        size: Side of the images rendered from them, px.
+
+    Returns:
+        (N,) float32, 0 to 1; 1 on convex parts.
+    """
     normals = vertex_normals(vertices, triangles).astype(np.float64)
     centred = vertices - (vertices.min(axis=0) + vertices.max(axis=0)) / 2
     scale = 0.49 * size / float(np.linalg.norm(centred, axis=1).max())
     seen, whole = np.zeros(len(vertices)), np.full(len(vertices), 1e-9)
-    for way in ways:
+    for way in sphere_points(directions):
         side = np.cross(way, [0.0, 1.0, 0.0] if abs(way[1]) < 0.9 else [1.0, 0.0, 0.0])
         side /= np.linalg.norm(side)
         uvz = centred @ np.stack([side, np.cross(way, side), way], axis=1)

@@ -21,10 +21,17 @@ def preview_sheet(
 ) -> Image:
     """Images side by side, each under its caption.
 
-    panels: (caption, (h, w, 3) uint8 RGB); captions in ASCII, shortened where they would not fit. All panels
-    are scaled to `height` px (default: the tallest one's, at most 1024); `columns` breaks the sheet into
-    rows; gap in px between panels. Returns (H, W, 3) uint8. Raises ValueError for no panels or other image
-    shapes.
+    Args:
+        panels: Caption, in ASCII, and image (h, w, 3) RGB; captions are shortened to fit.
+        height: Height to which all panels are scaled, px; that of the tallest, at most 1024, unless given.
+        columns: Panels in a row; all unless given.
+        gap: Distance between panels, px.
+
+    Returns:
+        (H, W, 3) RGB.
+
+    Raises:
+        ValueError: There are no panels, or an image has another shape.
     """
     if not panels:
         raise ValueError("a preview sheet needs at least one panel")
@@ -56,7 +63,7 @@ def _cell(label: str, image: Image, height: int) -> Image:
     scaled = np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=method), np.uint8)
     text_size = max(height / 700.0, 0.35)
     line = round(34 * text_size) + 6
-    bar = np.full((line, size[0], 3), _PAPER, np.uint8)
+    caption = np.full((line, size[0], 3), _PAPER, np.uint8)
     font = cv2.FONT_HERSHEY_SIMPLEX
 
     def fits(text: str) -> bool:
@@ -65,5 +72,5 @@ def _cell(label: str, image: Image, height: int) -> Image:
     text = label
     while text and not fits(text):
         text = text[:-1]
-    cv2.putText(bar, text, (0, line - 8), font, text_size, _INK, 1, cv2.LINE_AA)
-    return np.concatenate([bar, scaled])
+    cv2.putText(caption, text, (0, line - 8), font, text_size, _INK, 1, cv2.LINE_AA)
+    return np.concatenate([caption, scaled])

@@ -40,10 +40,17 @@ def rasterize(
 ) -> Fragments:
     """Rasterise triangles into a (height, width) grid.
 
-    uvz (N, 3) of (u px, v px, z mm) as `WeakPerspective.project` gives them, float32 or float64; triangles
-    (T, 3) vertex ids, counter-clockwise seen from outside. With `cull_backfaces` only triangles that face the
-    viewer count. Triangles without area, outside the grid, or with a vertex that is not finite cover
-    nothing. Raises ValueError for shapes or ids that do not fit.
+    Triangles without area, outside the grid, or with a vertex that is not finite cover nothing.
+
+    Args:
+        uvz: (N, 3) of (u px, v px, z mm), from `WeakPerspective.project`.
+        triangles: (T, 3) vertex ids, counter-clockwise seen from outside.
+        height: Rows of the grid, px.
+        width: Columns of the grid, px.
+        cull_backfaces: Leave out triangles that do not face the viewer.
+
+    Raises:
+        ValueError: Shapes or ids do not fit.
     """
     from facerelief.rendering import _kernels
 
@@ -61,11 +68,19 @@ def rasterize(
 
 
 def interpolate(fragments: Fragments, triangles: ArrayLike, attributes: ArrayLike) -> Float32:
-    """Interpolate values of the corners over the covered pixels.
+    """Interpolate values of the triangles' corners over the covered pixels.
 
-    triangles (T, 3): the ids that were drawn, or another index of the same triangles (`uv_triangles` with
-    `uv`); attributes (N, C) or (N,). Returns (H, W, C) or (H, W) float32, 0 where nothing was drawn.
-    Raises ValueError for shapes or ids that do not fit.
+    Args:
+        fragments: From `rasterize`.
+        triangles: (T, 3) the ids that were rasterised, or another index of the same triangles
+            (`uv_triangles` with `uv`).
+        attributes: (N, C) or (N,) values.
+
+    Returns:
+        (H, W, C) or (H, W), 0 where no triangle covers the pixel.
+
+    Raises:
+        ValueError: Shapes or ids do not fit.
     """
     from facerelief.rendering import _kernels
 
@@ -93,10 +108,21 @@ def visible_vertices(
 ) -> NDArray[np.bool_]:
     """Mask of visible vertices: inside the image and not behind a nearer surface.
 
-    uvz (N, 3) and triangles (T, 3) as drawn by `rasterize` into `fragments`; a vertex counts as seen if at
-    one of the four pixel centres around it its own triangle was drawn, or a surface at most `tolerance_mm`
-    nearer. With `normals` (N, 3) in camera space, vertices that face away (n_z <= 0) are not seen. Returns
-    (N,) bool.
+    A vertex is visible if at one of the four pixel centres around it the nearest surface is a triangle of its
+    own, or at most `tolerance_mm` nearer than the vertex.
+
+    Args:
+        uvz: (N, 3) as given to `rasterize`.
+        triangles: (T, 3) likewise.
+        fragments: Its result.
+        normals: (N, 3) in camera space; when given, vertices with n_z <= 0 are not visible.
+        tolerance_mm: See above, mm.
+
+    Returns:
+        (N,).
+
+    Raises:
+        ValueError: Shapes or ids do not fit.
     """
     from facerelief.rendering import _kernels
 

@@ -13,7 +13,7 @@ from facerelief.rendering.rasterizer import rasterize
 from facerelief.typed import Float32, Image
 
 CLAY = (0.78, 0.765, 0.745)
-"""sRGB colour of meshes that bring none."""
+"""sRGB colour of meshes without colours."""
 _STUDIO = np.array(
     # direction from the face to the light (x right, y up, z toward the viewer), strength
     [
@@ -36,15 +36,25 @@ def shade_mesh(
     background: ArrayLike = (1.0, 1.0, 1.0),
     samples: int = 2,
 ) -> tuple[Image, Float32]:
-    """A preview of a mesh (model space, mm) as `camera` sees it.
+    """A shaded preview of a mesh; the inside of its surface is dark.
 
-    color (3,) sRGB in [0, 1]; by default the mesh's own colours, or grey clay. Without `light` a small studio
-    is used (key from the upper left, fill, two rims, a little gloss); a light (9, 3) of spherical harmonics
-    in camera space shades as the fits do (`ambient_light()` shows plain colours). The inside of the surface
-    is dark. `samples` squared samples a pixel smooth the edges. background: a colour, or an image
-    (height, width, 3), uint8 or in [0, 1]: give the photo itself for an overlay without fringes.
-    Returns (height, width, 3) uint8 and the covered share of each pixel, (height, width) float32 in [0, 1].
-    Raises ValueError for shapes that do not fit.
+    Args:
+        mesh: Model space, mm.
+        camera: Pose, in px of the result.
+        height: Of the result, px.
+        width: Of the result, px.
+        color: (3,) sRGB in [0, 1]; the mesh's own colours, else `CLAY`, unless given.
+        light: (9, 3) spherical harmonics, camera space; `ambient_light()` shows plain colours. Unless given,
+            four studio lights with a little gloss.
+        background: (3,) colour, or (height, width, 3) image, uint8 or in [0, 1]; with the photo itself an
+            overlay has no fringes.
+        samples: Its square is the number of samples per pixel, which smooth the edges.
+
+    Returns:
+        (height, width, 3) RGB, and the covered share of each pixel (height, width) in [0, 1].
+
+    Raises:
+        ValueError: Shapes do not fit.
     """
     from facerelief.rendering import _kernels
 
@@ -100,10 +110,19 @@ def render_depth(
     *,
     cull_backfaces: bool = True,
 ) -> Float32:
-    """(height, width) float32 depth in mm along camera z, larger is nearer, NaN where the mesh is not.
+    """Depth of a mesh at the pixel centres.
 
-    vertices (N, 3) model space, mm; triangles (T, 3). Surfaces seen from behind (the inside of the head
-    through the open mouth) do not count unless `cull_backfaces` is off.
+    Args:
+        vertices: (N, 3) model space, mm.
+        triangles: (T, 3) vertex ids, counter-clockwise seen from outside.
+        camera: Pose, in px of the result.
+        height: Of the result, px.
+        width: Of the result, px.
+        cull_backfaces: Leave out triangles seen from behind, such as the inside of the head through the open
+            mouth.
+
+    Returns:
+        (height, width) mm along camera z, larger is nearer, NaN off the mesh.
     """
     uvz = camera.project(vertices)
     return rasterize(uvz, triangles, height, width, cull_backfaces=cull_backfaces).depth
@@ -112,8 +131,17 @@ def render_depth(
 def overlay(image: ArrayLike, render: ArrayLike, mask: ArrayLike, alpha: float = 1.0) -> Image:
     """Blend a rendering over an image: image (1 - alpha mask) + render alpha mask.
 
-    image and render (H, W, 3), uint8 or in [0, 1]; mask (H, W), boolean or the coverage that `shade_mesh`
-    returns; alpha in [0, 1]. Returns (H, W, 3) uint8. Raises ValueError for shapes that do not fit.
+    Args:
+        image: (H, W, 3), uint8 or float in [0, 1].
+        render: Likewise.
+        mask: (H, W), boolean or the coverage from `shade_mesh`.
+        alpha: In [0, 1].
+
+    Returns:
+        (H, W, 3).
+
+    Raises:
+        ValueError: Shapes do not fit.
     """
     base, top = _unit_colors(image), _unit_colors(render)
     share = np.asarray(mask, dtype=np.float32)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from facerelief.geometry.normals import floating
-from facerelief.typed import Float
+from facerelief.typed import Float, Float64
 
 BAND_NORM = (math.pi, 2 * math.pi / math.sqrt(3), 2 * math.pi / math.sqrt(8))
 """Norms a0, a1, a2 of the three bands."""
@@ -32,8 +32,17 @@ BAND = (0, 1, 1, 1, 2, 2, 2, 2, 2)
 """Band of each of the nine coefficients."""
 
 
+def sphere_points(count: int) -> Float64:
+    """(count, 3) unit vectors spread evenly over the sphere (Fibonacci spiral)."""
+    k = np.arange(count) + 0.5
+    z = 1 - 2 * k / count
+    r = np.sqrt(1 - z * z)
+    angle = k * math.pi * (3 - math.sqrt(5))
+    return np.column_stack([r * np.cos(angle), r * np.sin(angle), z])
+
+
 def sh_basis(normals: ArrayLike) -> Float:
-    """(..., 3) unit normals -> (..., 9) basis values, float32 or float64 as the normals are."""
+    """(..., 9) basis values H of unit normals (..., 3) in camera space, float32 or float64 as these are."""
     n = floating(normals)
     x, y, z = n[..., 0], n[..., 1], n[..., 2]
     out = np.empty((*n.shape[:-1], 9), n.dtype)
@@ -50,7 +59,7 @@ def sh_basis(normals: ArrayLike) -> Float:
 
 
 def sh_basis_jacobian(normals: ArrayLike) -> Float:
-    """(..., 3) normals -> (..., 9, 3) derivative of `sh_basis` by each component, taken as independent.
+    """(..., 9, 3) derivative of `sh_basis` by each component of the normals (..., 3), taken as independent.
 
     For normals kept at unit length, multiply by the derivative of the normalisation, (I - n n^T)/length.
     """

@@ -1,7 +1,7 @@
-"""Textures: taken from a photo where the surface is seen, completed by symmetry and a smooth fill elsewhere.
+"""Textures: sampled from a photo where the surface is visible, completed by symmetry and a smooth fill.
 
 Convention: a texture is (S, S, 3) float32 in [0, 1], sRGB-coded; uv has v up (OBJ), so the texel in row i,
-column j is centred at u = (j + 0.5) / S, v = 1 - (i + 0.5) / S. Meshes bring `uv` and `uv_triangles`, one uv
+column j is centred at u = (j + 0.5) / S, v = 1 - (i + 0.5) / S. Meshes have `uv` and `uv_triangles`, one uv
 triangle per triangle.
 """
 
@@ -19,8 +19,10 @@ from facerelief.rendering._smooth import SurfaceSmoother
 from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize
 from facerelief.typed import Bool, Float32, Float64, Int32
 
-_LOW, _HIGH = 0.15, 0.6  # n_z where a texel's weight begins, and where it is 1
-_FLOOR = 0.02  # darkest colour that ratios are taken of
+_LOW, _HIGH = 0.15, 0.6
+"""n_z from which a texel's weight rises from 0, and from which it is 1."""
+_FLOOR = 0.02
+"""Darkest colour in ratios."""
 
 
 def sample_texture(
@@ -153,7 +155,7 @@ def complete_texture(
     Unseen texels come from the mirrored side, its brightness fitted smoothly to the seen side, then from the
     fallback fitted likewise; texels beyond the uv islands repeat the nearest one, so that filtering shows no
     seam. Texels of weight >= `keep` that lie `feather` texels or more inside the seen part stay; nearer its
-    edge they blend, and so do texels that their mirror image shows better and in quite another colour.
+    edge they blend, and so do texels whose mirror image is seen better and has quite another colour.
 
     Args:
         texture: (S, S, 3) from `sample_texture`.
