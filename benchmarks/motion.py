@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.inverse import fit_face
-from facerelief.lab.datasets.motion import FACE_WIDTH_MM, MotionModel, save_motion
+from facerelief.lab.datasets.motion import FACE_WIDTH_MM, MotionModel
 from facerelief.morphable import FaceModel, open_model
-from motion_estimate import MotionTrack, estimate_motion, find_blinks
+from motion_estimate import MotionTrack, estimate_motion, find_blinks, save_motion
 
 Float = NDArray[Any]
 Found = tuple[NDArray[np.uint8], DetectedFace]

@@ -5,13 +5,17 @@ Tested by tests/lab/datasets/test_motion.py.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.lab.datasets.motion import FACE_WIDTH_MM, MOST_FRAMES, MotionModel
+from facerelief.io.atomic import write_bytes
+from facerelief.lab.datasets.motion import FACE_WIDTH_MM, FORMAT, MOST_FRAMES, MotionModel
 from facerelief.typed import Float
 
 _LID_GROUP = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLookDown", "eyeLookUp")
@@ -86,6 +90,24 @@ def estimate_motion(tracks: Sequence[MotionTrack], names: Sequence[str]) -> Moti
         blink_share=_blink_share(lids),
         noise=np.sqrt(np.mean(np.square(noises), axis=0)).astype(np.float32),
     )
+
+
+def save_motion(path: str | Path, model: MotionModel) -> None:
+    """Write a motion model. Raises OutputError where that fails."""
+    data = io.BytesIO()
+    arrays: dict[str, Any] = {f"changes{k + 1}": table for k, table in enumerate(model.changes)}
+    for name in ("errors", "identity_errors", "blinks"):
+        arrays[name] = getattr(model, name)
+    arrays = {name: np.asarray(table, np.float16) for name, table in arrays.items()}
+    np.savez_compressed(
+        data,
+        format=np.array(FORMAT),
+        names=np.array(model.names),
+        blink_share=model.blink_share.astype(np.float32),
+        noise=model.noise.astype(np.float32),
+        **arrays,
+    )
+    write_bytes(Path(path), data.getvalue())
 
 
 def state_series(camera: Float, expression: Float, whole: Float) -> Float:

@@ -9,12 +9,13 @@ import pytest
 
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.lab.datasets.motion import before, load_motion, motion_model, save_motion
+from facerelief.lab.datasets.motion import before, load_motion, motion_model
 from motion_estimate import (
     MotionTrack,
     difference_noise,
     estimate_motion,
     find_blinks,
+    save_motion,
     smoothed,
     spline_noise,
     state_series,

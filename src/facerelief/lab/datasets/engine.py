@@ -125,12 +125,7 @@ def _progress(plan: Plan, records: dict[str, Any], record: dict[str, Any] | None
 
 def _check(fits: FitFolder) -> None:
     """Raise FacereliefError for what would fail with every photo."""
-    model = open_model()
-    if fits.model_name != (model.name, str(model.version)):
-        raise FacereliefError(
-            f"{fits.folder}: fitted with model {fits.model_name[0]!r} version {fits.model_name[1]}, not "
-            f"{model.name!r} version {model.version}; fit the photos again"
-        )
+    fits.check_model(open_model())
     _check_photos(fits)
 
 

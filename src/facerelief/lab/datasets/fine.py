@@ -129,11 +129,7 @@ class FineMaker:
     def __init__(self, fits: FitFolder, model: FaceModel, config: FineConfig | None = None) -> None:
         """Photos that give wrinkles are found when the first sample that needs one is made: some
         milliseconds for each fit of the folder."""
-        if (model.name, str(model.version)) != fits.model_name:
-            raise FacereliefError(
-                f"{fits.folder}: fitted with model {fits.model_name[0]!r}, not {model.name!r}; "
-                "fit the photos again"
-            )
+        fits.check_model(model)
         self.fits, self.model, self.config = fits, model, config or FineConfig()
         self.source: Callable[[str], MappedRelief] = functools.lru_cache(maxsize=self.config.sources)(
             self._mapped

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from facerelief.errors import FacereliefError, ImageError
 from facerelief.face.reconstruction import Reconstruction
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.patch import ColorPatch, DepthPatch
+from facerelief.geometry.patch import DepthPatch
 from facerelief.inverse.detail import coarse_depth, photo_albedo
 from facerelief.io.atomic import write_bytes
 from facerelief.io.digest import file_digest
@@ -72,7 +72,7 @@ class Fit:
     landmarks: Float32
     """(L, 2) px, as detected."""
     load_relief: Callable[[], DepthPatch]
-    """Reads what `relief` gives: most of a fit's bytes, which who looks over all fits does not need."""
+    """Reads `relief`: most of a fit's bytes, which are not needed to look over all fits."""
 
     @functools.cached_property
     def relief(self) -> DepthPatch:
@@ -89,7 +89,12 @@ class Fit:
 
     def reconstruction(self, image: NDArray[np.uint8], model: FaceModel) -> Reconstruction:
         """The face on its photo (H, W, 3), as `Reconstructor` gave it."""
-        result = Reconstruction(
+        vertices = model.shape(self.identity, self.expression)
+        coarse, relief = coarse_depth(model, vertices, self.camera, image.shape), self.relief
+        if (coarse.left, coarse.top, coarse.depth.shape) != (relief.left, relief.top, relief.depth.shape):
+            raise FacereliefError(f"{self.name}: made with another model; fit the photos again")
+        fine = replace(coarse, depth=coarse.depth + np.nan_to_num(relief.depth))
+        return Reconstruction(
             image=image,
             model=model,
             camera=self.camera,
@@ -100,23 +105,13 @@ class Fit:
             box=self.box,
             confidence=self.confidence,
             method="fit",
-            coarse=self.relief,
+            coarse=coarse,
+            fine=fine,
+            skin=photo_albedo(model, image, vertices, self.camera, self.albedo, self.light, fine),
             warnings=self.warnings,
             source=self.file,
             source_sha256=self.sha256,
         )
-        coarse = coarse_depth(model, result.vertices, result.camera, result.image.shape)
-        if (coarse.left, coarse.top, coarse.depth.shape) != (
-            self.relief.left,
-            self.relief.top,
-            self.relief.depth.shape,
-        ):
-            raise FacereliefError(f"{self.name}: made with another model; fit the photos again")
-        fine = replace(coarse, depth=coarse.depth + np.nan_to_num(self.relief.depth))
-        skin: ColorPatch = photo_albedo(
-            model, image, result.vertices, self.camera, self.albedo, self.light, fine
-        )
-        return replace(result, coarse=coarse, fine=fine, skin=skin)
 
 
 class FitFolder:
@@ -160,7 +155,7 @@ class FitFolder:
     def load(self, name: str) -> Fit:
         """One fit, its relief when it is asked for. Raises FacereliefError for a damaged file."""
         file = self.folder / f"{name}{_DONE}"
-        with _damage_told(file), np.load(file, allow_pickle=False) as data:
+        with _damage_reported(file), np.load(file, allow_pickle=False) as data:
             about = json.loads(bytes(data["about"]).decode("utf-8"))
             return Fit(
                 name=name,
@@ -187,12 +182,16 @@ class FitFolder:
 
     def reconstruction(self, fit: Fit, model: FaceModel) -> Reconstruction:
         """The face on its photo. Raises FacereliefError for a photo or model that is not the fit's."""
+        self.check_model(model)
+        return fit.reconstruction(self.image(fit), model)
+
+    def check_model(self, model: FaceModel) -> None:
+        """Raises FacereliefError for a model other than the fits'."""
         if (model.name, str(model.version)) != self.model_name:
             raise FacereliefError(
                 f"{self.folder}: fitted with model {self.model_name[0]!r} version {self.model_name[1]}, not "
                 f"{model.name!r} version {model.version}; fit the photos again"
             )
-        return fit.reconstruction(self.image(fit), model)
 
 
 def fit_photos(
@@ -237,7 +236,7 @@ def fit_photos(
 
 
 @contextmanager
-def _damage_told(file: Path) -> Iterator[None]:
+def _damage_reported(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
@@ -245,7 +244,7 @@ def _damage_told(file: Path) -> Iterator[None]:
 
 
 def _read_relief(file: Path) -> DepthPatch:
-    with _damage_told(file), np.load(file, allow_pickle=False) as data:
+    with _damage_reported(file), np.load(file, allow_pickle=False) as data:
         relief = data["relief"].astype(np.float32)
         relief[relief == np.iinfo(np.int16).min] = np.nan
         left, top = (int(x) for x in data["corner"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +13,14 @@ from numpy.typing import NDArray
 
 from facerelief.errors import FacereliefError
 from facerelief.io.atomic import TEMPORARY_PREFIX
+from facerelief.io.digest import file_digest
 from facerelief.lab.datasets.manifest import MANIFEST, RECIPE, SCHEMA, differences, read_json
 from facerelief.lab.datasets.shards import (
     decode_about,
     decode_picture,
     decode_sample,
+    member_bytes,
+    open_shard,
     read_members,
     unpack_labels,
 )
@@ -97,35 +98,15 @@ class DataSet:
         for place in places:
             wanted.setdefault(place.shard, {})[place.number] = place
         for shard, numbers in wanted.items():
-            path = self.folder / f"{shard}.tar"
-            try:
-                with tarfile.open(path, "r:") as tar:
-                    yield from _chosen(tar, numbers, endings)
-            except (OSError, tarfile.TarError, EOFError) as error:
-                raise FacereliefError(
-                    f"{path}: cannot be read as a shard ({error}); make it again"
-                ) from error
-
-
-def _chosen(
-    tar: tarfile.TarFile, numbers: dict[int, Place], endings: Sequence[str]
-) -> Iterator[tuple[Place, str, dict[str, bytes]]]:
-    key, number, members = "", -1, dict[str, bytes]()
-    for entry in tar:
-        name, _, ending = entry.name.partition(".")
-        if name != key:
-            if number in numbers:
-                yield numbers[number], key, members
-            key, number, members = name, number + 1, {}
-        if number in numbers and (not endings or ending in endings):
-            handle = tar.extractfile(entry)
-            members[ending] = handle.read() if handle is not None else b""
-    if number in numbers:
-        yield numbers[number], key, members
+            with open_shard(self.folder / f"{shard}.tar") as samples:
+                for number, (key, entries, tar) in enumerate(samples):
+                    if number in numbers:
+                        chosen = {x: e for x, e in entries.items() if not endings or x in endings}
+                        yield numbers[number], key, {x: member_bytes(tar, e) for x, e in chosen.items()}
 
 
 def spread(places: Sequence[Place], most: int) -> list[Place]:
-    """At most `count` of them, evenly spread."""
+    """At most `most` of the places, evenly spread."""
     if len(places) <= most:
         return list(places)
     return [places[int(k * len(places) / most)] for k in range(most)]
@@ -336,13 +317,11 @@ def _shard_problems(
 ) -> Iterator[str]:
     file = data.folder / f"{record['name']}.tar"
     try:
-        with file.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        yield f"{file.name}: cannot be read ({error.strerror})"
+        if file_digest(file) != record["sha256"]:
+            yield f"{file.name}: its bytes are not those that were written (SHA-256)"
+    except FacereliefError as error:
+        yield str(error).replace(str(file), file.name)
         return
-    if digest != record["sha256"]:
-        yield f"{file.name}: its bytes are not those that were written (SHA-256)"
     photos: dict[str, int] = {}
     try:
         for key, members in read_members(file):

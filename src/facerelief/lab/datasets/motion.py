@@ -13,20 +13,17 @@ expression weights.
 from __future__ import annotations
 
 import functools
-import io
 import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.io.atomic import write_bytes
 from facerelief.morphable.arkit import mirrored
 from facerelief.typed import Float
 
@@ -193,26 +190,8 @@ def motion_model() -> MotionModel:
     return load_motion(Path(__file__).resolve().parents[2] / "data" / "motion.npz")
 
 
-def save_motion(path: str | Path, model: MotionModel) -> None:
-    """Write a motion model. Raises OutputError where that fails."""
-    data = io.BytesIO()
-    arrays: dict[str, Any] = {f"changes{k + 1}": table for k, table in enumerate(model.changes)}
-    for name in ("errors", "identity_errors", "blinks"):
-        arrays[name] = getattr(model, name)
-    arrays = {name: np.asarray(table, np.float16) for name, table in arrays.items()}
-    np.savez_compressed(
-        data,
-        format=np.array(FORMAT),
-        names=np.array(model.names),
-        blink_share=model.blink_share.astype(np.float32),
-        noise=model.noise.astype(np.float32),
-        **arrays,
-    )
-    write_bytes(Path(path), data.getvalue())
-
-
 def load_motion(path: str | Path) -> MotionModel:
-    """Read what `save_motion` wrote. Raises FacereliefError for another file."""
+    """Read a file of benchmarks/motion.py. Raises FacereliefError for another file."""
     try:
         with np.load(path, allow_pickle=False) as data:
             if int(data["format"]) != FORMAT:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal, cast, get_args
 
@@ -129,27 +130,35 @@ class _Hashed:
             self._file.close()
 
 
-def read_members(path: str | Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Keys and members of a shard's samples, in order. Raises FacereliefError for a damaged file."""
-    path = Path(path)
+@contextmanager
+def open_shard(
+    path: str | Path,
+) -> Iterator[Iterator[tuple[str, dict[str, tarfile.TarInfo], tarfile.TarFile]]]:
+    """The samples of a shard, in order: key, entry of each member by its ending, and the open tar file.
+
+    Raises FacereliefError for a damaged file, also while it is read inside the block.
+    """
     try:
         with tarfile.open(path, "r:") as tar:
-            key, members = "", dict[str, bytes]()
-            for entry in tar:
-                if not entry.isfile():
-                    continue
-                name, _, ending = entry.name.partition(".")
-                handle = tar.extractfile(entry)
-                assert handle is not None
-                if name != key:
-                    if members:
-                        yield key, members
-                    key, members = name, {}
-                members[ending] = handle.read()
-            if members:
-                yield key, members
+            files = (entry for entry in tar if entry.isfile())
+            samples = itertools.groupby(files, lambda entry: entry.name.partition(".")[0])
+            yield ((key, {x.name.partition(".")[2]: x for x in entries}, tar) for key, entries in samples)
     except (OSError, tarfile.TarError, EOFError) as error:
         raise FacereliefError(f"{path}: cannot be read as a shard ({error}); make it again") from error
+
+
+def member_bytes(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
+    """Content of a member of an open shard. Raises OSError or TarError where it is cut off."""
+    handle = tar.extractfile(entry)
+    assert handle is not None
+    return handle.read()
+
+
+def read_members(path: str | Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Keys and members of a shard's samples, in order. Raises FacereliefError for a damaged file."""
+    with open_shard(path) as samples:
+        for key, entries, tar in samples:
+            yield key, {ending: member_bytes(tar, entry) for ending, entry in entries.items()}
 
 
 def decode_sample(key: str, members: Mapping[str, bytes]) -> Sample:

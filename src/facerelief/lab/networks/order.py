@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -21,13 +20,13 @@ from numpy.typing import NDArray
 
 from facerelief.errors import FacereliefError
 from facerelief.lab.datasets.manifest import RECIPE, read_json
-from facerelief.lab.datasets.shards import decode_picture
+from facerelief.lab.datasets.shards import decode_picture, open_shard
 from facerelief.typed import Image
 
 Labels = Mapping[str, NDArray[Any]]
 
 _FACES = ("coarse", "renders", "pairs")
-KINDS = {"coarse": _FACES, "tracking": ("pairs",), "fine": ("fine",), "e2far": _FACES}
+DATA_KINDS = {"coarse": _FACES, "tracking": ("pairs",), "fine": ("fine",), "e2far": _FACES}
 """Kinds of data sets that each network learns from."""
 
 
@@ -50,7 +49,7 @@ class Shards:
         Args:
             folders: of the data sets.
             split: "train", "val" or "test".
-            net: the network that learns from them, a key of `KINDS`.
+            net: the network that learns from them, a key of `DATA_KINDS`.
 
         Raises:
             FacereliefError: a folder without a data set for that net, or a shard that cannot be read.
@@ -59,8 +58,8 @@ class Shards:
         """Of the shards, in the order of folders and names."""
         for folder in map(Path, folders):
             kind = read_json(folder / RECIPE).get("kind")
-            if kind not in KINDS[net]:
-                expected = " or ".join(KINDS[net])
+            if kind not in DATA_KINDS[net]:
+                expected = " or ".join(DATA_KINDS[net])
                 raise FacereliefError(
                     f"{folder}: holds {kind}, expected {expected} for the {net} net; give another folder"
                 )
@@ -73,14 +72,14 @@ class Shards:
         return len(self.locations)
 
     @property
-    def sha256(self) -> str:
-        """Digest of the shards' names and sizes and the data sets' recipes: tells data sets apart."""
-        digest = hashlib.sha256()
+    def digest(self) -> str:
+        """SHA-256 of the shards' names and sizes and the data sets' recipes: tells data sets apart."""
+        found = hashlib.sha256()
         for folder in dict.fromkeys(path.parent for path in self.paths):
-            digest.update((folder / RECIPE).read_bytes())
+            found.update((folder / RECIPE).read_bytes())
         for path in self.paths:
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-        return digest.hexdigest()
+            found.update(f"{path.name} {path.stat().st_size}\n".encode())
+        return found.hexdigest()
 
     def image(self, index: int) -> Image:
         """(S, S, 3) RGB. Raises FacereliefError where it is damaged."""
@@ -128,27 +127,12 @@ def close_shards() -> None:
 def _locations(shard: int, path: Path) -> list[_Location]:
     """All samples of a shard. Raises FacereliefError where it cannot be read or one is incomplete."""
     found: list[_Location] = []
-    members: dict[str, tuple[int, int]] = {}
-    key = ""
-
-    def close() -> None:
-        image, labels = members.get("jpg") or members.get("png"), members.get("npz")
-        if key and (image is None or labels is None):
-            raise FacereliefError(f"{path}: sample {key} lacks its image or labels; make the shard again")
-        if image is not None and labels is not None:
-            found.append(_Location(shard, *image, *labels))
-
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for entry in tar:
-                name, _, ending = entry.name.partition(".")
-                if name != key:
-                    close()
-                    key, members = name, {}
-                members[ending] = (entry.offset_data, entry.size)
-        close()
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise FacereliefError(f"{path}: cannot be read as a shard ({error}); make it again") from error
+    with open_shard(path) as samples:
+        for key, entries, _ in samples:
+            image, labels = entries.get("jpg") or entries.get("png"), entries.get("npz")
+            if image is None or labels is None:
+                raise FacereliefError(f"{path}: sample {key} lacks its image or labels; make the shard again")
+            found.append(_Location(shard, image.offset_data, image.size, labels.offset_data, labels.size))
     return found
 
 
