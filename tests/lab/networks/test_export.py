@@ -18,7 +18,7 @@ pytest.importorskip("tensorboard")
 
 from facerelief.errors import FacereliefError
 from facerelief.lab.networks import export
-from facerelief.lab.networks.export import SCHEMA, TOLERANCE, export_net, random_inputs, signature
+from facerelief.lab.networks.export import SCHEMA, TOLERANCE, export_net, random_inputs
 from facerelief.lab.networks.guo import CoarseNetConfig, FineNetConfig
 from facerelief.lab.networks.run_folder import load_net
 from facerelief.lab.networks.tasks import TaskConfig
@@ -42,12 +42,12 @@ def exported(request, face_set, fine_set, toy_model, tmp_path_factory):
 def test_the_file_computes_what_torch_computes(exported, toy_model):
     run, file, about = exported
     assert about["worst"] <= TOLERANCE
-    module, inputs, outputs, _ = signature(load_net(run, toy_model)[0], toy_model, about["calibration"])
-    given = random_inputs(inputs, 9)
+    form = export.exported(load_net(run, toy_model)[0], toy_model, about["calibration"])
+    given = random_inputs(form.inputs, 9)
     with torch.no_grad():
-        true = module(*map(torch.from_numpy, given.values()))
+        true = form.module(*map(torch.from_numpy, given.values()))
     true = true if isinstance(true, tuple) else (true,)
-    for part, value, found in zip(outputs, true, Network(file, threads=1)(*given.values()), strict=True):
+    for part, value, found in zip(form.outputs, true, Network(file, threads=1)(*given.values()), strict=True):
         assert found.shape == part.shape == tuple(value.shape)
         limit = TOLERANCE * np.maximum(part.unit, np.abs(value.numpy()))
         assert (np.abs(found - value.numpy()) <= limit).all(), part.name

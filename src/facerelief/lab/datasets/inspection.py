@@ -14,16 +14,8 @@ from numpy.typing import NDArray
 from facerelief.errors import FacereliefError
 from facerelief.io.atomic import TEMPORARY_PREFIX
 from facerelief.io.digest import file_digest
+from facerelief.lab.datasets import shards
 from facerelief.lab.datasets.manifest import MANIFEST, RECIPE, SCHEMA, differences, read_json
-from facerelief.lab.datasets.shards import (
-    decode_about,
-    decode_picture,
-    decode_sample,
-    member_bytes,
-    open_shard,
-    read_members,
-    unpack_labels,
-)
 from facerelief.lab.datasets.splits import SPLITS, split_of
 
 TILE = 192
@@ -98,11 +90,15 @@ class DataSet:
         for place in places:
             wanted.setdefault(place.shard, {})[place.number] = place
         for shard, numbers in wanted.items():
-            with open_shard(self.folder / f"{shard}.tar") as samples:
+            with shards.open_shard(self.folder / f"{shard}.tar") as samples:
                 for number, (key, entries, tar) in enumerate(samples):
                     if number in numbers:
                         chosen = {x: e for x, e in entries.items() if not endings or x in endings}
-                        yield numbers[number], key, {x: member_bytes(tar, e) for x, e in chosen.items()}
+                        yield (
+                            numbers[number],
+                            key,
+                            {x: shards.member_bytes(tar, e) for x, e in chosen.items()},
+                        )
 
 
 def spread(places: Sequence[Place], most: int) -> list[Place]:
@@ -162,7 +158,7 @@ def _distributions(data: DataSet, places: Sequence[Place]) -> dict[str, Any]:
     shapes: dict[str, dict[str, Any]] = {}
     for place, key, members in data.members(places, ("npz",)):
         try:
-            labels = unpack_labels(members["npz"])
+            labels = shards.unpack_labels(members["npz"])
         except (ValueError, KeyError) as error:
             raise FacereliefError(
                 f"{place.shard}.tar: {key}: {error}; run `facerelief dataset verify`"
@@ -235,7 +231,9 @@ def contact_sheet(
     for k, index in enumerate(chosen):
         key, members = found[places[index]]
         try:
-            tile = _tile(decode_picture(members), unpack_labels(members["npz"]) if k % 2 else {})
+            tile = _tile(
+                shards.decode_picture(members), shards.unpack_labels(members["npz"]) if k % 2 else {}
+            )
         except (ValueError, KeyError) as error:
             raise FacereliefError(
                 f"{places[index].shard}.tar: {key}: {error}; verify the data set"
@@ -324,14 +322,14 @@ def _shard_problems(
         return
     photos: dict[str, int] = {}
     try:
-        for key, members in read_members(file):
+        for key, members in shards.read_members(file):
             if key in seen:
                 yield f"{file.name}: {key}: a second time, after {seen[key]}"
             seen[key] = file.name
             for line in _sample_problems(key, members, record["split"], sides):
                 yield f"{file.name}: {key}: {line}"
             try:
-                source = str(decode_about(members).get("source"))
+                source = str(shards.decode_about(members).get("source"))
             except ValueError:
                 source = ""
             photos[source] = photos.get(source, 0) + 1
@@ -346,7 +344,7 @@ def _sample_problems(
     key: str, members: dict[str, bytes], split: str, sides: dict[tuple[str, str], str]
 ) -> Iterator[str]:
     try:
-        sample = decode_sample(key, members)
+        sample = shards.decode_sample(key, members)
     except ValueError as error:
         yield str(error)
         return

@@ -28,7 +28,7 @@ from facerelief.errors import FacereliefError
 from facerelief.inference.crops import COARSE_MARGIN, CONTRAST_SIZES, FINE_MARGIN
 from facerelief.io.atomic import output_error, write_bytes
 from facerelief.lab.networks.e2far import E2far
-from facerelief.lab.networks.guo import Backbone, CoarseNet, FineNet, TrackingNet
+from facerelief.lab.networks.guo import POSE, Backbone, CoarseNet, FineNet, TrackingNet
 from facerelief.lab.networks.run_folder import load_net
 from facerelief.morphable import open_model
 from facerelief.morphable.model import FaceModel
@@ -51,122 +51,135 @@ class Port:
     """A difference of this output that would be seen."""
 
 
-class _Coarse(nn.Module):
-    """CoarseNet with a camera instead of a pose, bounded expressions and a calibrated variance."""
+@dataclass(frozen=True)
+class Exported:
+    """A net in the form in which it is exported."""
 
-    def __init__(self, net: CoarseNet, bounds: tuple[float, float], calibration: float) -> None:
+    module: nn.Module
+    """Called with one tensor for each input, batch 1; gives one for each output."""
+    inputs: list[Port]
+    outputs: list[Port]
+    part: str
+    """Name of the net's field in `TaskConfig`."""
+    crop: str
+    """The crop that it takes, in a sentence."""
+    margin: float = COARSE_MARGIN
+
+
+class _Wrapped(nn.Module):
+    """A net whose outputs a function computes: call(net, inputs...)."""
+
+    def __init__(self, net: nn.Module, call: Callable[..., Any]) -> None:
         super().__init__()
-        self.net, self.bounds, self.calibration = net, bounds, calibration
+        self.net, self.call = net, call
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        out = self.net(image)
-        log_variance = out.log_variance + self.calibration
-        return out.identity, out.expression.clamp(*self.bounds), _camera(out.pose), log_variance
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.call(self.net, *inputs)
 
 
-class _Tracking(nn.Module):
-    """Tracking CoarseNet with cameras instead of poses, bounded expressions and a calibrated variance."""
-
-    def __init__(self, net: TrackingNet, bounds: tuple[float, float], calibration: float) -> None:
-        super().__init__()
-        self.net, self.bounds, self.calibration = net, bounds, calibration
-
-    def forward(self, image: Tensor, pncc: Tensor, expression: Tensor, camera: Tensor) -> tuple[Tensor, ...]:
-        pose = torch.cat([camera[:, :5], camera[:, 5:].log()], dim=1)
-        out = self.net(image, pncc, expression, pose)
-        log_variance = out.log_variance + self.calibration
-        return out.expression.clamp(*self.bounds), _camera(out.pose), out.delta, log_variance
+_CAMERA = "pitch, yaw, roll in radians, translation_u, translation_v in px of the crop, scale in px/mm"
+_WEIGHTS = "weights of the model"
+_FACE_CROP = (
+    "upright square about the middle of the box of the model's face region, side "
+    f"{COARSE_MARGIN} x the box's longer side"
+)
+_VARIANCE = Port("log_variance", (1,), "log mm^2, expected squared error of the projected points")
 
 
-class _E2far(nn.Module):
-    """UH-E2FAR with bounded expressions."""
+def exported(net: nn.Module, model: FaceModel, calibration: float = 0.0) -> Exported:
+    """A net with cameras for poses, bounded expressions, displacements in mm and a calibrated variance.
 
-    def __init__(self, net: E2far, bounds: tuple[float, float]) -> None:
-        super().__init__()
-        self.net, self.bounds = net, bounds
+    Args:
+        net: one of those of `guo` and `e2far`.
+        calibration: added to the logarithm of the variance.
+    """
+    forms: dict[type[nn.Module], Callable[..., Exported]] = {
+        CoarseNet: _coarse,
+        TrackingNet: _tracking,
+        E2far: _e2far,
+        FineNet: _fine,
+    }
+    return forms[type(net)](net, model.expression_bounds, calibration)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        out = self.net(image)
-        return out.identity, out.expression.clamp(*self.bounds)
+
+def _image(size: int) -> Port:
+    return Port("image", (1, 3, size, size), "RGB in [0, 1]")
 
 
-class _Fine(nn.Module):
-    """FineNet with displacements in mm."""
+def _identity(count: int) -> Port:
+    return Port("identity", (1, count), "standard deviations of the model")
 
-    def __init__(self, net: FineNet) -> None:
-        super().__init__()
-        self.net = net
 
-    def forward(
-        self,
-        image: Tensor,
-        depth: Tensor,
-        mask: Tensor,
-        face_width: Tensor,
-        contrast: Tensor,
-        cues: Tensor,
-    ) -> Tensor:
-        return self.net(image, depth, mask, face_width, cues, contrast) * (0.01 * face_width[:, None, None])
+def _expression(count: int) -> Port:
+    return Port("expression", (1, count), _WEIGHTS, 0.5)
 
 
 def _camera(pose: Tensor) -> Tensor:
     return torch.cat([pose[:, :5], pose[:, 5:].exp()], dim=1)
 
 
-def signature(
-    net: nn.Module, model: FaceModel, calibration: float = 0.0
-) -> tuple[nn.Module, list[Port], list[Port], str]:
-    """The module that is exported, its inputs, its outputs, and a sentence on its crop. calibration: added to
-    the logarithm of the variance."""
-    camera = "pitch, yaw, roll in radians, translation_u, translation_v in px of the crop, scale in px/mm"
-    log_variance = Port("log_variance", (1,), "log mm^2, expected squared error of the projected points")
-    if isinstance(net, CoarseNet | TrackingNet | E2far):
-        c = net.config
-        image = Port("image", (1, 3, c.size, c.size), "RGB in [0, 1]")
-        expression = Port("expression", (1, c.expression), "weights of the model", 0.5)
-        found = [expression, Port("camera", (1, 6), camera, 1.0), log_variance]
-        identity = Port("identity", (1, c.identity), "standard deviations of the model", 1.0)
-        crop = (
-            f"upright square about the middle of the box of the model's face region, side "
-            f"{COARSE_MARGIN} x the box's longer side"
-        )
-        if isinstance(net, E2far):
-            return _E2far(net, model.expression_bounds), [image], [identity, expression], crop
-        if isinstance(net, CoarseNet):
-            return _Coarse(net, model.expression_bounds, calibration), [image], [identity, *found], crop
-        previous = [
-            image,
-            Port("pncc", image.shape, "the previous state in this crop, in [0, 1] (inference.pncc)"),
-            Port("previous_expression", expression.shape, "weights of the model"),
-            Port("previous_camera", (1, 6), camera),
-        ]
-        crop = (
-            f"as for coarse, of the previous state's projected face: side {COARSE_MARGIN} x (inference.pncc)"
-        )
-        delta = Port(
-            "delta", (1, c.expression + 6), "change in standard deviations of the training data", 1.0
-        )
-        return (
-            _Tracking(net, model.expression_bounds, calibration),
-            previous,
-            [*found[:2], delta, log_variance],
-            crop,
-        )
-    assert isinstance(net, FineNet)
+def _coarse(net: CoarseNet, bounds: tuple[float, float], calibration: float) -> Exported:
+    def call(net: CoarseNet, image: Tensor) -> tuple[Tensor, ...]:
+        out = net(image)
+        log_variance = out.log_variance + calibration
+        return out.identity, out.expression.clamp(*bounds), _camera(out.pose), log_variance
+
+    c = net.config
+    outputs = [_identity(c.identity), _expression(c.expression), Port("camera", (1, 6), _CAMERA), _VARIANCE]
+    return Exported(_Wrapped(net, call), [_image(c.size)], outputs, "coarse", _FACE_CROP)
+
+
+def _tracking(net: TrackingNet, bounds: tuple[float, float], calibration: float) -> Exported:
+    def call(
+        net: TrackingNet, image: Tensor, pncc: Tensor, expression: Tensor, camera: Tensor
+    ) -> tuple[Tensor, ...]:
+        out = net(image, pncc, expression, torch.cat([camera[:, :5], camera[:, 5:].log()], dim=1))
+        log_variance = out.log_variance + calibration
+        return out.expression.clamp(*bounds), _camera(out.pose), out.delta, log_variance
+
+    c = net.config
+    image, expression = _image(c.size), _expression(c.expression)
+    inputs = [
+        image,
+        Port("pncc", image.shape, "the previous state in this crop, in [0, 1] (inference.pncc)"),
+        Port("previous_expression", expression.shape, _WEIGHTS),
+        Port("previous_camera", (1, 6), _CAMERA),
+    ]
+    delta = Port("delta", (1, c.expression + POSE), "change in standard deviations of the training data")
+    outputs = [expression, Port("camera", (1, 6), _CAMERA), delta, _VARIANCE]
+    crop = f"as for coarse, of the previous state's projected face: side {COARSE_MARGIN} x (inference.pncc)"
+    return Exported(_Wrapped(net, call), inputs, outputs, "coarse", crop)
+
+
+def _e2far(net: E2far, bounds: tuple[float, float], _: float) -> Exported:
+    def call(net: E2far, image: Tensor) -> tuple[Tensor, ...]:
+        out = net(image)
+        return out.identity, out.expression.clamp(*bounds)
+
+    c = net.config
+    outputs = [_identity(c.identity), _expression(c.expression)]
+    return Exported(_Wrapped(net, call), [_image(c.size)], outputs, "e2far", _FACE_CROP)
+
+
+def _fine(net: FineNet, _: tuple[float, float], __: float) -> Exported:
+    def call(net: FineNet, *given: Tensor) -> Tensor:
+        image, depth, mask, face_width, contrast, cues = given
+        return net(image, depth, mask, face_width, cues, contrast) * (0.01 * face_width[:, None, None])
+
     size = net.config.size
     inputs = [
-        Port("image", (1, 3, size, size), "RGB in [0, 1]"),
+        _image(size),
         Port("depth", (1, size, size), "mm along camera z of the coarse surface, 0 off the mask"),
         Port("mask", (1, size, size), "1 on the face, else 0"),
         Port("face_width", (1,), "mm, the longer side of the face's box in the crop over the camera's scale"),
         Port("contrast", (1, len(CONTRAST_SIZES), size, size), "of the image (inference.crops.contrasts)"),
         Port("cues", (1, 3, size, size), "of image, depth and mask (inference.shading_cues)"),
     ]
+    outputs = [Port("displacement", (1, size, size), "mm along camera z, toward the viewer")]
     crop = (
         f"square about the projected face, side {FINE_MARGIN} x its longer side (inference.crops.fine_crop)"
     )
-    outputs = [Port("displacement", (1, size, size), "mm along camera z, toward the viewer", 1.0)]
-    return _Fine(net), inputs, outputs, crop
+    return Exported(_Wrapped(net, call), inputs, outputs, "fine", crop, FINE_MARGIN)
 
 
 def export_net(
@@ -198,12 +211,12 @@ def export_net(
     net, found = load_net(run, model)
     metrics = found["history"][-1] if found["history"] else {}
     calibration = math.log(max(float(metrics.get("confidence_ratio", 1.0)), 1e-6))
-    module, inputs, outputs, crop = signature(net, model, calibration)
-    folded = copy.deepcopy(module)
+    form = exported(net, model, calibration)
+    folded = copy.deepcopy(form.module)
     for part in folded.modules():
         _fold_norms(part)
     progress("tracing")
-    proto = _traced(folded.eval(), inputs, outputs)
+    proto = _traced(folded.eval(), form.inputs, form.outputs)
     _halve(proto)
     _strip(proto)
     config = found["config"]
@@ -211,13 +224,13 @@ def export_net(
         "schema": SCHEMA,
         "facerelief": __version__,
         "kind": config["task"]["kind"],
-        "net": config["task"][_part(net)],
+        "net": config["task"][form.part],
         "model": {"name": model.name, "version": str(model.version)},
-        "crop": crop,
-        "margin": FINE_MARGIN if isinstance(net, FineNet) else COARSE_MARGIN,
+        "crop": form.crop,
+        "margin": form.margin,
         "normalisation": "inside; images are RGB in [0, 1]",
-        "inputs": {part.name: part.what for part in inputs},
-        "outputs": {part.name: part.what for part in outputs},
+        "inputs": {part.name: part.what for part in form.inputs},
+        "outputs": {part.name: part.what for part in form.outputs},
         "trained": {
             "step": found["step"],
             "steps": config["steps"],
@@ -238,17 +251,12 @@ def export_net(
         raise output_error(out, error) from error
     write_bytes(out, proto.SerializeToString())
     progress("checking")
-    worst = difference(out, module.eval(), inputs, outputs)
+    worst = difference(out, form)
     if not worst <= TOLERANCE:
         raise FacereliefError(
             f"{out}: differs from the trained net by {worst:.4f}, expected at most {TOLERANCE}; do not use it"
         )
     return about | {"worst": worst, "bytes": out.stat().st_size}
-
-
-def _part(net: nn.Module) -> str:
-    """Name of the net's field in `TaskConfig`."""
-    return "fine" if isinstance(net, FineNet) else "e2far" if isinstance(net, E2far) else "coarse"
 
 
 def random_inputs(inputs: list[Port], seed: int) -> dict[str, NDArray[Any]]:
@@ -269,21 +277,19 @@ def random_inputs(inputs: list[Port], seed: int) -> dict[str, NDArray[Any]]:
     return found
 
 
-def difference(
-    file: Path, module: nn.Module, inputs: list[Port], outputs: list[Port], rounds: int = 3
-) -> float:
+def difference(file: Path, form: Exported, rounds: int = 3) -> float:
     """Largest difference of the file's outputs from the module's, relative to the larger of the output's unit
     and its size."""
     from facerelief.runtime.network import Network
 
-    network = Network(file, threads=1)
+    network, module = Network(file, threads=1), form.module.eval()
     worst = 0.0
     for seed in range(rounds):
-        given = random_inputs(inputs, seed)
+        given = random_inputs(form.inputs, seed)
         with torch.no_grad():
-            true = module(*(torch.from_numpy(given[part.name]) for part in inputs))
+            true = module(*(torch.from_numpy(given[part.name]) for part in form.inputs))
         true = true if isinstance(true, tuple) else (true,)
-        for part, value, found in zip(outputs, true, network(*given.values())):
+        for part, value, found in zip(form.outputs, true, network(*given.values())):
             value = value.numpy()
             apart = np.abs(found.reshape(value.shape) - value)
             worst = max(worst, float((apart / np.maximum(part.unit, np.abs(value))).max()))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from facerelief.lab.networks import guo, losses
 from facerelief.lab.networks.augment import FINE_AUGMENT, AugmentConfig
 from facerelief.lab.networks.data import (
     CoarseData,
@@ -31,25 +32,7 @@ from facerelief.lab.networks.e2far import (
     ShapeError,
     e2far_loss,
 )
-from facerelief.lab.networks.guo import (
-    CoarseNet,
-    CoarseNetConfig,
-    CoarseOutput,
-    FineNet,
-    FineNetConfig,
-    TrackingNet,
-    TrackingOutput,
-)
 from facerelief.lab.networks.layer import MorphableLayer
-from facerelief.lab.networks.losses import (
-    CoarseLoss,
-    CoarseTarget,
-    FineLoss,
-    LossTerms,
-    coarse_loss,
-    fine_loss,
-    tracking_loss,
-)
 from facerelief.lab.networks.measures import CoarseMeasures, E2farMeasures, FineMeasures, TrackingMeasures
 from facerelief.lab.networks.order import Shards
 from facerelief.morphable.model import FaceModel
@@ -62,11 +45,11 @@ class TaskConfig:
     """Net, data and loss of a training. Fields of other kinds are ignored."""
 
     kind: NetKind = "coarse"
-    coarse: CoarseNetConfig = field(default_factory=CoarseNetConfig)
+    coarse: guo.CoarseNetConfig = field(default_factory=guo.CoarseNetConfig)
     """CoarseNet or Tracking CoarseNet."""
-    fine: FineNetConfig = field(default_factory=FineNetConfig)
-    coarse_loss: CoarseLoss = field(default_factory=CoarseLoss)
-    fine_loss: FineLoss = field(default_factory=FineLoss)
+    fine: guo.FineNetConfig = field(default_factory=guo.FineNetConfig)
+    coarse_loss: losses.CoarseLoss = field(default_factory=losses.CoarseLoss)
+    fine_loss: losses.FineLoss = field(default_factory=losses.FineLoss)
     crop: CropConfig = field(default_factory=CropConfig)
     augment: float = 1.0
     """Factor of the usual shares of augmentation (`augment.AugmentConfig`)."""
@@ -101,7 +84,7 @@ class Task(ABC):
         """The net's output for a batch."""
 
     @abstractmethod
-    def loss(self, net: nn.Module, batch: Any, out: Any) -> LossTerms:
+    def loss(self, net: nn.Module, batch: Any, out: Any) -> losses.LossTerms:
         """Loss of an output. net: the bare one, for its constants."""
 
     @abstractmethod
@@ -150,23 +133,23 @@ class CoarseTask(_ShapeTask):
         """Samples in random crops; augmented and flipped for training."""
         return self._coarse_data(shards, seed, training, self.config.coarse.size)
 
-    def net(self, data: Dataset[Any] | None) -> CoarseNet:
+    def net(self, data: Dataset[Any] | None) -> guo.CoarseNet:
         """An untrained CoarseNet, standardized by the data's expressions and poses."""
-        net = CoarseNet(self.config.coarse)
+        net = guo.CoarseNet(self.config.coarse)
         if isinstance(data, CoarseData):
             expression, pose = data.moments()
             net.expression_scale.set(expression)
             net.pose_scale.set(pose)
         return net
 
-    def forward(self, net: nn.Module, batch: CoarseItem) -> CoarseOutput:
+    def forward(self, net: nn.Module, batch: CoarseItem) -> guo.CoarseOutput:
         """The net's output for a batch."""
         return net(image_tensor(batch.image))
 
-    def loss(self, net: nn.Module, batch: CoarseItem, out: CoarseOutput) -> LossTerms:
+    def loss(self, net: nn.Module, batch: CoarseItem, out: guo.CoarseOutput) -> losses.LossTerms:
         """`losses.coarse_loss` of an output."""
-        assert isinstance(net, CoarseNet)
-        truth = CoarseTarget(batch.identity, batch.expression, batch.pose)
+        assert isinstance(net, guo.CoarseNet)
+        truth = losses.CoarseTarget(batch.identity, batch.expression, batch.pose)
         found, true = (
             torch.cat(
                 [x.identity, net.expression_scale.inverse(x.expression), net.pose_scale.inverse(x.pose)],
@@ -174,11 +157,11 @@ class CoarseTask(_ShapeTask):
             )
             for x in (out, truth)
         )
-        return coarse_loss(out, truth, self.layer, (found, true), self.config.coarse_loss)
+        return losses.coarse_loss(out, truth, self.layer, (found, true), self.config.coarse_loss)
 
     def measures(self, net: nn.Module) -> CoarseMeasures:
         """Collector whose baseline is the mean expression and pose of the training data."""
-        assert isinstance(net, CoarseNet)
+        assert isinstance(net, guo.CoarseNet)
         mean = (net.expression_scale.mean.cpu(), net.pose_scale.mean.cpu())
         return CoarseMeasures(self.model, self.config.coarse.size, mean)
 
@@ -192,27 +175,27 @@ class TrackingTask(_ShapeTask):
         flip = self.config.flip and training
         return TrackingData(shards, self.model, self.config.coarse.size, seed, augmentation, flip)
 
-    def net(self, data: Dataset[Any] | None) -> TrackingNet:
+    def net(self, data: Dataset[Any] | None) -> guo.TrackingNet:
         """An untrained Tracking CoarseNet, standardized by the data's changes."""
-        net = TrackingNet(self.config.coarse)
+        net = guo.TrackingNet(self.config.coarse)
         if isinstance(data, TrackingData):
             net.scale.set(data.moments())
         return net
 
-    def forward(self, net: nn.Module, batch: TrackingItem) -> TrackingOutput:
+    def forward(self, net: nn.Module, batch: TrackingItem) -> guo.TrackingOutput:
         """The net's output for a batch."""
         pncc = batch.pncc.permute(0, 3, 1, 2)
         return net(image_tensor(batch.image), pncc, batch.previous_expression, batch.previous_pose)
 
-    def loss(self, net: nn.Module, batch: TrackingItem, out: TrackingOutput) -> LossTerms:
+    def loss(self, net: nn.Module, batch: TrackingItem, out: guo.TrackingOutput) -> losses.LossTerms:
         """`losses.tracking_loss` of an output."""
-        assert isinstance(net, TrackingNet)
+        assert isinstance(net, guo.TrackingNet)
         change = torch.cat(
             [batch.expression - batch.previous_expression, batch.pose - batch.previous_pose], dim=1
         )
-        truth = CoarseTarget(batch.identity, batch.expression, batch.pose)
+        truth = losses.CoarseTarget(batch.identity, batch.expression, batch.pose)
         scaled = (out.delta, net.scale.inverse(change))
-        return tracking_loss(out, truth, self.layer, scaled, self.config.coarse_loss)
+        return losses.tracking_loss(out, truth, self.layer, scaled, self.config.coarse_loss)
 
     def measures(self, net: nn.Module) -> TrackingMeasures:
         """Collector whose baseline is the previous state."""
@@ -227,18 +210,18 @@ class FineTask(Task):
         augmentation = self._augmentation(FINE_AUGMENT, training)
         return FineData(shards, seed, augmentation, self.config.flip and training)
 
-    def net(self, data: Dataset[Any] | None) -> FineNet:
+    def net(self, data: Dataset[Any] | None) -> guo.FineNet:
         """An untrained FineNet."""
-        return FineNet(self.config.fine)
+        return guo.FineNet(self.config.fine)
 
     def forward(self, net: nn.Module, batch: FineItem) -> Tensor:
         """Displacement (B, S, S) in hundredths of the face's width."""
         return net(image_tensor(batch.image), batch.depth, batch.mask, batch.face_width, batch.cues)
 
-    def loss(self, net: nn.Module, batch: FineItem, out: Tensor) -> LossTerms:
+    def loss(self, net: nn.Module, batch: FineItem, out: Tensor) -> losses.LossTerms:
         """`losses.fine_loss` of an output."""
         truth = batch.displacement / (0.01 * batch.face_width[:, None, None])
-        return fine_loss(
+        return losses.fine_loss(
             out, truth, batch.depth, batch.mask, batch.face_width, batch.scale, self.config.fine_loss
         )
 
@@ -275,7 +258,7 @@ class E2farTask(Task):
         """The net's output for a batch."""
         return net(image_tensor(batch.image))
 
-    def loss(self, net: nn.Module, batch: CoarseItem, out: E2farOutput) -> LossTerms:
+    def loss(self, net: nn.Module, batch: CoarseItem, out: E2farOutput) -> losses.LossTerms:
         """`e2far.e2far_loss` of an output."""
         truth = E2farTarget(batch.identity, batch.expression)
         return e2far_loss(out, truth, self.error, self.config.e2far_loss)
@@ -304,10 +287,10 @@ def make_task(config: TaskConfig, model: FaceModel) -> Task:
 def task_config(fields: dict[str, Any]) -> TaskConfig:
     """Inverse of `dataclasses.asdict`. Raises TypeError for other fields."""
     parts: dict[str, Any] = {
-        "coarse": CoarseNetConfig,
-        "fine": FineNetConfig,
-        "coarse_loss": CoarseLoss,
-        "fine_loss": FineLoss,
+        "coarse": guo.CoarseNetConfig,
+        "fine": guo.FineNetConfig,
+        "coarse_loss": losses.CoarseLoss,
+        "fine_loss": losses.FineLoss,
         "e2far": E2farConfig,
         "e2far_loss": E2farLoss,
         "crop": CropConfig,

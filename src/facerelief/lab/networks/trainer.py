@@ -28,18 +28,11 @@ from torch.optim.swa_utils import AveragedModel
 from facerelief._version import __version__
 from facerelief.errors import FacereliefError
 from facerelief.io.atomic import write_bytes
+from facerelief.lab.networks import run_folder
 from facerelief.lab.networks.e2far import E2far
 from facerelief.lab.networks.guo import CoarseNet, FineNet, TrackingNet, parameters_of
 from facerelief.lab.networks.loading import Batches, reading
 from facerelief.lab.networks.order import Shards
-from facerelief.lab.networks.run_folder import (
-    FORMAT,
-    METRICS,
-    last_checkpoint,
-    load_net,
-    take_folder,
-    write_checkpoint,
-)
 from facerelief.lab.networks.tasks import Task, TaskConfig, make_task
 from facerelief.lab.networks.vgg_face import take_vgg_face
 from facerelief.morphable import open_model
@@ -175,9 +168,9 @@ class Trainer:
         self.config, self.out, self.run = config, Path(out), run or RunConfig()
         self.model, self.progress = model or open_model(), progress
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            self.checkpoint = take_folder(self.out, asdict(config), resume)
+            self.checkpoint = run_folder.take_folder(self.out, asdict(config), resume)
         else:  # lightning's further processes begin here too
-            self.checkpoint = last_checkpoint(self.out, resume)
+            self.checkpoint = run_folder.last_checkpoint(self.out, resume)
         self.first = 0
         self.history: list[dict[str, float]] = []
         self.task = make_task(config.task, self.model)
@@ -280,10 +273,10 @@ class Trainer:
         """Write the checkpoint after `done` steps."""
         if not self.fabric.is_global_zero:
             return
-        write_checkpoint(
+        run_folder.write_checkpoint(
             self.out,
             {
-                "format": FORMAT,
+                "format": run_folder.FORMAT,
                 "version": __version__,
                 "config": asdict(self.config),
                 "model": [self.model.name, str(self.model.version)],
@@ -325,7 +318,7 @@ class Trainer:
             "history": self.history,
         }
         if self.fabric.is_global_zero:
-            write_bytes(self.out / METRICS, (json.dumps(about, indent=1) + "\n").encode())
+            write_bytes(self.out / run_folder.METRICS, (json.dumps(about, indent=1) + "\n").encode())
         return about
 
 
@@ -393,7 +386,7 @@ def averaged(net: nn.Module, share: float) -> AveragedModel:
 
 def _start_from(net: nn.Module, run: str, model: FaceModel) -> None:
     """Take over the weights of an earlier run."""
-    other, _ = load_net(run, model)
+    other, _ = run_folder.load_net(run, model)
     if not isinstance(net, CoarseNet | TrackingNet | FineNet | E2far):
         raise TypeError(f"{type(net).__name__} starts from no other net")
     wanted = (CoarseNet, TrackingNet) if isinstance(net, TrackingNet) else (type(net),)

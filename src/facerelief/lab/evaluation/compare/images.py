@@ -16,17 +16,7 @@ from facerelief.geometry.alignment import procrustes
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.lab.datasets.samples import Sample
 from facerelief.lab.evaluation.compare.methods import MEAN_FACE, METHODS, Face, Method
-from facerelief.lab.evaluation.metrics.face_errors import (
-    YAW_NAMES,
-    Progress,
-    box_crop,
-    expression_groups,
-    face_in,
-    label_state,
-    state_errors,
-    true_face,
-    yaw_bin,
-)
+from facerelief.lab.evaluation.metrics import face_errors
 from facerelief.lab.evaluation.metrics.intervals import Interval, PersonBootstrap, below_percent
 from facerelief.lab.evaluation.metrics.reports import IF_KNOWN, INLINE
 from facerelief.morphable.model import FaceModel
@@ -72,8 +62,8 @@ def compare_images(
     model: FaceModel,
     methods: Mapping[str, Method],
     samples: Iterable[Sample],
-    detect: Detect = face_in,
-    progress: Progress = lambda done: None,
+    detect: Detect = face_errors.face_in,
+    progress: face_errors.Progress = lambda done: None,
 ) -> ComparedImages:
     """Run every method on every labelled image, from one detected face, and measure it against the label."""
     out = ComparedImages()
@@ -95,14 +85,16 @@ def _measured(
     face = detect(sample.image, labels["box"])
     if face is None:
         return "the detector finds no such face"
-    truth = true_face(model, label_state(labels), box_crop(labels["box"], CROP))
+    truth = face_errors.true_face(
+        model, face_errors.label_state(labels), face_errors.box_crop(labels["box"], CROP)
+    )
     try:
         states, ms = run_methods(methods, sample.image, face)
     except (FacereliefError, ValueError) as error:
         return str(error)
     errors: dict[str, dict[str, float]] = {}
     for name, state in states.items():
-        all_ = state_errors(model, truth, state)
+        all_ = face_errors.state_errors(model, truth, state)
         all_["neutral_mm"] = neutral_error(model, state.identity, truth.state.identity)
         errors[name] = {measure: all_[measure] for measure in MEASURES}
     about = sample.about
@@ -110,7 +102,7 @@ def _measured(
         str(about.get("family") or about.get("person") or about.get("source")),
         str(about.get("source", "")),
         math.degrees(truth.state.camera.yaw),
-        expression_groups(model, truth.state.expression),
+        face_errors.expression_groups(model, truth.state.expression),
         errors,
         ms,
     )
@@ -200,7 +192,7 @@ def methods_of(found: Mapping[str, Any] | None) -> list[str]:
 def image_report(rows: Sequence[ImageRow], seed: int = 0) -> ImageReport:
     """Means with intervals by method."""
     boot = PersonBootstrap([row.person for row in rows], seed)
-    bins = np.array([yaw_bin(row.yaw) for row in rows])
+    bins = np.array([face_errors.yaw_bin(row.yaw) for row in rows])
     groups = sorted({group for row in rows for group in row.groups})
     out: dict[str, ImageMethod] = {}
     names = methods_of(rows[0].errors if rows else None)
@@ -220,7 +212,7 @@ def image_report(rows: Sequence[ImageRow], seed: int = 0) -> ImageReport:
         every = part(np.ones(len(rows), np.bool_))
         out[name] = ImageMethod(
             WholePart(every.pictures, every.persons, every.measures, below, middle, high, spent),
-            {x: part(bins == x) for x in YAW_NAMES if (bins == x).any()},
+            {x: part(bins == x) for x in face_errors.YAW_NAMES if (bins == x).any()},
             {x: part(np.array([x in row.groups for row in rows])) for x in groups},
         )
     return ImageReport(len(rows), boot.persons(), out)

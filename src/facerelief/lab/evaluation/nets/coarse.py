@@ -14,23 +14,7 @@ from facerelief.detection import DetectedFace
 from facerelief.inference.runners import CoarseRunner, camera_from_landmarks
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.lab.datasets.samples import Sample
-from facerelief.lab.evaluation.metrics.face_errors import (
-    YAW_NAMES,
-    Calibration,
-    Progress,
-    box_crop,
-    calibration,
-    expression_groups,
-    face_in,
-    ibug68,
-    label_state,
-    landmark_errors,
-    means,
-    ratio,
-    state_errors,
-    true_face,
-    yaw_bin,
-)
+from facerelief.lab.evaluation.metrics import face_errors
 from facerelief.lab.evaluation.metrics.reports import INLINE, TARGETS, Target
 from facerelief.morphable.model import FaceModel
 from facerelief.typed import Image
@@ -85,7 +69,7 @@ class CoarseReport:
     whole: CoarsePart = field(metadata={"key": "all"})
     by_yaw: dict[str, CoarsePart]
     by_expression: dict[str, CoarsePart]
-    calibration: Calibration
+    calibration: face_errors.Calibration
     """Of the error that the network states."""
     targets: list[Target] = field(metadata=TARGETS)
 
@@ -94,8 +78,8 @@ def evaluate_coarse(
     model: FaceModel,
     net: CoarseRunner,
     samples: Iterable[Sample],
-    detect: Detect = face_in,
-    progress: Progress = lambda done: None,
+    detect: Detect = face_errors.face_in,
+    progress: face_errors.Progress = lambda done: None,
 ) -> list[CoarseRow]:
     """Measure every sample, of the kinds coarse, renders or pairs; `coarse_report` gives the means."""
     rows: list[CoarseRow] = []
@@ -107,23 +91,23 @@ def evaluate_coarse(
 
 def _measured(model: FaceModel, net: CoarseRunner, sample: Sample, detect: Detect) -> CoarseRow:
     labels = sample.labels
-    crop = box_crop(labels["box"], net.size)
-    truth = true_face(model, label_state(labels), crop)
+    crop = face_errors.box_crop(labels["box"], net.size)
+    truth = face_errors.true_face(model, face_errors.label_state(labels), crop)
     estimate = net(sample.image, crop)
     own = np.zeros(model.n_identity, np.float32), np.zeros(model.n_expression, np.float32)
     mean_face = FaceState(camera_from_landmarks(model, truth.marks), *own)
     errors = {
-        NET: state_errors(model, truth, estimate.state),
-        MEAN_FACE: state_errors(model, truth, mean_face),
+        NET: face_errors.state_errors(model, truth, estimate.state),
+        MEAN_FACE: face_errors.state_errors(model, truth, mean_face),
     }
     found = detect(sample.image, labels["box"])
     if found is not None:
         looked = net.look(sample.image, camera_from_landmarks(model, found.landmarks))
-        errors[LOOKED] = state_errors(model, truth, looked.state)
-        errors[DETECTOR] = landmark_errors(ibug68(found.landmarks), truth)
+        errors[LOOKED] = face_errors.state_errors(model, truth, looked.state)
+        errors[DETECTOR] = face_errors.landmark_errors(face_errors.ibug68(found.landmarks), truth)
     return CoarseRow(
         math.degrees(truth.state.camera.yaw),
-        expression_groups(model, truth.state.expression),
+        face_errors.expression_groups(model, truth.state.expression),
         errors,
         estimate.error_mm,
     )
@@ -131,7 +115,10 @@ def _measured(model: FaceModel, net: CoarseRunner, sample: Sample, detect: Detec
 
 def coarse_report(rows: Sequence[CoarseRow]) -> CoarseReport:
     """Means over all samples, by yaw and by expression; calibration; targets."""
-    by_yaw = {name: _part([row for row in rows if yaw_bin(row.yaw) == name]) for name in YAW_NAMES}
+    by_yaw = {
+        name: _part([row for row in rows if face_errors.yaw_bin(row.yaw) == name])
+        for name in face_errors.YAW_NAMES
+    }
     names = dict.fromkeys(group for row in rows for group in row.groups)
     whole = _part(rows)
     return CoarseReport(
@@ -139,7 +126,7 @@ def coarse_report(rows: Sequence[CoarseRow]) -> CoarseReport:
         whole,
         by_yaw,
         {name: _part([row for row in rows if name in row.groups]) for name in sorted(names)},
-        calibration(
+        face_errors.calibration(
             np.array([row.stated_mm for row in rows]), np.array([row.errors[NET]["rms_mm"] for row in rows])
         ),
         _targets(whole, by_yaw),
@@ -151,13 +138,15 @@ def _part(rows: Sequence[CoarseRow]) -> CoarsePart:
     for method in METHODS:
         members = [row.errors[method] for row in rows if method in row.errors]
         if members:
-            methods[method] = {"samples": len(members)} | means(members)
+            methods[method] = {"samples": len(members)} | face_errors.means(members)
     both = [row.errors for row in rows if DETECTOR in row.errors]
     for method in (NET, LOOKED):
         for name in ("nme68", "nme51"):
             if both:
-                own, other = (means([errors[m] for errors in both])[name] for m in (method, DETECTOR))
-                methods[method][f"{name}_over_detector"] = ratio(own, other)
+                own, other = (
+                    face_errors.means([errors[m] for errors in both])[name] for m in (method, DETECTOR)
+                )
+                methods[method][f"{name}_over_detector"] = face_errors.ratio(own, other)
     return CoarsePart(len(rows), methods)
 
 
@@ -169,7 +158,7 @@ def _targets(whole: CoarsePart, by_yaw: dict[str, CoarsePart]) -> list[Target]:
             ("level_mm", "visible surface as posed"),
         ):
             own = whole.mean(method, name)
-            share = ratio(own, whole.mean(MEAN_FACE, name))
+            share = face_errors.ratio(own, whole.mean(MEAN_FACE, name))
             targets.append(Target(f"{method}: {what}, mm", own, at_most=MOST_MM))
             targets.append(Target(f"{method}: that over mean face", share, at_most=MOST_SHARE))
         targets.append(Target(f"{method}: yaw, degrees", whole.mean(method, "yaw"), at_most=MOST_YAW))

@@ -10,16 +10,7 @@ import numpy as np
 from facerelief.inference.crops import SquareCrop
 from facerelief.inference.runners import CoarseRunner, TrackingRunner
 from facerelief.lab.datasets.samples import Sample
-from facerelief.lab.evaluation.metrics.face_errors import (
-    Calibration,
-    Progress,
-    calibration,
-    label_state,
-    means,
-    ratio,
-    state_errors,
-    true_face,
-)
+from facerelief.lab.evaluation.metrics import face_errors
 from facerelief.lab.evaluation.metrics.reports import INLINE, TARGETS, Target
 from facerelief.morphable.model import FaceModel
 
@@ -61,7 +52,7 @@ class PairReport:
     """Pairs "followed" and "lost"; of the followed ones by age of the previous state, "sharp", "blurred"."""
     changes_above: dict[str, dict[str, float]]
     """Threshold of `OUTLIERS` -> "followed" and "lost" -> share of pairs whose pose changes by more."""
-    calibration: Calibration
+    calibration: face_errors.Calibration
     """Of the error that the network states, over all pairs."""
     targets: list[Target] = field(metadata=TARGETS)
     """Our own: following must beat a fresh look at the same crop, and no look at all."""
@@ -72,7 +63,7 @@ def evaluate_pairs(
     tracking: TrackingRunner,
     coarse: CoarseRunner,
     samples: Iterable[Sample],
-    progress: Progress = lambda done: None,
+    progress: face_errors.Progress = lambda done: None,
 ) -> list[PairRow]:
     """Measure every pair, each with one of its previous states in turn; `pair_report` gives the means."""
     rows: list[PairRow] = []
@@ -87,10 +78,10 @@ def _measured(
     model: FaceModel, tracking: TrackingRunner, coarse: CoarseRunner, sample: Sample, k: int
 ) -> PairRow:
     labels = sample.labels
-    before = label_state(labels, "previous_", k)
+    before = face_errors.label_state(labels, "previous_", k)
     left, top, right, bottom = (float(x) for x in labels["previous_crop"][k])
     crop = SquareCrop((left + right) / 2, (top + bottom) / 2, right - left, tracking.size)
-    truth = true_face(model, label_state(labels), crop)
+    truth = face_errors.true_face(model, face_errors.label_state(labels), crop)
     vertices = model.shape(before.identity, before.expression)
     estimate, change = tracking(sample.image, before, vertices, crop)
     fresh = coarse(sample.image, replace(crop, size=coarse.size)).state
@@ -100,7 +91,10 @@ def _measured(
         int(labels["previous_frames"][k]) if "previous_frames" in labels else 1,
         bool(labels["blur"][0] > 0) if "blur" in labels else False,
         # the tracking network does not estimate identity: all methods are given the true one
-        {name: state_errors(model, truth, replace(state, identity=own)) for name, state in states.items()},
+        {
+            name: face_errors.state_errors(model, truth, replace(state, identity=own))
+            for name, state in states.items()
+        },
         estimate.error_mm,
         float(np.abs(change[-6:]).max()),
     )
@@ -121,7 +115,7 @@ def pair_report(rows: Sequence[PairRow]) -> PairReport:
     """Means over all followed pairs, over lost ones, and by age and blur; calibration; targets."""
     parts = _parts(rows)
     table = {
-        name: PairPart(len(found), {m: means([row.errors[m] for row in found]) for m in METHODS})
+        name: PairPart(len(found), {m: face_errors.means([row.errors[m] for row in found]) for m in METHODS})
         for name, found in parts.items()
         if found
     }
@@ -138,12 +132,12 @@ def pair_report(rows: Sequence[PairRow]) -> PairReport:
             }
             for limit in OUTLIERS
         },
-        calibration(
+        face_errors.calibration(
             np.array([row.stated_mm for row in rows]),
             np.array([row.errors[TRACKING]["rms_mm"] for row in rows]),
         ),
         [
-            Target("as posed, over CoarseNet on the same crop", ratio(own, fresh), at_most=1.0),
-            Target("as posed, over the previous state", ratio(own, kept), at_most=1.0),
+            Target("as posed, over CoarseNet on the same crop", face_errors.ratio(own, fresh), at_most=1.0),
+            Target("as posed, over the previous state", face_errors.ratio(own, kept), at_most=1.0),
         ],
     )

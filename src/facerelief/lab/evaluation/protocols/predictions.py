@@ -14,13 +14,7 @@ from facerelief.errors import FacereliefError, NoFaceError
 from facerelief.geometry.mesh import Mesh
 from facerelief.io.meshes import MESH_SUFFIXES, read_mesh
 from facerelief.lab.evaluation.protocols.cases import Case, Prediction
-from facerelief.lab.evaluation.protocols.files.landmark_files import (
-    LANDMARK_SUFFIXES,
-    Landmarks,
-    landmarks_beside,
-    read_landmarks,
-    read_points,
-)
+from facerelief.lab.evaluation.protocols.files import landmark_files
 from facerelief.lab.evaluation.protocols.files.layouts import read_array
 from facerelief.lab.evaluation.protocols.problems import EvaluationError, MissingPredictionError
 from facerelief.lab.evaluation.protocols.steps.checks import UNITS
@@ -54,7 +48,7 @@ class FolderPredictions:
             raise EvaluationError(f"--unit {unit}: expected {', '.join(UNITS)}")
         self.unit = unit
         self.flat = flat
-        suffixes = LANDMARK_SUFFIXES if flat else MESH_SUFFIXES
+        suffixes = landmark_files.LANDMARK_SUFFIXES if flat else MESH_SUFFIXES
         if not self.folder.is_dir():
             raise EvaluationError(f"{self.folder}: no such folder; name the folder of predictions")
         if not any(f.suffix.lower() in suffixes for f in self.folder.rglob("*")):
@@ -91,8 +85,10 @@ class FolderPredictions:
             raise MissingPredictionError(f"{self.folder / case.name}: no prediction (.obj, .ply or .wrl)")
         factor = UNITS[self.unit]
         mesh = read_mesh(file, factor)
-        beside = landmarks_beside(file)
-        landmarks = read_landmarks(beside, factor) if beside else self._landmarks_on(mesh, file)
+        beside = landmark_files.landmarks_beside(file)
+        landmarks = (
+            landmark_files.read_landmarks(beside, factor) if beside else self._landmarks_on(mesh, file)
+        )
         return Prediction(str(file), mesh, landmarks, unit=self.unit)
 
     def _find(self, name: str, suffixes: tuple[str, ...]) -> Path | None:
@@ -110,10 +106,10 @@ class FolderPredictions:
             if not np.isfinite(points).all():
                 raise EvaluationError(f"{source}: points that are not finite; all 68 have to be there")
             return Prediction(source, points=points)
-        file = self._find(case.name, LANDMARK_SUFFIXES)
+        file = self._find(case.name, landmark_files.LANDMARK_SUFFIXES)
         if file is None:
             raise MissingPredictionError(f"{self.folder / case.name}: no prediction (.npy, .txt or .json)")
-        points = read_points(file)
+        points = landmark_files.read_points(file)
         if len(points) != 68 or not np.isfinite(points).all():
             raise EvaluationError(f"{file}: {len(points)} points; expected 68 finite ones in iBUG's order")
         return Prediction(str(file), points=points[:, :2])
@@ -132,7 +128,7 @@ class FolderPredictions:
             raise EvaluationError(f"{file}: expected vertex ids, or [triangle, weight, weight] each")
         return file, rows
 
-    def _landmarks_on(self, mesh: Mesh, file: Path) -> Landmarks | None:
+    def _landmarks_on(self, mesh: Mesh, file: Path) -> landmark_files.Landmarks | None:
         if self._keypoints is None:
             return None
         source, rows = self._keypoints
@@ -143,9 +139,9 @@ class FolderPredictions:
             raise EvaluationError(f"{source}: ids outside 0..{limit - 1} of {file}; is it the same topology?")
         v = mesh.vertices.astype(np.float64)
         if rows.ndim == 1:
-            return Landmarks(v[ids], str(file))
+            return landmark_files.Landmarks(v[ids], str(file))
         weights = np.c_[rows[:, 1:3], 1 - rows[:, 1] - rows[:, 2]]
-        return Landmarks((v[mesh.triangles[ids]] * weights[:, :, None]).sum(axis=1), str(file))
+        return landmark_files.Landmarks((v[mesh.triangles[ids]] * weights[:, :, None]).sum(axis=1), str(file))
 
 
 Reconstruct = Callable[[Path], list[Any]]
@@ -200,7 +196,7 @@ class MethodPredictions:
         vertices = np.asarray(np.mean(shapes, axis=0, dtype=np.float64), np.float32)
         marks = model.landmarks["ibug68"].of(vertices.astype(np.float64))
         mesh = Mesh(vertices, model.triangles)
-        return Prediction(source, mesh, Landmarks(marks, source))
+        return Prediction(source, mesh, landmark_files.Landmarks(marks, source))
 
     def _nearest(self, faces: list[Any], case: Case) -> Float64:
         found = [face.landmarks68_px.astype(np.float64) + PIXEL_SHIFT for face in faces]

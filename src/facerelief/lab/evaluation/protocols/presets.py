@@ -15,13 +15,7 @@ from facerelief.lab.evaluation.protocols.cases import Case, CaseScore, Predictio
 from facerelief.lab.evaluation.protocols.files import layouts
 from facerelief.lab.evaluation.protocols.problems import EvaluationError
 from facerelief.lab.evaluation.protocols.recipes import Settings
-from facerelief.lab.evaluation.protocols.steps.statistics import (
-    concatenated,
-    cumulative_curve,
-    over_meshes,
-    over_regions,
-    over_yaw_bins,
-)
+from facerelief.lab.evaluation.protocols.steps import statistics
 
 Row = Mapping[str, float]
 """Statistic -> value."""
@@ -87,9 +81,9 @@ def _all_vertices(scores: Sequence[CaseScore]) -> Summary:
     def distances(part: Sequence[CaseScore]) -> list[NDArray[np.float32]]:
         return [s.distances for s in part if s.distances is not None]
 
-    rows = {group: concatenated(distances(part)) for group, part in by_group(scores).items()}
-    rows["all"] = concatenated(distances(scores))
-    return Summary(rows, cumulative_curve(distances(scores)))
+    rows = {group: statistics.concatenated(distances(part)) for group, part in by_group(scores).items()}
+    rows["all"] = statistics.concatenated(distances(scores))
+    return Summary(rows, statistics.cumulative_curve(distances(scores)))
 
 
 def _meshes(*names: str) -> Callable[[Sequence[CaseScore]], Summary]:
@@ -103,7 +97,7 @@ def _meshes(*names: str) -> Callable[[Sequence[CaseScore]], Summary]:
         for group, part in groups.items():
             for name in names:
                 label = group if len(names) == 1 else f"{group}: {name}"
-                rows[label] = over_meshes([s.values[name] for s in part])
+                rows[label] = statistics.over_meshes([s.values[name] for s in part])
         return Summary(rows)
 
     return summarize
@@ -113,13 +107,15 @@ def _regions(scores: Sequence[CaseScore]) -> Summary:
     rows: dict[str, Row] = {}
     groups = by_group(scores)
     for group, part in groups.items():
-        table = over_regions({r: [s.values[r] for s in part] for r in layouts.REALY_REGIONS})
+        table = statistics.over_regions({r: [s.values[r] for s in part] for r in layouts.REALY_REGIONS})
         rows |= {(f"{group}: {region}" if len(groups) > 1 else region): row for region, row in table.items()}
     return Summary(rows, sets=list(groups))
 
 
 def _yaw_bins(scores: Sequence[CaseScore]) -> Summary:
-    return Summary(over_yaw_bins([s.values["nme"] for s in scores], [s.values["yaw"] for s in scores]))
+    return Summary(
+        statistics.over_yaw_bins([s.values["nme"] for s in scores], [s.values["yaw"] for s in scores])
+    )
 
 
 PRESETS: tuple[Preset, ...] = (

@@ -20,36 +20,7 @@ from facerelief.lab.evaluation.protocols.files.landmark_files import (
     shared,
 )
 from facerelief.lab.evaluation.protocols.problems import EvaluationError
-from facerelief.lab.evaluation.protocols.steps.alignment import (
-    Surface,
-    deviation_scale,
-    keypoint_icp,
-    scan_to_surface,
-    similarity_icp,
-)
-from facerelief.lab.evaluation.protocols.steps.checks import (
-    UNITS,
-    check_extent,
-    check_face_order,
-    check_handedness,
-    check_size,
-    check_surface,
-)
-from facerelief.lab.evaluation.protocols.steps.crops import (
-    NOSE_RADIUS_MM,
-    below_forehead,
-    cropped,
-    nose_crop,
-    nose_tip,
-    now_crop,
-)
-from facerelief.lab.evaluation.protocols.steps.distances import (
-    known,
-    on_rim,
-    point_to_plane,
-    point_to_surface,
-    symmetric_mean,
-)
+from facerelief.lab.evaluation.protocols.steps import alignment, checks, crops, distances
 from facerelief.lab.evaluation.protocols.steps.nonrigid import deform
 from facerelief.lab.evaluation.protocols.steps.statistics import normalized_mean_error, rmse
 
@@ -85,13 +56,13 @@ def score_now(
     """NoW, or with `with_scale` off its metrical variant."""
     mesh, landmarks, warnings = _checked(prediction, scale_free=with_scale)
     scan, marks = load_scan(case.scans[0], settings.data_unit)
-    check_handedness(*shared(landmarks, marks), prediction.source)
+    checks.check_handedness(*shared(landmarks, marks), prediction.source)
     seven = marks.seven
-    points = cropped(scan.vertices, now_crop(scan.vertices, seven), str(case.scans[0].mesh))
-    surface = Surface.of(mesh)
+    points = crops.cropped(scan.vertices, crops.now_crop(scan.vertices, seven), str(case.scans[0].mesh))
+    surface = alignment.Surface.of(mesh)
     start = procrustes(landmarks.seven, seven, with_scale=with_scale)
-    pose = scan_to_surface(points, surface, start, with_scale=with_scale)
-    distance = point_to_surface(points, surface, pose)
+    pose = alignment.scan_to_surface(points, surface, start, with_scale=with_scale)
+    distance = distances.point_to_surface(points, surface, pose)
     values = {
         "median": float(np.median(distance)),
         "mean": float(distance.mean()),
@@ -110,14 +81,14 @@ def score_micc_deep3d(case: Case, prediction: Prediction, settings: Settings) ->
     mesh, landmarks, warnings = _checked(prediction, scale_free=True)
     scan, marks = load_scan(case.scans[0], settings.data_unit)
     mine, theirs = shared(landmarks, marks)
-    check_handedness(mine, theirs, prediction.source)
-    region = nose_crop(scan.vertices, nose_tip(scan, marks)) & below_forehead(
+    checks.check_handedness(mine, theirs, prediction.source)
+    region = crops.nose_crop(scan.vertices, crops.nose_tip(scan, marks)) & crops.below_forehead(
         scan.vertices, marks, FOREHEAD_MM
     )
-    points = cropped(scan.vertices, region, str(case.scans[0].mesh))
-    surface = Surface.of(mesh)
-    pose = scan_to_surface(points, surface, procrustes(mine, theirs), with_scale=True)
-    distance = point_to_plane(points, surface, pose)
+    points = crops.cropped(scan.vertices, region, str(case.scans[0].mesh))
+    surface = alignment.Surface.of(mesh)
+    pose = alignment.scan_to_surface(points, surface, procrustes(mine, theirs), with_scale=True)
+    distance = distances.point_to_plane(points, surface, pose)
     return CaseScore(case, {"rmse": rmse(distance)}, distance.astype(np.float32), warnings)
 
 
@@ -125,30 +96,30 @@ def score_micc_genova(case: Case, prediction: Prediction, settings: Settings) ->
     """MICC in both directions with a similarity found anew in each round; the better of the two frontal
     scans."""
     mesh, landmarks, warnings = _checked(prediction, scale_free=True)
-    radius = TIGHT_RADIUS_MM if case.subject == TIGHT_SUBJECT else NOSE_RADIUS_MM
+    radius = TIGHT_RADIUS_MM if case.subject == TIGHT_SUBJECT else crops.NOSE_RADIUS_MM
     values: dict[str, float] = {}
     for take in case.scans:
         scan, marks = load_scan(take, settings.data_unit)
-        warnings += check_surface(scan, str(take.mesh))
+        warnings += checks.check_surface(scan, str(take.mesh))
         mine, theirs = shared(landmarks, marks)
-        check_handedness(mine, theirs, prediction.source)
+        checks.check_handedness(mine, theirs, prediction.source)
         start = procrustes(mine, theirs)
         posed = Mesh(start.apply(mesh.vertices), mesh.triangles)
         posed_marks = Landmarks(start.apply(landmarks.points).astype(np.float64), landmarks.source)
-        ours, other = Surface.of(posed), Surface.of(scan)
+        ours, other = alignment.Surface.of(posed), alignment.Surface.of(scan)
         still = Similarity.identity()
-        tip = nose_tip(scan, marks)
-        points = cropped(scan.vertices, nose_crop(scan.vertices, tip, radius), str(take.mesh))
-        _, there = similarity_icp(points, ours, still)
-        tip = nose_tip(posed, posed_marks)
-        region = np.flatnonzero(nose_crop(posed.vertices, tip, radius))
+        tip = crops.nose_tip(scan, marks)
+        points = crops.cropped(scan.vertices, crops.nose_crop(scan.vertices, tip, radius), str(take.mesh))
+        _, there = alignment.similarity_icp(points, ours, still)
+        tip = crops.nose_tip(posed, posed_marks)
+        region = np.flatnonzero(crops.nose_crop(posed.vertices, tip, radius))
         near = other.nearest(posed.vertices[region].astype(np.float64), still)
         facing = vertex_normals(posed.vertices, posed.triangles)[region] * other.normals(near, still)
         # the scan does not reach there, or it is the inside of something: eyeballs, the mouth
-        there_too = ~on_rim(other, near) & (facing.sum(axis=1) > FACING)
-        points = cropped(posed.vertices[region], there_too, prediction.source)
-        _, back = similarity_icp(points, other, still)
-        values[take.name] = symmetric_mean(there.distance, back.distance)
+        there_too = ~distances.on_rim(other, near) & (facing.sum(axis=1) > FACING)
+        points = crops.cropped(posed.vertices[region], there_too, prediction.source)
+        _, back = alignment.similarity_icp(points, other, still)
+        values[take.name] = distances.symmetric_mean(there.distance, back.distance)
     return CaseScore(case, values | {"mean": min(values.values())}, None, warnings)
 
 
@@ -158,11 +129,11 @@ def score_realy(case: Case, prediction: Prediction, settings: Settings) -> CaseS
     mesh, landmarks, warnings = _checked(prediction, scale_free=True)
     keypoints = _realy_keypoints(case, case.scale_mm)
     mine, theirs = shared(landmarks, keypoints)
-    check_handedness(mine, theirs, prediction.source)
+    checks.check_handedness(mine, theirs, prediction.source)
     # in the units of the scans, as the weights of the non-rigid step are meant
     targets = keypoints.points / case.scale_mm
-    surface = Surface.of(mesh)
-    start = deviation_scale(landmarks.seven, keypoints.seven / case.scale_mm)
+    surface = alignment.Surface.of(mesh)
+    start = alignment.deviation_scale(landmarks.seven, keypoints.seven / case.scale_mm)
     for marks in (landmarks, keypoints):
         if len(marks) not in (68, 85):  # BU-3DFE's 83 are in another order
             raise EvaluationError(
@@ -177,7 +148,9 @@ def score_realy(case: Case, prediction: Prediction, settings: Settings) -> CaseS
             i for i in (REALY_NOSE_RIGID if scan.name == "nose" else REALY_KEYPOINTS[scan.name]) if i < count
         ]
         share = len(points) / len(ids) / (4 if scan.name == "cheek" else 1)
-        pose = keypoint_icp(points, surface, start, landmarks.points[ids], targets[ids], max(int(share), 1))
+        pose = alignment.keypoint_icp(
+            points, surface, start, landmarks.points[ids], targets[ids], max(int(share), 1)
+        )
         goals = surface.nearest(points, pose).point
         guides = [i for i in REALY_KEYPOINTS[scan.name] if i < count]
         if scan.name == "cheek":
@@ -189,7 +162,7 @@ def score_realy(case: Case, prediction: Prediction, settings: Settings) -> CaseS
             goal = points[own] + (pose.apply(landmarks.points[guides]) - targets[guides])[first]
             deformed = deform(points, region.triangles, goals, own, goal)
         corresponding = surface.nearest(deformed, pose).point
-        values[scan.name] = float(known(corresponding, points).mean()) * case.scale_mm
+        values[scan.name] = float(distances.known(corresponding, points).mean()) * case.scale_mm
     return CaseScore(case, values | {"all": float(np.mean(list(values.values())))}, None, warnings)
 
 
@@ -199,15 +172,15 @@ def score_bu3dfe(case: Case, prediction: Prediction, settings: Settings) -> Case
     mesh, landmarks, warnings = _checked(prediction, scale_free=False)
     scan, marks = load_scan(case.scans[0], settings.data_unit)
     mine, theirs = shared(landmarks, marks)
-    check_handedness(mine, theirs, prediction.source)
-    region = nose_crop(scan.vertices, nose_tip(scan, marks))
-    points = cropped(scan.vertices, region, str(case.scans[0].mesh))
-    surface = Surface.of(mesh)
+    checks.check_handedness(mine, theirs, prediction.source)
+    region = crops.nose_crop(scan.vertices, crops.nose_tip(scan, marks))
+    points = crops.cropped(scan.vertices, region, str(case.scans[0].mesh))
+    surface = alignment.Surface.of(mesh)
     values: dict[str, float] = {}
     for name, with_scale in (("rmse", False), ("rmse_with_scale", True)):
         start = procrustes(mine, theirs, with_scale=with_scale)
-        pose = scan_to_surface(points, surface, start, with_scale=with_scale)
-        values[name] = rmse(point_to_surface(points, surface, pose))
+        pose = alignment.scan_to_surface(points, surface, start, with_scale=with_scale)
+        values[name] = rmse(distances.point_to_surface(points, surface, pose))
     return CaseScore(case, values, None, warnings)
 
 
@@ -215,7 +188,7 @@ def score_true(case: Case, prediction: Prediction, settings: Settings) -> CaseSc
     """Known correspondence: mean distance of corresponding vertices after the best rigid motion; with scale
     beside."""
     file = case.scans[0].mesh
-    truth = read_mesh(file, UNITS[settings.data_unit])
+    truth = read_mesh(file, checks.UNITS[settings.data_unit])
     if prediction.mesh is None:
         raise EvaluationError(f"{prediction.source}: no mesh")
     mine, theirs = prediction.mesh.vertices.astype(np.float64), truth.vertices.astype(np.float64)
@@ -224,13 +197,13 @@ def score_true(case: Case, prediction: Prediction, settings: Settings) -> CaseSc
             f"{prediction.source}: {len(mine)} vertices, {file} has {len(theirs)}; known correspondence "
             "needs one topology, use another preset for this"
         )
-    check_extent(truth, str(file), option="--data-unit", unit=settings.data_unit)
-    check_extent(prediction.mesh, prediction.source, option=prediction.option, unit=prediction.unit)
-    check_handedness(mine, theirs, prediction.source)
+    checks.check_extent(truth, str(file), option="--data-unit", unit=settings.data_unit)
+    checks.check_extent(prediction.mesh, prediction.source, option=prediction.option, unit=prediction.unit)
+    checks.check_handedness(mine, theirs, prediction.source)
     mask = _vertex_mask(case.mask, len(theirs))
     mine, theirs = mine[mask], theirs[mask]
-    distance = known(procrustes(mine, theirs, with_scale=False).apply(mine), theirs)
-    scaled = known(procrustes(mine, theirs).apply(mine), theirs)
+    distance = distances.known(procrustes(mine, theirs, with_scale=False).apply(mine), theirs)
+    scaled = distances.known(procrustes(mine, theirs).apply(mine), theirs)
     values = {"mean": float(distance.mean()), "rmse": rmse(distance), "mean_with_scale": float(scaled.mean())}
     return CaseScore(case, values, distance.astype(np.float32), [])
 
@@ -239,15 +212,17 @@ def score_aflw2000(case: Case, prediction: Prediction, settings: Settings) -> Ca
     """AFLW2000-3D: 68 points in the image."""
     if prediction.points is None or case.points is None:
         raise EvaluationError(f"{prediction.source}: no points in the image")
-    check_handedness(prediction.points, case.points, prediction.source)
+    checks.check_handedness(prediction.points, case.points, prediction.source)
     return CaseScore(case, {"nme": normalized_mean_error(prediction.points, case.points), "yaw": case.yaw})
 
 
 def _checked(prediction: Prediction, *, scale_free: bool) -> tuple[Mesh, Landmarks, list[str]]:
     mesh, landmarks = prediction.surface()
-    check_face_order(landmarks)
-    warnings = check_size(landmarks, matters=not scale_free, option=prediction.option, unit=prediction.unit)
-    return mesh, landmarks, warnings + check_surface(mesh, prediction.source)
+    checks.check_face_order(landmarks)
+    warnings = checks.check_size(
+        landmarks, matters=not scale_free, option=prediction.option, unit=prediction.unit
+    )
+    return mesh, landmarks, warnings + checks.check_surface(mesh, prediction.source)
 
 
 def _realy_keypoints(case: Case, scale_mm: float) -> Landmarks:
@@ -261,8 +236,8 @@ def _realy_keypoints(case: Case, scale_mm: float) -> Landmarks:
         landmarks = read_landmarks(file, scale_mm)
     else:
         landmarks = Landmarks(read_mesh(file, scale_mm).vertices.astype(np.float64), str(file))
-    check_face_order(landmarks)
-    check_size(landmarks, matters=True, option="metrical_scale.txt in")
+    checks.check_face_order(landmarks)
+    checks.check_size(landmarks, matters=True, option="metrical_scale.txt in")
     return landmarks
 
 
