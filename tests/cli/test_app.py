@@ -40,20 +40,19 @@ def fields(kind: type) -> dict[str, tuple[typing.Any, str]]:
 # ---------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_help_of_every_command(words, monkeypatch, capsys):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(command, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
-    assert app.main([*words, "--help"]) == 0
+    assert app.main([*command.split(), "--help"]) == 0
     text = capsys.readouterr().out
     first, *_ = text.splitlines()
-    assert first == COMMANDS[words].summary
+    assert first == COMMANDS[command]
     assert "<bool>" not in text
     assert "…" not in text
-    name = " ".join(words).removesuffix(" images")
-    assert f"\nExamples:\n    facerelief {name}" in text
+    assert f"\nExamples:\n    facerelief {command.removesuffix(' images')}" in text
     assert max(len(line) for line in text.splitlines() if not line.startswith("usage:")) <= 80
     shown = set(OPTION.findall(text))
-    for name, (hint, told) in fields(load(words)).items():
+    for name, (hint, told) in fields(load(command)).items():
         given = [rule.name for rule in getattr(hint, "__metadata__", ()) if getattr(rule, "name", None)]
         spelled = (given or [name])[-1].replace("_", "-")
         assert told, f"{name} has no help"
@@ -62,13 +61,13 @@ def test_help_of_every_command(words, monkeypatch, capsys):
 
 
 def test_every_kind_of_training_data_has_a_command():
-    assert {words[1] for words in COMMANDS if words[0] == "synthesize"} == set(KINDS)
+    assert {name.split()[1] for name in COMMANDS if name.startswith("synthesize ")} == set(KINDS)
 
 
 def test_options_of_one_name_have_one_meaning():
     meanings: dict[str, set[str]] = {}
-    for words in COMMANDS:
-        for name, (hint, _) in fields(load(words)).items():
+    for command in COMMANDS:
+        for name, (hint, _) in fields(load(command)).items():
             if name in ("json", "overwrite", "out", "limit", "workers", "nets", "threads"):
                 inner = hint.__origin__ if typing.get_origin(hint) is typing.Annotated else hint
                 meanings.setdefault(name, set()).add(str(inner))
@@ -86,8 +85,8 @@ def test_lists_of_commands():
             assert f"  {name} " in text
     for group in GROUPS:
         text = run(group, "--help").stdout
-        for words in COMMANDS:
-            assert words[0] != group or f"  {words[1]} " in text
+        for first, word in (command.split() for command in COMMANDS if " " in command):
+            assert first != group or f"  {word} " in text
     assert run("--version").stdout == f"facerelief {facerelief.__version__}\n"
 
 

@@ -54,7 +54,7 @@ class Command:
     inner: Inner
     share: Annotated[float, options.Range(0, 1, open=True)] = 0.5
     """A share."""
-    count: options.OptionalCount = None
+    count: options.Count | None = None
     """A number."""
     names: Annotated[options.Names, arg(name="name")] = ()
     """Names."""
@@ -117,7 +117,7 @@ def test_help(capsys, monkeypatch):
         "Side of the image, px. (default: 77)",
         "--mode {a,b}",
         "--no-slow ",
-        "Replace what is there already.",
+        "Replace existing results.",
         "A particular help.",
         "A configuration of another room.",
         "Images. (required)",

@@ -11,7 +11,7 @@ import toy_maker
 from command_line import run_command as run
 
 from facerelief.cli import synthesize
-from facerelief.cli.app import COMMANDS, Command, load
+from facerelief.cli.app import COMMANDS, load
 from facerelief.cli.options import parse
 from facerelief.errors import FacereliefError
 from facerelief.lab.datasets.fine import FineConfig
@@ -31,7 +31,7 @@ def toys(monkeypatch, here):
     """The command `facerelief synthesize toy`."""
     monkeypatch.setitem(KINDS, "toy", toy_maker.KIND)
     monkeypatch.setattr(synthesize, "Toy", Toy, raising=False)
-    monkeypatch.setitem(COMMANDS, ("synthesize", "toy"), Command("synthesize:Toy", "Make noise."))
+    monkeypatch.setitem(COMMANDS, "synthesize toy", "Make noise.")
 
 
 def test_toys_are_made_and_made_no_second_time(toys, toy_fits, tmp_path):
@@ -101,12 +101,12 @@ def test_every_kind_offers_its_configuration(name):
         option = f"--{'no-' if field.default is True else ''}{field.name.replace('_', '-')}"
         if not dataclasses.is_dataclass(getattr(configuration(), field.name)):
             assert words.count(option) == 1, option
-    assert dataclasses.asdict(load(("synthesize", name))(sample=configuration(), fits=None, out=None).sample)
+    assert dataclasses.asdict(load(f"synthesize {name}")(sample=configuration(), fits=None, out=None).sample)
 
 
 def test_options_become_the_configuration(toy_fits, tmp_path):
     words = [str(toy_fits.folder), "-o", "out", "--gains", "0.5", "0.75", "--bands", "1", "--no-transfer"]
-    asked = parse(load(("synthesize", "fine")), words, "facerelief synthesize fine")
+    asked = parse(load("synthesize fine"), words, "facerelief synthesize fine")
     assert asked.recipe().config == FineConfig(gains=(0.5, 0.75), bands=1, transfer=False)
     result = run("synthesize", "fine", *words[:1], "-o", tmp_path / "out", "--bands", 2, code=2)
     assert "bands is 2: expected 1 or 3" in result.stderr

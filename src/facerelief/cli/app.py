@@ -1,31 +1,10 @@
-"""The command line: a table of commands, and `main`.
+"""The command line: the list of commands, and `main`.
 
 A command is a frozen dataclass in a file of its own, which is imported when it runs: `facerelief` and
-`facerelief model` print their lists from the table here and import no room. Such a file looks like this:
-
-    @dataclass(frozen=True)
-    class Convert:
-        \"\"\"Convert a model to facerelief's own file.
-
-        Coordinates are rounded by at most 0.01 mm.
-
-        Examples:
-            facerelief model convert flame.pkl -o flame.npz
-        \"\"\"
-
-        source: Annotated[options.Argument, arg(metavar="FILE|FOLDER")]
-        \"\"\"A model in any format known here.\"\"\"
-        out: options.OutFile
-        \"\"\"The .npz file to write.\"\"\"
-        overwrite: options.Overwrite = False
-
-        def run(self) -> None:
-            from facerelief.morphable import load_model
-            ...
-
-The first line of the class's docstring is the table's; field docstrings are the help; types of shared options
-and ranges of numbers are in `options`, printing is in `console`. `run` raises FacereliefError (`UsageError`
-where the command line is wrong), and may return an exit code.
+`facerelief model` print their lists from the texts here and import nothing else. `fit.py` is a short example.
+The first line of the class's docstring stands here too. A field is an option, its docstring the help. Types
+of shared options are in `options`, printing is in `console`. `run` raises FacereliefError (`UsageError` where
+the command line is wrong), and may return an exit code.
 
 Exit codes: 0 something was done (or had been before), 1 nothing could be done, 2 the command line is wrong,
 130 stopped by Ctrl-C or SIGTERM. Errors are one line on stderr.
@@ -38,88 +17,50 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from facerelief._version import __version__
-from facerelief.cli.console import UsageError, note, say
+from facerelief.cli.console import UsageError, handled_signals, note, say
 from facerelief.errors import FacereliefError
 
 ABOUT = "Dense 3D faces from photos, on an ordinary CPU."
 
-
-class Command(NamedTuple):
-    """A command of the table."""
-
-    place: str
-    """ "file:Class" in this package."""
-    summary: str
-    """The first line of the class's docstring."""
-
-
-COMMANDS: dict[tuple[str, ...], Command] = {
-    ("reconstruct",): Command("reconstruct:Reconstruct", "Turn photos into 3D faces."),
-    ("track",): Command("track:Track", "Follow a face through a video."),
-    ("edit",): Command("edit:Edit", "Re-render a photo with another pose, expression and light."),
-    ("model", "info"): Command("model:Info", "Print facts about a face model."),
-    ("model", "convert"): Command(
-        "model:Convert", "Convert a Basel, FLAME or ICT-FaceKit model to facerelief's own file."
-    ),
-    ("model", "build"): Command(
-        "model_build:Build", "Build the open face model anew from CC0 geometry and scan statistics."
-    ),
-    ("model", "albedo"): Command(
-        "model_build:Albedo", "Learn a model's skin colours from photos by inverse rendering."
-    ),
-    ("fit",): Command("fit:Fit", "Inverse-render a folder of photos once, as the start of training data."),
-    ("synthesize", "coarse"): Command(
-        "synthesize:Coarse", "Make photos with another pose, expression and light."
-    ),
-    ("synthesize", "fine"): Command("synthesize:Fine", "Make photos with the wrinkles of other people."),
-    ("synthesize", "pairs"): Command(
-        "synthesize:Pairs", "Make images with earlier states of the face, as of neighbouring video frames."
-    ),
-    ("synthesize", "renders"): Command("synthesize:Renders", "Make random faces rendered before photos."),
-    ("dataset", "info"): Command("dataset:Info", "Print counts, distributions and rate of a data set."),
-    ("dataset", "show"): Command("dataset:Show", "Write random samples side by side as one image."),
-    ("dataset", "verify"): Command("dataset:Verify", "Check that a data set is whole."),
-    ("train", "coarse"): Command(
-        "train:Coarse", "Train CoarseNet: identity, expression and pose from one image."
-    ),
-    ("train", "tracking"): Command(
-        "train:Tracking", "Train Tracking CoarseNet: the change since the previous frame."
-    ),
-    ("train", "fine"): Command("train:Fine", "Train FineNet: the relief of a coarse surface."),
-    ("train", "e2far"): Command(
-        "train:E2far", "Train UH-E2FAR: neutral and expressive shape from one image."
-    ),
-    ("train", "export"): Command(
-        "train:Export", "Write a run's network as ONNX with half-precision weights."
-    ),
-    ("evaluate", "fit"): Command(
-        "evaluate_fit:Fit", "Reconstruct photos and measure how well the result explains them."
-    ),
-    ("evaluate", "nets"): Command(
-        "evaluate_nets:Nets", "Measure the networks on held-out subjects, beside their targets."
-    ),
-    ("evaluate", "compare"): Command(
-        "evaluate_compare:Compare", "Compare all methods on the same images, from the same detected faces."
-    ),
-    ("evaluate", "truth"): Command(
-        "evaluate_truth:Truth", "Measure all methods on rendered heads whose exact shape is known."
-    ),
-    ("evaluate", "protocol"): Command(
-        "evaluate_protocol:Protocol", "Score 3D faces against scans or annotations by a published protocol."
-    ),
-    ("bench", "images"): Command("bench:Images", "Time every stage of a reconstruction, beside its target."),
-    ("bench", "synthesis"): Command("bench:Synthesis", "Time the making of training data."),
-    ("bench", "track"): Command("bench:Track", "Time following a face through a video."),
+COMMANDS = {
+    "reconstruct": "Turn photos into 3D faces.",
+    "track": "Follow a face through a video.",
+    "edit": "Re-render a photo with another pose, expression and light.",
+    "model info": "Print facts about a face model.",
+    "model convert": "Convert a Basel, FLAME or ICT-FaceKit model to facerelief's own file.",
+    "model build": "Build the open face model anew from CC0 geometry and scan statistics.",
+    "model albedo": "Learn a model's skin colours from photos by inverse rendering.",
+    "fit": "Inverse-render a folder of photos once, as the start of training data.",
+    "synthesize coarse": "Make photos with another pose, expression and light.",
+    "synthesize fine": "Make photos with the wrinkles of other people.",
+    "synthesize pairs": "Make images with earlier states of the face, as of neighbouring video frames.",
+    "synthesize renders": "Make random faces rendered before photos.",
+    "dataset info": "Print counts, distributions and rate of a data set.",
+    "dataset show": "Write random samples side by side as one image.",
+    "dataset verify": "Check that a data set is whole.",
+    "train coarse": "Train CoarseNet: identity, expression and pose from one image.",
+    "train tracking": "Train Tracking CoarseNet: the change since the previous frame.",
+    "train fine": "Train FineNet: the relief of a coarse surface.",
+    "train e2far": "Train UH-E2FAR: neutral and expressive shape from one image.",
+    "train export": "Write a run's network as ONNX with half-precision weights.",
+    "evaluate fit": "Reconstruct photos and measure how well the result explains them.",
+    "evaluate nets": "Measure the networks on held-out subjects, beside their targets.",
+    "evaluate compare": "Compare all methods on the same images, from the same detected faces.",
+    "evaluate truth": "Measure all methods on rendered heads whose exact shape is known.",
+    "evaluate protocol": "Score 3D faces against scans or annotations by a published protocol.",
+    "bench images": "Time every stage of a reconstruction, beside its target.",
+    "bench synthesis": "Time the making of training data.",
+    "bench track": "Time following a face through a video.",
 }
-"""Every command's words; in the order in which they are listed."""
+"""Every command with the first line of its class's docstring, in the order in which they are listed."""
 
-GROUPS: dict[str, str] = {
+GROUPS = {
     "model": "Look at, convert or build face models.",
     "synthesize": "Make training data from fits: shards of images with labels.",
     "dataset": "Look at training data, or check it.",
@@ -128,16 +69,28 @@ GROUPS: dict[str, str] = {
     "bench": "Time reconstruction (bench alone), the making of training data, or tracking.",
 }
 """First words that have commands below them."""
-DEFAULTS: dict[str, str] = {"bench": "images"}
+DEFAULTS = {"bench": "bench images"}
 """The command that a group's name alone means."""
+_FILES = {"model build": "model_build", "model albedo": "model_build", "evaluate": "evaluate_{word}"}
+"""Files of commands and groups that are not in the file of their first word."""
+
+
+def load(name: str) -> type[Any]:
+    """The dataclass of a command: Fit for "evaluate fit"."""
+    group, _, word = name.partition(" ")
+    file = (_FILES.get(name) or _FILES.get(group) or group).format(word=word)
+    return getattr(import_module(f"facerelief.cli.{file}"), (word or group).capitalize())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (`sys.argv` unless given) and return its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt  # SIGTERM stops like Ctrl-C, so that no file is left half-written
+
     try:
-        with _terminated_like_interrupted():
-            return _run(words)
+        with handled_signals(interrupt, signal.SIGTERM):
+            return _run(list(sys.argv[1:] if argv is None else argv))
     except SystemExit as left:  # tyro leaves this way after help and for a wrong command line
         return left.code if isinstance(left.code, int) else 1 if left.code else 0
     except UsageError as error:
@@ -159,85 +112,42 @@ def _run(words: list[str]) -> int:
     if words[:1] == ["--version"]:
         say(f"facerelief {__version__}")
         return 0
-    path = _path(words)
-    if path in COMMANDS:
+    name, rest = _named(words)
+    program = f"facerelief {name}".rstrip()
+    if name in COMMANDS:
         from facerelief.cli.options import parse
 
-        chosen = parse(load(path), words[len(_typed(path, words)) :], " ".join(("facerelief", *path)))
-        return chosen.run() or 0
-    rest = words[len(path) :]
-    if not rest or rest[0] in ("-h", "--help"):
-        _list(path)
-        return 0 if rest else 2
-    known = ", ".join(_names(path))
-    raise UsageError(f"{' '.join(('facerelief', *path))} has no {rest[0]}: expected one of {known}")
+        return parse(load(name), rest, program).run() or 0
+    if name:
+        below = {
+            words.split()[1]: summary for words, summary in COMMANDS.items() if words.startswith(f"{name} ")
+        }
+    else:
+        below = {words: summary for words, summary in COMMANDS.items() if " " not in words} | GROUPS
+    if rest and rest[0] not in ("-h", "--help"):
+        raise UsageError(f"{program} has no {rest[0]}: expected one of {', '.join(below)}")
+    _list(program, GROUPS.get(name, ABOUT), below)
+    if not name:
+        say("facerelief --version prints the version.")
+    return 0 if rest else 2
 
 
-def load(path: tuple[str, ...]) -> type[Any]:
-    """The dataclass of a command."""
-    file, _, name = COMMANDS[path].place.partition(":")
-    return getattr(import_module(f"facerelief.cli.{file}"), name)
+def _named(words: list[str]) -> tuple[str, list[str]]:
+    """The command or the group that the first words name, "" for neither, and the words after it."""
+    group, command = " ".join(words[:1]), " ".join(words[:2])
+    if command in COMMANDS and command != group:
+        return command, words[2:]
+    if group in DEFAULTS and words[1:2] not in (["-h"], ["--help"]):
+        return DEFAULTS[group], words[1:]
+    return (group, words[1:]) if group in COMMANDS or group in GROUPS else ("", words)
 
 
-def _path(words: Sequence[str]) -> tuple[str, ...]:
-    """The command or the group that the first words name; () for neither."""
-    first = tuple(words[:1])
-    if first in COMMANDS:
-        return first
-    if not first or first[0] not in GROUPS:
-        return ()
-    second = (*first, *words[1:2])
-    if second in COMMANDS:
-        return second
-    default = DEFAULTS.get(first[0])
-    if default is not None and words[1:2] not in (["-h"], ["--help"]):
-        return (*first, default)
-    return first
-
-
-def _typed(path: tuple[str, ...], words: Sequence[str]) -> tuple[str, ...]:
-    """The words of a command's name that stand on the command line: a default's second word need not."""
-    return path if tuple(words[: len(path)]) == path else path[:1]
-
-
-def _names(path: tuple[str, ...]) -> dict[str, str]:
-    """Words that may follow a group's name -> a line about each."""
-    if path:
-        return {words[1]: command.summary for words, command in COMMANDS.items() if words[:1] == path}
-    first = {words[0]: COMMANDS[words].summary for words in COMMANDS if len(words) == 1}
-    return first | GROUPS
-
-
-def _list(path: tuple[str, ...]) -> None:
-    names = _names(path)
-    program = " ".join(("facerelief", *path))
-    about = GROUPS[path[0]] if path else ABOUT
+def _list(program: str, about: str, names: dict[str, str]) -> None:
+    """Print commands with a line about each."""
     width = min(shutil.get_terminal_size().columns, 100)
     left = max(map(len, names)) + 4
-    lines = [f"usage: {program} COMMAND [OPTIONS]", "", about, ""]
+    say(f"usage: {program} COMMAND [OPTIONS]\n\n{about}\n")
     for name, summary in names.items():
-        lines += textwrap.wrap(
-            summary, width, initial_indent=f"  {name}".ljust(left), subsequent_indent=" " * left
-        )
-    lines += ["", f"{program} COMMAND --help shows a command's options and examples."]
-    if not path:
-        lines.append("facerelief --version prints the version.")
-    say("\n".join(lines))
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM stops like Ctrl-C inside, so that no file is left half-written."""
-
-    def stop(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        first, next_line = f"  {name}".ljust(left), " " * left
+        say(textwrap.fill(summary, width, initial_indent=first, subsequent_indent=next_line))
+    say(f"\n{program} COMMAND --help shows a command's options and examples.")

@@ -1,4 +1,4 @@
-"""The terminal: lines, tables, progress and JSON, the same in all commands.
+"""The terminal: lines, signals, tables, progress and JSON, the same in all commands.
 
 Results go to stdout, everything else to stderr. File names are made harmless here: control characters are
 escaped, and characters that the stream cannot encode are replaced. Rich is imported where it is used.
@@ -10,10 +10,11 @@ import importlib.util
 import json
 import math
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -27,7 +28,7 @@ _SECONDS = 10.0
 
 
 class UsageError(FacereliefError):
-    """A command line that asks for what cannot be: exit code 2."""
+    """A command line with words that do not go together or numbers out of range: exit code 2."""
 
 
 # ---------------------------------------------------------------- lines
@@ -55,6 +56,20 @@ def _write(text: str, stream: TextIO | None) -> None:
     print(harmless(text).encode(coding, "replace").decode(coding), file=stream, flush=True)
 
 
+@contextmanager
+def handled_signals(handler: Callable[..., object], *numbers: signal.Signals) -> Iterator[None]:
+    """Signals call `handler` inside; outside the main thread nothing changes."""
+    before: dict[signal.Signals, Any] = {}
+    with suppress(ValueError):  # not the main thread
+        for number in numbers:
+            before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
 def need(module: str, purpose: str, extra: str) -> None:
     """Raises FacereliefError that names the extra where an optional package is missing."""
     if importlib.util.find_spec(module) is None:
@@ -65,14 +80,15 @@ def need(module: str, purpose: str, extra: str) -> None:
 
 
 def table(
-    head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", left: Collection[str] = ()
+    head: Sequence[str] | str, rows: Iterable[Sequence[str]], title: str = "", left: Collection[str] = ()
 ) -> None:
     """Print a table.
 
     Args:
-        head: names of the columns. The first column is aligned to the left, and those of `left`.
+        head: names of the columns, or one text with | between them.
         rows: texts, one for each column.
         title: a line above it.
+        left: columns aligned to the left, as the first one always is.
     """
     from rich.console import Console
     from rich.table import Table
@@ -82,12 +98,12 @@ def table(
         return Text(harmless(text).encode("utf-8", "replace").decode())
 
     made = Table(title=cell(title) if title else None)
-    for number, name in enumerate(head):
+    for number, name in enumerate(head.split("|") if isinstance(head, str) else head):
         made.add_column(cell(name), justify="left" if number == 0 or name in left else "right")
     for row in rows:
         made.add_row(*map(cell, row))
-    looked_at = sys.stdout is not None and sys.stdout.isatty()
-    (Console() if looked_at else Console(width=_PLAIN_WIDTH)).print(made)
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    (Console() if terminal else Console(width=_PLAIN_WIDTH)).print(made)
 
 
 def number(value: Any) -> str:
@@ -100,18 +116,19 @@ def number(value: Any) -> str:
 
 
 def print_targets(targets: Iterable[Mapping[str, Any]]) -> None:
-    """Print measures beside the targets they should reach; see `lab.evaluation.nets`."""
+    """Print measured values beside their targets: the fields of `lab.evaluation.metrics.reports.Target`."""
     words = {True: "ok", False: "missed", None: "not measured"}
-    rows = [
-        [
-            target["what"],
-            number(target["value"]),
-            f">= {target['at_least']:g}" if "at_least" in target else f"<= {target['at_most']:g}",
-            words[target["met"]],
-        ]
-        for target in targets
-    ]
+    rows: list[list[str]] = []
+    for target in targets:
+        least, most = target.get("at_least"), target.get("at_most")
+        expected = f"<= {most:g}" if least is None else f">= {least:g}"
+        rows.append([target["what"], number(target["value"]), expected, words[target["met"]]])
     table(("target", "measured", "expected", ""), rows)
+
+
+def formatted(columns: str, items: Iterable[Any]) -> list[list[str]]:
+    """A row of texts for each item; columns: its format strings with | between, "{0.name}|{0.error:.2f}"."""
+    return [[column.format(item) for column in columns.split("|")] for item in items]
 
 
 def say_machine(machine: Mapping[str, Any]) -> None:
@@ -125,30 +142,23 @@ def say_machine(machine: Mapping[str, Any]) -> None:
 
 
 def report(document: Any, file: Path | None, show: Callable[[], None]) -> None:
-    """Show a result, and write it where `--json FILE` says; for "-" JSON is printed in place of it.
+    """Print a result by `show`, and write it to the file of `--json`; for "-" only its JSON is printed.
 
+    document: a report (`lab.evaluation.metrics.reports`) or JSON's own types; null for NaN and infinity.
     Raises OutputError.
     """
     if file is None or str(file) != "-":
         show()
     if file is None:
         return
-    text = json.dumps(without_nan(document), indent=1, allow_nan=False, ensure_ascii=False)
+    from facerelief.io.atomic import write_bytes
+    from facerelief.lab.evaluation.metrics.reports import to_json
+
+    text = json.dumps(to_json(document), indent=1, allow_nan=False, ensure_ascii=False)
     if str(file) == "-":
         say(text)
-        return
-    from facerelief.io.atomic import write_bytes
-
-    write_bytes(file, f"{text}\n".encode("utf-8", "replace"))  # file names need not be text
-
-
-def without_nan(value: Any) -> Any:
-    """A document in which numbers that could not be measured are null: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {name: without_nan(member) for name, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(member) for member in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    else:
+        write_bytes(file, f"{text}\n".encode("utf-8", "replace"))  # file names need not be text
 
 
 def check_free(out: Path, overwrite: bool) -> None:
@@ -173,7 +183,7 @@ def check_free(out: Path, overwrite: bool) -> None:
 
 
 class Progress(Protocol):
-    """Called with how much is done, of how much (None where nobody knows), and what else is to be said."""
+    """Called with the number done, the total (None where it is unknown), and a text beside them."""
 
     def __call__(self, done: int, total: int | None = None, text: str = "") -> None: ...
 
@@ -216,7 +226,7 @@ def progress(unit: str, *, lines: bool = True, last: bool = True) -> Iterator[Pr
 
 
 def _nothing(done: int, total: int | None = None, text: str = "") -> None:
-    """Progress that nobody looks at."""
+    """Progress that is not shown."""
 
 
 def _lines(unit: str, with_last: bool) -> Progress:

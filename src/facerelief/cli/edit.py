@@ -28,11 +28,11 @@ class Edit:
     """A face folder made by reconstruct, such as out/photo/face0."""
     out: options.OutFile
     """The image to write: .png or .jpg."""
-    yaw: options.OptionalDegrees = None
+    yaw: options.Degrees | None = None
     """Look to the image's right, degrees; 0 is straight."""
-    pitch: options.OptionalDegrees = None
+    pitch: options.Degrees | None = None
     """Look down, degrees; 0 is straight."""
-    roll: options.OptionalDegrees = None
+    roll: options.Degrees | None = None
     """Tilt counter-clockwise, degrees; 0 is upright."""
     turn_yaw: options.Degrees = 0.0
     """Add to the photo's yaw."""

@@ -48,7 +48,6 @@ class Compare:
     methods: Annotated[str, arg(metavar="NAMES")] = "e2far,net,net_fine,fit,landmarks"
     """Some of these, with commas between."""
     split: options.Split = None
-    """Split to measure on; test, or val where there is no test."""
     nets: options.Nets = None
     """Folder with networks to compare; the shipped ones unless given."""
     threads: options.Count = 1

@@ -40,7 +40,6 @@ class Nets:
     clip: options.Files = ()
     """A video of one face (repeatable)."""
     split: options.Split = None
-    """Split to measure on; test, or val where there is no test."""
     limit: options.Limit = None
     """At most this many samples, photos and frames of each part."""
     nets: options.Nets = None

@@ -2,8 +2,7 @@
 
 A command is a frozen dataclass: a field is an option, its docstring is the help, a nested dataclass of
 another room adds its own fields. Types here give shared options one name and one meaning; a field's docstring
-replaces their help where a command has something particular to say. Importing this imports tyro: only a
-command's own file does.
+replaces their help. Importing this imports tyro: only a command's own file does.
 """
 
 from __future__ import annotations
@@ -47,12 +46,12 @@ class Range:
 
     def check(self, option: str, value: float) -> None:
         """Raises UsageError for a number outside."""
-        inside = self.low < value < self.high if self.open else self.low <= value <= self.high
-        if not inside:
+        if self.open:
+            inside, expected = self.low < value < self.high, f"between {self.low:g} and {self.high:g}"
+        else:
             most = "" if self.high == float("inf") else f" and at most {self.high:g}"
-            expected = f"at least {self.low:g}{most}"
-            if self.open:
-                expected = f"between {self.low:g} and {self.high:g}"
+            inside, expected = self.low <= value <= self.high, f"at least {self.low:g}{most}"
+        if not inside:
             raise UsageError(f"{option} is {value:g}: expected {expected}")
 
 
@@ -61,24 +60,17 @@ class Needed:
     """A list that needs at least one member."""
 
 
-# ---------------------------------------------------------------- numbers, flags, lists
+# ---------------------------------------------------------------- types of options
 
-Count = Annotated[int, Range(1), arg(metavar="N")]
-"""A number from 1."""
-OptionalCount = Annotated[int | None, Range(1), arg(metavar="N")]
-Seed = Annotated[int, Range(0), arg(metavar="N")]
-"""A seed of everything random."""
-Weight = Annotated[float, Range(0.0), arg(metavar="X")]
-"""A number that is not negative."""
+Count = Annotated[int, Range(1)]
+Seed = Annotated[int, Range(0)]
+Weight = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, 1)]
 Degrees = Annotated[float, arg(metavar="DEG")]
-OptionalDegrees = Annotated[float | None, arg(metavar="DEG")]
 Names = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")]
 """Texts, the option repeated for each."""
 Files = Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="FILE")]
 """Files, the option repeated for each."""
-
-# ---------------------------------------------------------------- files and folders
-
 File = Annotated[Path | None, arg(metavar="FILE")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER")]
 NeededFile = Annotated[Path, arg(metavar="FILE")]
@@ -87,39 +79,38 @@ Argument = Annotated[Path, Positional, arg(metavar="PATH")]
 """A file or folder without an option's name."""
 Arguments = Annotated[tuple[Path, ...], Positional, Needed(), arg(metavar="PATH")]
 """One or more of them."""
+
+# options with one name and one meaning in all commands
 OutFile = Annotated[Path, arg(aliases=("-o",), metavar="FILE")]
-"""`--out` of a command that writes one file."""
 OutFolder = Annotated[Path, arg(aliases=("-o",), metavar="FOLDER")]
-"""`--out` of a command that fills a folder."""
 Group = Annotated[UseAppendAction[tuple[str, ...]], arg(name="group", metavar="NAME")]
 """`--group`: groups of a collection of photos."""
-
-# ---------------------------------------------------------------- options with one meaning everywhere
-
-Split = Annotated[Literal["val", "test"] | None, arg(metavar="val|test")]
-"""`--split`: held-out part of a data set."""
+Split = Annotated[
+    Literal["val", "test"] | None,
+    arg(metavar="val|test", help="Split to measure on; test, or val where there is no test."),
+]
 Model = Annotated[str, arg(metavar="open|FILE")]
 """`--model`: the embedded face model or a model file."""
 Nets = Annotated[Path | None, arg(metavar="DIR")]
 """`--nets`: folder with other networks than the shipped ones."""
-Overwrite = Annotated[bool, arg(help="Replace what is there already.")]
-"""`--overwrite`: without it nothing that exists is replaced."""
+Overwrite = Annotated[bool, arg(help="Replace existing results.")]
 JsonFile = Annotated[
     Path | None, arg(metavar="FILE", help="Write the result as JSON; - prints it in place of tables.")
 ]
 """`--json FILE`; see `console.report`."""
-Workers = Annotated[int, Range(1), arg(metavar="N", help="Processes that work at once.")]
-"""`--workers`: processes that work, never ones that only read."""
-Limit = Annotated[int | None, Range(1), arg(metavar="N")]
+Workers = Annotated[int, Range(1), arg(help="Processes that work at once.")]
+"""`--workers`: processes that compute, never ones that only read."""
+Limit = Annotated[int | None, Range(1)]
 """`--limit`: at most this many inputs."""
 Threads = Annotated[
-    int | None, Range(1), arg(metavar="N", help="Threads of everything; each part's own choice unless given.")
+    int | None, Range(1), arg(help="Threads of all libraries; their own choice unless given.")
 ]
-"""`--threads`."""
 
 
 # ---------------------------------------------------------------- parsing
 
+_UNIONS = (Union, types.UnionType)
+_METAVARS = {int: "N", float: "X"}
 _MARKERS = (
     tyro.conf.FlagCreatePairsOff,
     tyro.conf.OmitArgPrefixes,
@@ -132,23 +123,21 @@ def parse(kind: type[T], words: Sequence[str], command: str) -> T:
     """Options of a command from the words after its name.
 
     Args:
-        kind: a dataclass; its docstring is the description, its fields are the options.
-        words: the rest of the command line.
-        command: the command's whole name, "facerelief reconstruct".
+        kind: A dataclass; its docstring is the description, its fields are the options.
+        words: The rest of the command line.
+        command: The command's whole name, "facerelief reconstruct".
 
     Raises:
-        UsageError: for numbers that `Range` refuses, or a list without a member.
-        SystemExit: after help (0) and for words that are no options (2); tyro has printed then.
+        UsageError: A number out of its `Range`, or an empty list that is `Needed`.
+        SystemExit: After help (0) and for words that are no options (2), once tyro has printed its message.
     """
     if "-h" in words or "--help" in words:
         _print_description(kind)
+    registry = ConstructorRegistry()
+    registry.struct_rule(_documented)
+    registry.primitive_rule(_optional)
     options = tyro.cli(
-        kind,
-        prog=command,
-        description="",
-        args=list(words),
-        config=_MARKERS,
-        registry=_registry(),
+        kind, prog=command, description="", args=list(words), config=_MARKERS, registry=registry
     )
     _check(options)
     return options
@@ -162,16 +151,8 @@ def _print_description(kind: type[Any]) -> None:
     say("\n\n".join(shown) + "\n")
 
 
-def _registry() -> ConstructorRegistry:
-    """Rules for tyro: help from field docstrings, and `X | None` shown as X."""
-    registry = ConstructorRegistry()
-    registry.struct_rule(_documented)
-    registry.primitive_rule(_optional)
-    return registry
-
-
 def _documented(info: StructTypeInfo) -> StructConstructorSpec | None:
-    """A dataclass whose field docstrings are the help, each a single paragraph."""
+    """Rule for tyro: field docstrings are the help, each a single paragraph."""
     if not dataclasses.is_dataclass(info.type):
         return None
     hints = get_type_hints(info.type, include_extras=True)
@@ -186,12 +167,17 @@ def _documented(info: StructTypeInfo) -> StructConstructorSpec | None:
             default = field.default_factory()
         else:
             default = tyro.MISSING_NONPROP
-        kind = Annotated[hints[field.name], arg(help=texts[field.name] or None)]
+        hint = hints[field.name]
+        rules = [
+            arg(metavar=_METAVARS.get(_plain(hint))),
+            *_metadata(hint),
+            arg(help=texts[field.name] or None),
+        ]
         if default is None or isinstance(default, bool) or default == "":
-            kind = Annotated[kind, arg(help_behavior_hint="")]
-        if any(isinstance(rule, Needed) for rule in _metadata(kind)):
-            kind = Annotated[kind, arg(help_behavior_hint="(required)")]
-        fields.append(StructFieldSpec(field.name, cast(Any, kind), default))
+            rules.append(arg(help_behavior_hint=""))
+        if any(isinstance(rule, Needed) for rule in rules):
+            rules.append(arg(help_behavior_hint="(required)"))
+        fields.append(StructFieldSpec(field.name, cast(Any, Annotated[hint, *rules]), default))
     return StructConstructorSpec(info.type, tuple(fields))
 
 
@@ -209,13 +195,11 @@ def helps(kind: type[Any]) -> dict[str, str]:
 
 
 def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """A type or None as the type itself: that it may be left out need not be said twice."""
-    if get_origin(info.type) not in (Union, types.UnionType):
+    """Rule for tyro: a type or None is shown as the type itself."""
+    plain = _plain(info.type)
+    if get_origin(info.type) not in _UNIONS or get_origin(plain) in _UNIONS or plain is bool:
         return None
-    members = [member for member in get_args(info.type) if member is not type(None)]
-    if len(members) != 1 or members[0] is bool:
-        return None
-    inner = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(members[0], info.markers))
+    inner = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(plain, info.markers))
     if isinstance(inner, UnsupportedTypeAnnotationError):
         return None
     return dataclasses.replace(
@@ -223,6 +207,14 @@ def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         is_instance=lambda value: value is None or inner.is_instance(value),
         str_from_instance=lambda value: [] if value is None else inner.str_from_instance(value),
     )
+
+
+def _plain(hint: Any) -> Any:
+    """A type without its `Annotated` and without None: int for `Count | None`."""
+    if get_origin(hint) is Annotated:
+        return _plain(hint.__origin__)
+    members = [member for member in get_args(hint) if member is not type(None)]
+    return _plain(members[0]) if get_origin(hint) in _UNIONS and len(members) == 1 else hint
 
 
 def _check(options: Any) -> None:
@@ -261,7 +253,7 @@ def configured(configuration: Callable[..., T], **values: Any) -> T:
 
 
 def names(text: str) -> list[str]:
-    """Members of a list with commas."""
+    """Members of a text with commas between them."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -274,7 +266,7 @@ def image_suffix(file: Path) -> str:
 
 
 def note_missing_nets(folder: Path | None, names: Sequence[str]) -> None:
-    """Print which networks the chosen folder lacks, since the shipped ones are used for them.
+    """Print the networks missing in the chosen folder: the shipped ones replace them.
 
     Raises ModelError where there is no such folder.
     """

@@ -45,7 +45,7 @@ class Reconstruct:
     nets: options.Nets = None
     """Folder with other networks (coarse.onnx, fine.onnx, e2far.onnx); the shipped one where it lacks a
     network. Unless given: the folder that the variable FACERELIEF_NETS names, or the shipped networks."""
-    max_faces: options.OptionalCount = None
+    max_faces: options.Count | None = None
     """At most this many faces of an image, best first; all of them unless given."""
     min_confidence: Annotated[float, options.Range(0, 1, open=True)] = 0.5
     """Leave out detections below this, 0 to 1."""

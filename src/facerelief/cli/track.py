@@ -76,7 +76,7 @@ class Track:
     """Coarse surfaces only, which is quicker."""
     no_filter: bool = False
     """Leave the jitter in pose and expression."""
-    max_frames: options.OptionalCount = None
+    max_frames: options.Count | None = None
     """Stop after this many frames."""
     every: options.Count = 1
     """Look at every n-th frame only."""

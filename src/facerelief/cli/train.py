@@ -50,9 +50,9 @@ class Train:
     """A run whose network it starts from (tracking: a CoarseNet's too)."""
     preset: Literal["cpu", "paper"] = "cpu"
     """cpu: an hour or two on two cores. paper: as in the paper, for accelerators."""
-    steps: options.OptionalCount = None
+    steps: options.Count | None = None
     """Steps; the preset's unless given."""
-    batch: options.OptionalCount = None
+    batch: options.Count | None = None
     """Samples of a step, of all devices together; the preset's unless given."""
     lr: Annotated[float | None, options.Range(0), arg(metavar="X")] = None
     """Highest learning rate; the preset's unless given."""
@@ -250,7 +250,7 @@ class Fine(Train):
 
     size: Annotated[int, options.Range(32), arg(metavar="PX")] = 256
     """Side of the data's images, px."""
-    width: options.OptionalCount = None
+    width: options.Count | None = None
     """Channels of the first level; the preset's unless given."""
     levels: Annotated[int, options.Range(1, 7), arg(metavar="N")] = 4
     """Resolutions of the U-Net."""
