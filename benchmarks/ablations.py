@@ -18,9 +18,10 @@ import torch
 from facerelief.lab.networks.guo import CoarseNetConfig, FineNetConfig
 from facerelief.lab.networks.losses import CoarseLoss, FineLoss
 from facerelief.lab.networks.order import Shards
+from facerelief.lab.networks.run_config import RunConfig
 from facerelief.lab.networks.run_folder import METRICS, load_net
 from facerelief.lab.networks.tasks import TaskConfig, make_task
-from facerelief.lab.networks.trainer import RunConfig, TrainConfig, train, validate
+from facerelief.lab.networks.trainer import TrainConfig, train, validate
 from facerelief.morphable import open_model
 
 SHAPE = ("surface_mm", "posed_mm", "nme", "yaw_deg")

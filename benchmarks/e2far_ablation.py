@@ -28,9 +28,10 @@ from facerelief.lab.networks.data import CoarseItem
 from facerelief.lab.networks.e2far import E2farConfig, E2farLoss, ShapeError
 from facerelief.lab.networks.layer import MorphableLayer
 from facerelief.lab.networks.order import Shards
+from facerelief.lab.networks.run_config import RunConfig
 from facerelief.lab.networks.run_folder import METRICS, load_net
 from facerelief.lab.networks.tasks import TaskConfig, make_task
-from facerelief.lab.networks.trainer import RunConfig, TrainConfig, train
+from facerelief.lab.networks.trainer import TrainConfig, train
 from facerelief.morphable import FaceModel, open_model
 
 CELLS = {

@@ -43,6 +43,13 @@ def test_block_fills_the_folder(tmp_path):
     assert (tmp_path / "deep" / "face0" / "a").read_text() == "1"
 
 
+def test_an_error_leaves_no_new_parents(tmp_path):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ValueError, match="no"), atomic_folder(tmp_path / "there" / "a" / "b" / "face0"):
+        raise ValueError("no")
+    assert names(tmp_path / "there") == []
+
+
 def test_new_folder_has_ordinary_permissions(tmp_path):
     (tmp_path / "plain").mkdir()
     with atomic_folder(tmp_path / "made"):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from facerelief.cli import options
-from facerelief.cli.console import UsageError, note, print_targets, report, say, say_machine, table
-
-if TYPE_CHECKING:
-    from facerelief.lab.benchmarks.synthesis import SynthesisTiming
+from facerelief.cli.console import UsageError, formatted, note, print_targets, report, say, table
+from facerelief.examples import astronaut_path
+from facerelief.lab.benchmarks import stages, timing
+from facerelief.lab.benchmarks.synthesis import SynthesisTiming, bench_synthesis
+from facerelief.lab.benchmarks.tracking import bench_track
+from facerelief.lab.datasets.fits import FitFolder
+from facerelief.lab.datasets.kinds import KINDS
+from facerelief.lab.datasets.manifest import Recipe
+from facerelief.lab.evaluation.compare.tables import machine_line
 
 
 @dataclass(frozen=True)
@@ -28,31 +33,27 @@ class Images:
     """
 
     images: Annotated[tuple[Path, ...], Positional, arg(metavar="[IMAGE...]", help_behavior_hint="")] = ()
-    """Images to time; the portrait that is shipped unless given."""
+    """Images to time; the shipped portrait unless given."""
     repeat: options.Count = 5
-    """Rounds, after one to warm up."""
+    """Rounds, after one warm-up round."""
     threads: options.Threads = None
     json: options.JsonFile = None
 
     def run(self) -> None:
         """Measure and print."""
-        from facerelief.examples import astronaut_path
-        from facerelief.lab.benchmarks.stages import bench_reconstruct
-        from facerelief.lab.benchmarks.timing import report as document
-
         images = list(self.images) or [astronaut_path()]
-        measured = bench_reconstruct(images, repeat=self.repeat, threads=self.threads, progress=note)
-        about = document(measured, images=[p.name for p in images], repeat=self.repeat, threads=self.threads)
+        names = [image.name for image in images]
+        measured = stages.bench_reconstruct(images, repeat=self.repeat, threads=self.threads, progress=note)
+        about = timing.report(measured, images=names, repeat=self.repeat, threads=self.threads)
+
+        def target(m: timing.Timing) -> str:
+            return "" if m.target_ms is None else f"{m.target_ms:g} {'ok' if m.within else 'over'}"
 
         def show() -> None:
-            rows: list[list[str]] = []
-            for m in measured:
-                target = "" if m.target_ms is None else f"{m.target_ms:g} {'ok' if m.within else 'over'}"
-                times = (f"{m.median_ms:.2f}", f"{m.p90_ms:.2f}")
-                rows.append([m.name, str(m.calls), *times, target, m.what])
-            head = ("stage", "calls", "median ms", "90 % ms", "target ms", "subject")
-            table(head, rows, left={"subject"})
-            say_machine(about["machine"])
+            columns = "{0.name}|{0.calls}|{0.median_ms:.2f}|{0.p90_ms:.2f}|{1}|{0.what}"
+            rows = formatted(columns, ((m, target(m)) for m in measured))
+            table("stage|calls|median ms|90 % ms|target ms|subject", rows, left={"subject"})
+            say(machine_line(about["machine"]))
 
         report(about, self.json, show)
 
@@ -71,7 +72,7 @@ class Synthesis:
     """A folder that `facerelief fit` made."""
     kind: Annotated[str, arg(metavar="coarse|fine|pairs|renders")] = "coarse"
     """Kind of training data."""
-    limit: Annotated[int, options.Range(1), arg(metavar="N")] = 48
+    limit: options.Count = 48
     """At most this many photos, chosen by the seed."""
     per_photo: options.Count = 10
     """Samples of each photo."""
@@ -80,21 +81,15 @@ class Synthesis:
     size: Annotated[int | None, options.Range(32), arg(metavar="PX")] = None
     """Side of the images, px; the kind's own unless given."""
     workers: Annotated[UseAppendAction[tuple[int, ...]], options.Range(1), arg(metavar="N")] = ()
-    """Processes that work at once; each number given is timed, 1 and 2 unless given."""
+    """Number of processes (repeatable, to time several); 1 and 2 unless given."""
     ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
-    """Time a Ray cluster too; local for one here."""
+    """Time a Ray cluster too: its address, or local for one of this machine."""
     seed: options.Seed = 0
-    """Decides everything random."""
+    """Seed of everything random."""
     json: options.JsonFile = None
 
     def run(self) -> None:
         """Measure and print."""
-        from facerelief.lab.benchmarks.synthesis import bench_synthesis
-        from facerelief.lab.benchmarks.timing import machine
-        from facerelief.lab.datasets.fits import FitFolder
-        from facerelief.lab.datasets.kinds import KINDS
-        from facerelief.lab.datasets.manifest import Recipe
-
         kind = KINDS.get(self.kind)
         if kind is None:
             raise UsageError(f"--kind {self.kind}: expected one of {', '.join(KINDS)}")
@@ -115,30 +110,27 @@ class Synthesis:
         for count, address in runs:
             note(f"{self.kind} with {count} workers{' on Ray' if address else ''}")
             measured.append(bench_synthesis(fits, recipe, workers=count, ray=address))
-        where = machine()
+        machine = timing.machine()
 
         def show() -> None:
             _print_synthesis(self.kind, measured)
-            say_machine(where)
+            say(machine_line(machine))
 
-        report({"machine": where, "runs": [asdict(m) for m in measured]}, self.json, show)
+        report({"machine": machine, "runs": measured}, self.json, show)
 
 
 def _print_synthesis(kind: str, measured: Sequence[SynthesisTiming]) -> None:
     stages = list(dict.fromkeys(name for m in measured for name in m.ms))
-    head = ["workers", "samples", "samples/s", "with start", "MB/s", *(f"{name} ms" for name in stages)]
+    first = "{0.workers}{1}|{0.samples}|{0.samples_per_s:.1f}|{0.whole_samples_per_s:.1f}|{0.mb_per_s:.1f}"
     rows = [
         [
-            f"{m.workers}{' on Ray' if m.ray else ''}",
-            str(m.samples),
-            f"{m.samples_per_s:.1f}",
-            f"{m.whole_samples_per_s:.1f}",
-            f"{m.mb_per_s:.1f}",
+            *formatted(first, [(m, " on Ray" if m.ray else "")])[0],
             *(f"{m.ms.get(name, 0.0):.1f}" for name in stages),
             ", ".join(f"{mb:.0f}" for mb in m.memory_mb),
         ]
         for m in measured
     ]
+    head = ["workers", "samples", "samples/s", "with start", "MB/s", *(f"{name} ms" for name in stages)]
     table([*head, "memory MB: first, last, most"], rows, f"{kind}: making training data")
 
 
@@ -146,8 +138,8 @@ def _print_synthesis(kind: str, measured: Sequence[SynthesisTiming]) -> None:
 class Track:
     """Time following a face through a video.
 
-    Per frame, and with one thread too, beside MediaPipe's landmark net alone; the first result and the memory
-    of fresh processes.
+    Times a frame, also with one thread, beside those of MediaPipe's landmark net alone; time to the first
+    result and memory of fresh processes.
 
     Examples:
         facerelief bench track --video clip.mp4 --threads 2 --json times.json
@@ -156,7 +148,7 @@ class Track:
     video: options.NeededFile
     """A video of one face."""
     threads: options.Threads = None
-    limit: Annotated[int | None, options.Range(2), arg(metavar="N")] = None
+    limit: Annotated[int | None, options.Range(2)] = None
     """At most this many frames; all of them unless given."""
     nets: options.Nets = None
     """Folder with coarse.onnx, tracking.onnx and fine.onnx to time; the shipped ones unless given."""
@@ -164,8 +156,6 @@ class Track:
 
     def run(self) -> None:
         """Measure and print."""
-        from facerelief.lab.benchmarks.tracking import bench_track
-
         about = bench_track(
             self.video, frames=self.limit, threads=self.threads, nets=self.nets, progress=note
         )
@@ -173,17 +163,15 @@ class Track:
 
 
 def _print_tracking(about: Mapping[str, Any]) -> None:
-    title = f"{about['clip']}: {about['followed']} of {about['frames']} frames followed"
-    rows = [
-        [row["name"], str(row["calls"]), f"{row['median_ms']:.2f}", f"{row['p90_ms']:.2f}", row["what"]]
-        for row in about["stages"]
-    ]
-    title = f"{title}, {about['size']} px, {about['threads']} threads"
-    table(("stage", "calls", "median ms", "90 % ms", "subject"), rows, title, left={"subject"})
+    title = (
+        f"{about['clip']}: {about['followed']} of {about['frames']} frames followed, {about['size']} px, "
+        f"{about['threads']} threads"
+    )
+    columns = "{0[name]}|{0[calls]}|{0[median_ms]:.2f}|{0[p90_ms]:.2f}|{0[what]}"
+    rows = formatted(columns, zip(about["stages"]))
+    table("stage|calls|median ms|90 % ms|subject", rows, title, left={"subject"})
     for ending, threads in (("", f"{about['threads']} threads"), ("_one_thread", "one thread")):
         factors = ", ".join(f"{n} {about[f'{n}{ending}_over_landmark_net']:.2f}" for n in ("coarse", "full"))
-        say(f"times the landmark net, {threads}: {factors}")
+        say(f"time over that of the landmark net, {threads}: {factors}")
     print_targets(about["bars"])
-    if (about["load_before"] or 0.0) > 0.5:
-        say(f"other processes were at work (load {about['load_before']:.1f}): times are too long")
-    say_machine(about["machine"])
+    say(machine_line(about["machine"], about["load_before"]))

@@ -126,16 +126,9 @@ def print_targets(targets: Iterable[Mapping[str, Any]]) -> None:
     table(("target", "measured", "expected", ""), rows)
 
 
-def formatted(columns: str, items: Iterable[Any]) -> list[list[str]]:
-    """A row of texts for each item; columns: its format strings with | between, "{0.name}|{0.error:.2f}"."""
-    return [[column.format(item) for column in columns.split("|")] for item in items]
-
-
-def say_machine(machine: Mapping[str, Any]) -> None:
-    """Print the machine that timings are from; see `lab.benchmarks.timing.machine`."""
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    say(f"{machine['processor']}, {machine['cores']} cores, {machine['system']}")
-    say(f"Python {machine['python']}, {versions}")
+def formatted(columns: str, rows: Iterable[Sequence[Any]]) -> list[list[str]]:
+    """Texts of each row's values by format strings with | between them: "{0}|{1.error:.2f}"."""
+    return [[column.format(*row) for column in columns.split("|")] for row in rows]
 
 
 # ---------------------------------------------------------------- JSON

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from facerelief.cli import options
-from facerelief.cli.console import progress, report, say, table
-
-if TYPE_CHECKING:
-    from facerelief.lab.evaluation.photos.fit_report import FitReport
+from facerelief.cli.console import formatted, progress, report, say, table
+from facerelief.cli.model import read_model
+from facerelief.errors import ImageError
+from facerelief.lab.datasets.photos import find_photos
+from facerelief.lab.evaluation.photos.fit_quality import evaluate_fits
+from facerelief.lab.evaluation.photos.fit_report import MOST_ERROR, MOST_SHARE, FitReport, fit_report
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Fit:
     photos: options.NeededFolder
     """Photos; an index.csv there names their persons and groups."""
     group: options.Group = ()
-    """Only this group (repeat for more)."""
+    """Only this group (repeatable)."""
     limit: options.Limit = None
     """At most this many photos of each group, evenly spread."""
     old: options.File = None
@@ -38,24 +39,16 @@ class Fit:
 
     def run(self) -> None:
         """Measure and print."""
-        from facerelief.cli.model import read_model
-        from facerelief.lab.datasets.photos import find_photos
-        from facerelief.lab.evaluation.metrics.reports import to_json
-        from facerelief.lab.evaluation.photos.fit_quality import evaluate_fits
-        from facerelief.lab.evaluation.photos.fit_report import fit_report
-
         chosen = find_photos(self.photos, self.group, self.limit)
         elders = frozenset[str]() if self.old is None else _names(self.old)
         with progress("photos") as show:
             found = evaluate_fits(chosen, self.model, workers=self.workers, progress=show)
         made = fit_report(found, read_model(self.model), elders)
-        report(to_json(made), self.json, lambda: _print(made))
+        report(made, self.json, lambda: _print(made))
 
 
 def _names(file: Path) -> frozenset[str]:
     """Lines of a text file. Raises FacereliefError."""
-    from facerelief.errors import ImageError
-
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -64,35 +57,23 @@ def _names(file: Path) -> frozenset[str]:
 
 
 def _print(made: FitReport) -> None:
-    from facerelief.lab.evaluation.photos.fit_report import MOST_ERROR, MOST_SHARE
-
-    head = ("group", "photos", "coarse", "full", "full/coarse", "coarse cells", "fine cells", "10..90 %")
-    rows = [
-        [
-            g.group,
-            str(g.photos),
-            f"{g.coarse_error:.4f}",
-            f"{g.full_error:.4f} {'ok' if g.full_error <= MOST_ERROR else 'over'}",
-            f"{g.share:.2f} {'ok' if g.share <= MOST_SHARE else 'over'}",
-            f"{g.coarse_cells:.2f}",
-            f"{g.fine_cells:.2f}",
-            "{:.2f}..{:.2f}".format(*g.fine_cells_10_90),
-            f"{g.skin_cells:.2f}",
-            f"{g.relief_mm:.2f}",
-            f"{g.edge_correlation:+.2f}",
-            f"{100 * g.warned:.0f} %",
-        ]
+    word = {True: "ok", False: "over"}
+    groups = [
+        (g, word[g.full_error <= MOST_ERROR], word[g.share <= MOST_SHARE], 100 * g.warned)
         for g in made.groups
     ]
+    head = "group|photos|coarse|full|full/coarse|coarse cells|fine cells|10..90 %|skin cells|relief mm|edges"
+    columns = (
+        "{0.group}|{0.photos}|{0.coarse_error:.4f}|{0.full_error:.4f} {1}|{0.share:.2f} {2}|"
+        "{0.coarse_cells:.2f}|{0.fine_cells:.2f}|{0.fine_cells_10_90[0]:.2f}..{0.fine_cells_10_90[1]:.2f}|"
+        "{0.skin_cells:.2f}|{0.relief_mm:.2f}|{0.edge_correlation:+.2f}|{3:.0f} %"
+    )
     title = "Re-rendered face against the photo; size of the relief"
-    table((*head, "skin cells", "relief mm", "edges", "warned"), rows, title)
+    table(f"{head}|warned", formatted(columns, groups), title)
     for group, tone in made.tone.items():
         title = f"{group}: skin tone, dark to light (light's share {tone.light_share:+.2f})"
-        rows = [
-            [str(k), str(r.photos), f"{r.tone:.3f}", f"{r.albedo:.3f}", f"{r.light:.3f}"]
-            for k, r in enumerate(tone.rows, 1)
-        ]
-        table(("skin", "photos", "brightness", "albedo", "light"), rows, title)
+        rows = formatted("{0}|{1.photos}|{1.tone:.3f}|{1.albedo:.3f}|{1.light:.3f}", enumerate(tone.rows, 1))
+        table("skin|photos|brightness|albedo|light", rows, title)
     for group, found in made.identity.items():
         say(
             f"{group}: {found.persons} persons with two photos: shapes {found.same_mm:.2f} mm apart, "

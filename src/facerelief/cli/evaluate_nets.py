@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from facerelief.cli import options
 from facerelief.cli.console import UsageError, note, number, print_targets, progress, report, say, table
-
-if TYPE_CHECKING:
-    from facerelief.lab.evaluation.metrics.face_errors import Calibration
-    from facerelief.lab.evaluation.metrics.reports import Target
-    from facerelief.lab.evaluation.nets.report import NetsReport
+from facerelief.lab.evaluation.metrics.face_errors import Calibration
+from facerelief.lab.evaluation.nets.report import NetsEvaluation, NetsReport
+from facerelief.morphable import open_model
 
 
 @dataclass(frozen=True)
@@ -50,10 +48,6 @@ class Nets:
         """Measure and print."""
         if not any((self.coarse, self.fine, self.pairs, self.fits, self.clip)):
             raise UsageError("nothing to measure on: give --coarse, --fine, --pairs, --fits or --clip")
-        from facerelief.lab.evaluation.metrics.reports import to_json
-        from facerelief.lab.evaluation.nets.report import NetsEvaluation, NetsReport
-        from facerelief.morphable import open_model
-
         with progress("samples") as show:
 
             def notes(subject: str, total: int) -> Any:
@@ -68,7 +62,7 @@ class Nets:
                 None if self.pairs is None else run.pairs(self.pairs),
                 {clip.name: run.clip(clip) for clip in self.clip} or None,
             )
-        report(to_json(made), self.json, lambda: _print(made))
+        report(made, self.json, lambda: _print(made))
 
 
 _MARKS = ("nme68", "nme51")
@@ -89,14 +83,14 @@ def _print(made: NetsReport) -> None:
             rows = {f"{n}: {m}": values for n, part in parts.items() for m, values in part.methods.items()}
             _table(title, rows, ("rigid_mm", "level_mm", *_MARKS, "yaw"))
         _print_calibration(found.calibration)
-        _print_targets(found.targets)
+        print_targets(map(vars, found.targets))
     for part, title, names in (
         (made.fine, "FineNet on FineData", _RELIEF),
         (made.photos, "FineNet on photos, against the fit", _PHOTOS),
     ):
         if part is not None:
             _table(f"{title}, {part.split}", part.report.parts, names)
-            _print_targets(part.report.targets)
+            print_targets(map(vars, part.report.targets))
     if made.pairs is not None:
         found = made.pairs.report
         rows = {
@@ -110,20 +104,14 @@ def _print(made: NetsReport) -> None:
             parts = ", ".join(f"{100 * share:.1f} % of {name}" for name, share in shares.items())
             say(f"pose changes by more than {limit} deviations: {parts}")
         _print_calibration(found.calibration)
-        _print_targets(found.targets)
+        print_targets(map(vars, found.targets))
     for name, found in (made.clips or {}).items():
         title = f"{name}: {found.frames} frames, landmarks {found.face_px:.0f} px across"
         _table(title, found.tracks, (*_CLIP, *_DRIFT))
         for what in ("detector", "filter", "backward", "leaving"):
             measures: dict[str, float] = getattr(found, what)
             say(f"{what}: {', '.join(f'{key} {number(value)}' for key, value in measures.items())}")
-        _print_targets(found.targets)
-
-
-def _print_targets(targets: Sequence[Target]) -> None:
-    from facerelief.lab.evaluation.metrics.reports import to_json
-
-    print_targets([to_json(target) | {"value": target.value} for target in targets])  # infinity is shown
+        print_targets(map(vars, found.targets))
 
 
 def _print_calibration(found: Calibration) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from facerelief.cli import options
 from facerelief.cli.console import UsageError, note, number, progress, report, say, table
-
-if TYPE_CHECKING:
-    from facerelief.lab.evaluation.protocols.runner import ProtocolReport
+from facerelief.lab.evaluation.metrics.reports import to_json
+from facerelief.lab.evaluation.protocols.predictions import FolderPredictions, MethodPredictions
+from facerelief.lab.evaluation.protocols.presets import PRESETS, preset
+from facerelief.lab.evaluation.protocols.recipes import Settings
+from facerelief.lab.evaluation.protocols.runner import ProtocolReport, run_protocol
 
 SHOWN = 20
-"""Lines about missing, refused or odd predictions that are printed; the JSON has all."""
+"""Most lines printed about missing, refused or doubtful predictions; the JSON has all."""
 Unit = Annotated[Literal["mm", "cm", "m"], arg(metavar="mm|cm|m")]
 
 
@@ -48,19 +50,13 @@ class Protocol:
     limit: options.Limit = None
     """At most this many cases, evenly spread."""
     allow_missing: bool = False
-    """Cases without a prediction are no failure."""
+    """Cases without a prediction do not change the exit code."""
     list: bool = False
     """Print the protocols, a line each."""
     json: options.JsonFile = None
 
     def run(self) -> int:
         """Score and print."""
-        from facerelief.lab.evaluation.metrics.reports import to_json
-        from facerelief.lab.evaluation.protocols.predictions import FolderPredictions, MethodPredictions
-        from facerelief.lab.evaluation.protocols.presets import PRESETS, preset
-        from facerelief.lab.evaluation.protocols.recipes import Settings
-        from facerelief.lab.evaluation.protocols.runner import run_protocol
-
         if self.list:
             for each in PRESETS:
                 say(f"{each.name:13} {each.about}")
@@ -69,10 +65,8 @@ class Protocol:
             raise UsageError("give a PRESET (--list names them), --data, and --predictions or --method")
         chosen = preset(self.name, self.annotations)
         if self.predictions is not None:
-            of, source = (
-                str(self.predictions),
-                FolderPredictions(self.predictions, self.unit, flat=chosen.flat),
-            )
+            of = str(self.predictions)
+            source = FolderPredictions(self.predictions, self.unit, flat=chosen.flat)
         else:
             of = f"method {self.method}"
             source = MethodPredictions(str(self.method), neutral=chosen.neutral, flat=chosen.flat)

@@ -9,14 +9,17 @@ from tyro.conf import arg
 
 from facerelief.cli import options
 from facerelief.cli.console import progress, say
+from facerelief.lab.datasets.fits import fit_photos
+from facerelief.lab.datasets.photos import find_photos
+from facerelief.lab.datasets.splits import read_families
 
 
 @dataclass(frozen=True)
 class Fit:
     """Inverse-render a folder of photos once, as the start of training data.
 
-    Fits that are there already are left alone, so a run that was stopped goes on when the command is given
-    again. Photos without a face are recorded and left out.
+    Existing fits are kept: the same command continues a run that was stopped. Photos without a face are
+    recorded and left out.
 
     Examples:
         facerelief fit photos/ -o fits/ --group london --workers 2
@@ -36,10 +39,6 @@ class Fit:
 
     def run(self) -> None:
         """Fit all photos."""
-        from facerelief.lab.datasets.fits import fit_photos
-        from facerelief.lab.datasets.photos import find_photos
-        from facerelief.lab.datasets.splits import read_families
-
         chosen = find_photos(self.photos, self.groups, self.limit)
         families = None if self.families is None else read_families(self.families)
         with progress("photos") as show:

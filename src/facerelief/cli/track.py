@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from tyro.conf import Positional, arg
 
 from facerelief.cli import options
-from facerelief.cli.console import note, progress, report, say
+from facerelief.cli.console import handled_signals, note, progress, report, say
 from facerelief.errors import NoFaceError
 
 if TYPE_CHECKING:
     from facerelief.tracking.frame import TrackedFrame
-    from facerelief.tracking.recording import Window
+    from facerelief.tracking.recording import Recording, Window
     from facerelief.video import VideoReader
 
 SUMMARY, OVERLAY, FACE = "track.json", "overlay.mp4", "face"
@@ -39,13 +38,13 @@ class _Stop:
     """The frames are done, the files are being written."""
     warned: bool = False
 
-    def receive(self, signum: int, _: object) -> None:
-        """Ctrl-C or SIGTERM: the loop ends after its frame at the first one, the second interrupts the frame.
-        While the files are written it takes two, so that none is lost in haste."""
+    def receive(self, *_: object) -> None:
+        """Handle Ctrl-C or SIGTERM: the first ends the loop after its frame, the second interrupts the frame.
+        While the files are written, the first only warns."""
         first, self.asked = not self.asked, True
         if self.finishing and not self.warned:
             self.warned = True
-            with suppress(RuntimeError):  # it came in the middle of another print
+            with suppress(RuntimeError):  # the signal came during another print
                 note("the files are being written; Ctrl-C again leaves nothing")
         elif self.finishing or not first:
             raise KeyboardInterrupt
@@ -75,11 +74,11 @@ class Track:
     no_detail: bool = False
     """Coarse surfaces only, which is quicker."""
     no_filter: bool = False
-    """Leave the jitter in pose and expression."""
+    """Do not smooth pose and expression over time."""
     max_frames: options.Count | None = None
     """Stop after this many frames."""
     every: options.Count = 1
-    """Look at every n-th frame only."""
+    """Use only every n-th frame."""
     no_video: bool = False
     """Write no overlay.mp4."""
     preview: bool = False
@@ -108,11 +107,10 @@ class Track:
         stop = _Stop()
         try:
             with (
-                _receiving(stop),
-                _no_new_parents(self.out),
+                handled_signals(stop.receive, signal.SIGINT, signal.SIGTERM),
                 VideoReader(self.source, every=self.every, limit=self.max_frames) as reader,
             ):
-                summary, failure = self._fill(reader, tracked_frames(reader, config=config), stop)
+                failure, summary = self._record(reader, tracked_frames(reader, config=config), stop)
         except KeyboardInterrupt:
             note("stopped; nothing is kept")
             return 130
@@ -125,56 +123,35 @@ class Track:
             return 130
         return 0
 
-    def _fill(
+    def _record(
         self, reader: VideoReader, frames: Iterator[TrackedFrame], stop: _Stop
-    ) -> tuple[dict[str, Any], Exception | None]:
-        """Follow the face and fill the folder. Returns the summary, and the error that ended it early.
+    ) -> tuple[Exception | None, dict[str, Any]]:
+        """Fill the folder. Returns the error that ended the track early, and the content of track.json.
 
         Raises OutputError; NoFaceError, or the error or SystemExit that came earlier, where no face was seen.
         """
         from facerelief.io.atomic import atomic_folder, write_bytes
         from facerelief.lab.benchmarks.timing import machine
-        from facerelief.tracking.capture import FaceCapture
-        from facerelief.tracking.recording import FrameClock, overlay_sink, track_summary
+        from facerelief.tracking.recording import Recording, overlay_sink
 
-        failure: Exception | None = None
-        stopped = False
+        recording = Recording(reader)
         with atomic_folder(self.out, self.overwrite, marker=SUMMARY) as folder:
-            capture = FaceCapture(fps=reader.fps, source=reader.name)
-            sink = overlay_sink(
-                None if self.no_video else folder / OVERLAY,
-                reader,
-                detail=not self.no_detail,
-                every=self.every,
-                window=self._window(),
-            )
-            with sink as draw:
-                clock = FrameClock()
-                try:
-                    with progress("frames", last=False) as show:
-                        for frame in frames:
-                            capture.add(frame)
-                            wanted = draw(frame)
-                            clock.add()
-                            text = f"{capture.faces} with a face, {clock.per_second:.1f} a second"
-                            show(len(capture), reader.expected, text)
-                            stopped = stop.asked
-                            if stopped or not wanted:
-                                break
-                except KeyboardInterrupt:
-                    stopped = True
-                except Exception as error:
-                    failure = error
+            overlay, detail = None if self.no_video else folder / OVERLAY, not self.no_detail
+            with (
+                overlay_sink(overlay, reader, detail=detail, every=self.every, window=self._window()) as draw,
+                progress("frames", last=False) as show,
+            ):
+                recording.follow(frames, draw, lambda: stop.asked, show)
                 stop.finishing = True
-            best = capture.best
+            best = recording.capture.best
             if best is None:
-                _raise_no_face(reader, len(capture), stopped, failure)
-            capture.save(folder, texture_size=_TEXTURE)
+                _raise_no_face(recording)
+            recording.capture.save(folder, texture_size=_TEXTURE)
             replace(best, source=reader.name).save(folder / FACE, texture_size=_TEXTURE)
-            summary = track_summary(reader, capture, clock, stopped or failure is not None, machine())
+            summary = recording.summary(machine())
             text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
             write_bytes(folder / SUMMARY, text.encode("utf-8", "replace"))
-        return summary, failure
+        return recording.failure, summary
 
     def _window(self) -> Window | None:
         """The window of --preview, or a note why there is none."""
@@ -187,17 +164,17 @@ class Track:
         return found
 
 
-def _raise_no_face(reader: VideoReader, done: int, stopped: bool, failure: Exception | None) -> NoReturn:
+def _raise_no_face(recording: Recording) -> NoReturn:
     """End the command, since no frame shows a face."""
-    if failure is not None:
-        raise failure
+    if recording.failure is not None:
+        raise recording.failure
+    done = len(recording.capture)
     count = f"{done} frame{'' if done == 1 else 's'}"
-    if stopped:
+    if recording.stopped:
         note(f"stopped: {count} done, none with a face; nothing is kept")
         raise SystemExit(130)
-    raise NoFaceError(
-        f"{reader.name}: no face was found in {count}; is one seen upright, from the front, and large enough?"
-    )
+    advice = "is one seen upright, from the front, and large enough?"
+    raise NoFaceError(f"{recording.reader.name}: no face was found in {count}; {advice}")
 
 
 def _print_summary(summary: dict[str, Any], out: Path) -> None:
@@ -215,33 +192,3 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     for line in summary["notes"]:
         say(f"  note: {line}")
     say(f"saved in {out}")
-
-
-# ---------------------------------------------------------------- ending
-
-
-@contextmanager
-def _receiving(stop: _Stop) -> Iterator[None]:
-    """Ctrl-C and SIGTERM go to `stop` inside."""
-    before: dict[int, Any] = {}
-    with suppress(ValueError):  # not the main thread
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            before[signum] = signal.signal(signum, stop.receive)
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-
-
-@contextmanager
-def _no_new_parents(out: Path) -> Iterator[None]:
-    """Parent folders that were made for a result are removed again where there is none."""
-    missing = [folder for folder in Path(os.path.abspath(out)).parents if not folder.exists()]
-    try:
-        yield
-    except BaseException:
-        for folder in missing:
-            with suppress(OSError):
-                folder.rmdir()
-        raise

@@ -6,26 +6,25 @@ torch is imported when a training begins, not for its options.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from tyro.conf import UseAppendAction, arg
 
 from facerelief.cli import options
 from facerelief.cli.console import UsageError, need, note, progress, say
 from facerelief.errors import OutputError
+from facerelief.lab.networks.run_config import RunConfig
 
 if TYPE_CHECKING:
     from facerelief.lab.networks.tasks import TaskConfig
-    from facerelief.lab.networks.trainer import RunConfig, State, TrainConfig
+    from facerelief.lab.networks.trainer import State, TrainConfig
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Numbers of a preset, where the command line gives none."""
+class Preset:
+    """Numbers of `--preset` where the command line gives none."""
 
     steps: int
     batch: int
@@ -37,91 +36,59 @@ class Sizes:
 class Train:
     """Options of every training; a class below adds those of its network."""
 
-    cpu: ClassVar[Sizes]
-    """Numbers of `--preset cpu`."""
-    paper: ClassVar[Sizes]
-    """Numbers of `--preset paper`."""
+    cpu: ClassVar[Preset]
+    paper: ClassVar[Preset]
 
     data: Annotated[UseAppendAction[tuple[Path, ...]], options.Needed(), arg(metavar="DIR")]
     """A data set; repeat it to learn from several."""
     out: Annotated[options.OutFolder, arg(metavar="RUN")]
     """Folder of the run."""
     start_from: Annotated[Path | None, arg(name="from", metavar="RUN")] = None
-    """A run whose network it starts from (tracking: a CoarseNet's too)."""
+    """Run whose network is the start (tracking: also a CoarseNet's)."""
     preset: Literal["cpu", "paper"] = "cpu"
     """cpu: an hour or two on two cores. paper: as in the paper, for accelerators."""
     steps: options.Count | None = None
     """Steps; the preset's unless given."""
     batch: options.Count | None = None
     """Samples of a step, of all devices together; the preset's unless given."""
-    lr: Annotated[float | None, options.Range(0), arg(metavar="X")] = None
+    lr: options.Weight | None = None
     """Highest learning rate; the preset's unless given."""
     augment: options.Weight = 1.0
     """Strength of the augmentation: 1 is the usual, 0 none."""
     no_flip: bool = False
-    """Mirror no images; else half of them are mirrored."""
-    ema: Annotated[float, options.Range(0, 0.99999), arg(metavar="X")] = 0.998
-    """Averaging of weights; 0 for none."""
+    """Mirror no images; by default half of them are mirrored."""
+    ema: Annotated[float, options.Range(0, 0.99999)] = 0.998
+    """Share of the averaged weights that stays in a step; 0: no averaging."""
     seed: options.Seed = 0
-    """Decides first weights, order and augmentation."""
+    """Seed of first weights, order and augmentation."""
     resume: bool = False
-    """Go on with the run in the folder."""
-    readers: Annotated[int, options.Range(0), arg(metavar="N")] = 1
-    """Processes that read samples; 0: the training process itself."""
+    """Continue the run in the folder."""
     threads: options.Threads = None
     """Threads of torch; its own choice unless given."""
-    precision: str = "bf16-mixed"
-    """lightning's: bf16-mixed, 32-true, 16-mixed."""
-    accelerator: str = "auto"
-    """lightning's: cpu, gpu, auto."""
-    devices: str = "auto"
-    """lightning's: how many, or auto."""
-    strategy: str = "auto"
-    """lightning's: ddp for several devices, auto."""
-    checkpoint_every: options.Count = 500
-    """Steps between checkpoints."""
-    validate_every: Annotated[int, options.Range(0), arg(metavar="N")] = 1000
-    """Steps between measurements; 0 for the end alone."""
-    validate_samples: options.Count = 512
-    """Held-out samples that are measured."""
+    machine: RunConfig = field(default_factory=lambda: RunConfig(precision="bf16-mixed"))
 
     @property
-    def sizes(self) -> Sizes:
+    def numbers(self) -> Preset:
         """The preset's numbers."""
         return self.paper if self.preset == "paper" else self.cpu
 
     def task(self) -> TaskConfig:
-        """The network, what it sees, and its loss. Raises ValueError for what a configuration refuses."""
+        """Network, data and loss. Raises ValueError where a configuration refuses a value."""
         raise NotImplementedError
 
     def train_config(self) -> TrainConfig:
-        """All of the training that changes its result. Raises ValueError."""
+        """Everything that decides the result. Raises ValueError."""
         from facerelief.lab.networks.trainer import TrainConfig
 
         return TrainConfig(
             replace(self.task(), augment=self.augment, flip=not self.no_flip),
             tuple(str(folder) for folder in self.data),
-            self.steps or self.sizes.steps,
-            self.batch or self.sizes.batch,
-            self.lr or self.sizes.lr,
+            self.steps or self.numbers.steps,
+            self.batch or self.numbers.batch,
+            self.lr or self.numbers.lr,
             ema=self.ema,
             seed=self.seed,
             start_from=None if self.start_from is None else str(self.start_from),
-        )
-
-    def run_config(self) -> RunConfig:
-        """The rest of it."""
-        from facerelief.lab.networks.trainer import RunConfig
-
-        return RunConfig(
-            self.readers,
-            self.precision,
-            self.accelerator,
-            int(self.devices) if self.devices.isdigit() else self.devices,
-            self.strategy,
-            self.checkpoint_every,
-            self.validate_every,
-            self.validate_samples,
         )
 
     def run(self) -> int:
@@ -138,74 +105,79 @@ class Train:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         try:
-            with _progress() as show:
-                about = train(config, self.out, self.run_config(), resume=self.resume, progress=show)
+            with progress("steps") as show:
+
+                def follow(at: State) -> None:
+                    if at.metrics is not None:
+                        note(f"step {at.step}, held out (without a net): {describe(at.metrics)}")
+                        return
+                    parts = ", ".join(f"{name} {value:.3f}" for name, value in at.parts.items())
+                    speed = f"{at.images_per_s:.1f} images a second"
+                    show(at.step, at.steps, f"loss {at.loss:.4f} ({parts}), {speed}")
+
+                about = train(config, self.out, self.machine, resume=self.resume, progress=follow)
         except (Stopped, KeyboardInterrupt) as stop:
             note(f"{str(stop) or 'stopped'}; give the same command with --resume to go on")
             return 130
-        if os.environ.get("LOCAL_RANK", "0") != "0":  # one of lightning's further processes
-            return 0
-        metrics = about["metrics"]
-        say(
-            f"{self.out}: {about['kind']} net of {about['parameters'] / 1e6:.2f} M parameters, "
-            f"{about['step']} steps; on {metrics['samples']} {about['split']} samples (without a net): "
-            f"{describe(metrics)}"
-        )
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # else one of lightning's further processes
+            metrics = about["metrics"]
+            say(
+                f"{self.out}: {about['kind']} net of {about['parameters'] / 1e6:.2f} M parameters, "
+                f"{about['step']} steps; on {metrics['samples']} {about['split']} samples (without a net): "
+                f"{describe(metrics)}"
+            )
         return 0
-
-
-HeadSize = Annotated[
-    float | None,
-    options.Range(0, 1),
-    arg(
-        metavar="X",
-        help="Weight of head-size errors in the loss (one image does not show size): 0.1; --preset paper: 1.",
-    ),
-]
 
 
 @dataclass(frozen=True)
 class _Shape(Train):
+    """Options of the networks that find a face's shape."""
+
+    head_size: options.Share | None = None
+    """Weight of head-size errors in the loss (one image does not show size): 0.1; --preset paper: 1."""
+
+    def size_weight(self, usual: float) -> float:
+        """Weight of head-size errors; `usual` is the one of --preset cpu."""
+        return self.head_size if self.head_size is not None else 1.0 if self.preset == "paper" else usual
+
+
+@dataclass(frozen=True)
+class _CoarseShape(_Shape):
     """Options of CoarseNet and Tracking CoarseNet."""
 
     kind: ClassVar[Literal["coarse", "tracking"]]
 
     size: Annotated[int | None, options.Range(32), arg(metavar="PX")] = None
     """Side of the crop, px; 224 unless given (tracking: that of --from)."""
-    width: Annotated[float | None, arg(metavar="X")] = None
+    width: float | None = None
     """Channels over those of ResNet-18; the preset's unless given (tracking: those of --from)."""
     loss: Literal["split", "parameters"] = "split"
     """The paper's split loss, or squared errors of parameters."""
     axes: Literal[2, 3] = 3
-    """Points are compared in the image (2), or in depth too (3)."""
-    pose_share: Annotated[float | None, options.Range(0, 1), arg(metavar="X")] = None
+    """Compare points in the image (2), or with their depth (3)."""
+    pose_share: options.Share | None = None
     """Weight of the pose's part; adaptive unless given."""
-    head_size: HeadSize = None
 
     def task(self) -> TaskConfig:
         """See `Train`."""
-        from facerelief.lab.networks.guo import CoarseNetConfig
-        from facerelief.lab.networks.losses import CoarseLoss
-        from facerelief.lab.networks.run_folder import coarse_config
-        from facerelief.lab.networks.tasks import TaskConfig
+        from facerelief.lab.networks import guo, losses, run_folder, tasks
 
-        paper = self.preset == "paper"
-        first = CoarseNetConfig(width=self.sizes.width)
+        first = guo.CoarseNetConfig(width=self.numbers.width)
         if self.kind == "tracking" and self.start_from is not None:
-            first = coarse_config(self.start_from)
-        net = CoarseNetConfig(self.size or first.size, self.width or first.width)
-        loss = CoarseLoss(
+            first = run_folder.coarse_config(self.start_from)
+        loss = losses.CoarseLoss(
             self.loss,
             self.axes,
             pose_share=self.pose_share,
-            size=_head_size(self.head_size, paper, CoarseLoss.size),
-            neutral=0.0 if paper else CoarseLoss.neutral,
+            size=self.size_weight(losses.CoarseLoss.size),
+            neutral=0.0 if self.preset == "paper" else losses.CoarseLoss.neutral,
         )
-        return TaskConfig(self.kind, net, coarse_loss=loss)
+        net = guo.CoarseNetConfig(self.size or first.size, self.width or first.width)
+        return tasks.TaskConfig(self.kind, net, coarse_loss=loss)
 
 
 @dataclass(frozen=True)
-class Coarse(_Shape):
+class Coarse(_CoarseShape):
     """Train CoarseNet: identity, expression and pose from one image.
 
     Data sets of the kinds coarse, renders or pairs.
@@ -216,12 +188,11 @@ class Coarse(_Shape):
     """
 
     kind = "coarse"
-    cpu = Sizes(8000, 32, 1e-3, 1.0)
-    paper = Sizes(60000, 128, 1e-4, 1.0)
+    cpu, paper = Preset(8000, 32, 1e-3, 1.0), Preset(60000, 128, 1e-4, 1.0)
 
 
 @dataclass(frozen=True)
-class Tracking(_Shape):
+class Tracking(_CoarseShape):
     """Train Tracking CoarseNet: the change since the previous frame.
 
     Data sets of the kind pairs.
@@ -231,8 +202,7 @@ class Tracking(_Shape):
     """
 
     kind = "tracking"
-    cpu = Sizes(8000, 32, 1e-3, 0.5)
-    paper = Sizes(60000, 128, 1e-4, 1.0)
+    cpu, paper = Preset(8000, 32, 1e-3, 0.5), Preset(60000, 128, 1e-4, 1.0)
 
 
 @dataclass(frozen=True)
@@ -245,32 +215,29 @@ class Fine(Train):
         facerelief train fine --data data/fine -o runs/fine
     """
 
-    cpu = Sizes(10000, 16, 1e-3, 32)
-    paper = Sizes(60000, 32, 1e-4, 32)
+    cpu, paper = Preset(10000, 16, 1e-3, 32), Preset(60000, 32, 1e-4, 32)
 
     size: Annotated[int, options.Range(32), arg(metavar="PX")] = 256
     """Side of the data's images, px."""
     width: options.Count | None = None
     """Channels of the first level; the preset's unless given."""
-    levels: Annotated[int, options.Range(1, 7), arg(metavar="N")] = 4
+    levels: Annotated[int, options.Range(1, 7)] = 4
     """Resolutions of the U-Net."""
     loss: Literal["l1", "l2"] = "l1"
-    """l1: absolute errors and normals. l2: squared errors alone."""
+    """l1: absolute errors and normals. l2: squared errors only."""
     normals: options.Weight = 20.0
     """Weight of the normals, with l1."""
 
     def task(self) -> TaskConfig:
         """See `Train`."""
-        from facerelief.lab.networks.guo import FineNetConfig
-        from facerelief.lab.networks.losses import FineLoss
-        from facerelief.lab.networks.tasks import TaskConfig
+        from facerelief.lab.networks import guo, losses, tasks
 
-        net = FineNetConfig(self.size, int(self.width or self.sizes.width), self.levels)
-        return TaskConfig("fine", fine=net, fine_loss=FineLoss(self.loss, self.normals))
+        net = guo.FineNetConfig(self.size, self.width or int(self.numbers.width), self.levels)
+        return tasks.TaskConfig("fine", fine=net, fine_loss=losses.FineLoss(self.loss, self.normals))
 
 
 @dataclass(frozen=True)
-class E2far(Train):
+class E2far(_Shape):
     """Train UH-E2FAR: neutral and expressive shape from one image.
 
     Data sets of the kinds coarse, renders or pairs.
@@ -279,64 +246,61 @@ class E2far(Train):
         facerelief train e2far --data data/coarse -o runs/e2far
     """
 
-    cpu = Sizes(8000, 32, 1e-3, 0.25)
-    paper = Sizes(60000, 32, 1e-4, 1.0)
+    cpu, paper = Preset(8000, 32, 1e-3, 0.25), Preset(60000, 32, 1e-4, 1.0)
 
     size: Annotated[int, options.Range(48), arg(metavar="PX")] = 180
     """Side of the crop, px."""
-    width: Annotated[float | None, arg(metavar="X")] = None
+    width: float | None = None
     """Channels over those of VGG-16; the preset's unless given."""
     head: Literal["fc", "pool"] | None = None
     """fc: the paper's hidden layers. pool: compact, on pooled features. Unless given: pool; --preset paper:
     fc."""
     norm: bool = False
-    """Batch norms in the trunk: for training from scratch. Without --preset paper they are there anyway."""
+    """Batch norms in the trunk, for training from scratch; the default without --preset paper."""
     no_norm: bool = False
     """No batch norms in the trunk."""
     no_fusion: bool = False
-    """The expression sees one level of features, not two."""
+    """Expression from one level of features, not two."""
     single_task: bool = False
-    """Score the expressive shape alone, not neutral shape and expression apart."""
+    """One loss of the expressive shape, not one of the neutral shape and one of the expression."""
     linear: bool = False
-    """No activations behind the trunk, as a re-implementation has it."""
+    """No activations behind the trunk, as in a re-implementation."""
     neutral_weight: options.Weight = 1.0
     """Weight of the neutral shape's error."""
     expression_weight: options.Weight = 5.0
     """Weight of the expression's error."""
-    head_size: HeadSize = None
     roots: bool = False
-    """Score distances in mm instead of their squares."""
+    """Distances in mm in the loss, not their squares."""
     weights: options.File = None
-    """VGG-Face's weights (.mat or .pth) for the trunk to begin with."""
-    frozen: Annotated[float | None, options.Range(0, 1), arg(metavar="X")] = None
-    """Share of the steps in which the trunk stays as it began; a tenth with --weights, else 0."""
+    """VGG-Face's weights (.mat or .pth), the trunk's first ones."""
+    frozen: options.Share | None = None
+    """Share of the steps in which the trunk stays fixed; a tenth with --weights, else 0."""
 
     def task(self) -> TaskConfig:
         """See `Train`."""
-        from facerelief.lab.networks.e2far import E2farConfig, E2farLoss
-        from facerelief.lab.networks.tasks import TaskConfig
+        from facerelief.lab.networks import e2far, tasks
 
         if self.norm and self.no_norm:
             raise ValueError("--norm and --no-norm exclude each other")
         paper = self.preset == "paper"
-        net = E2farConfig(
+        net = e2far.E2farConfig(
             self.size,
-            self.width or self.sizes.width,
+            self.width or self.numbers.width,
             self.head or ("fc" if paper else "pool"),
             self.norm or not (paper or self.no_norm),
             fusion=not self.no_fusion,
             branches=not (self.single_task and self.no_fusion),
             linear=self.linear,
         )
-        loss = E2farLoss(
+        loss = e2far.E2farLoss(
             not self.single_task,
             self.neutral_weight,
             self.expression_weight,
             not self.roots,
-            _head_size(self.head_size, paper, E2farLoss.size),
+            self.size_weight(e2far.E2farLoss.size),
         )
         frozen = self.frozen if self.frozen is not None else 0.1 if self.weights is not None else 0.0
-        return TaskConfig("e2far", e2far=net, e2far_loss=loss, frozen=frozen)
+        return tasks.TaskConfig("e2far", e2far=net, e2far_loss=loss, frozen=frozen)
 
     def train_config(self) -> TrainConfig:
         """See `Train`."""
@@ -376,28 +340,6 @@ class Export:
         )
 
 
-def _head_size(given: float | None, paper: bool, ours: float) -> float:
-    """Weight of head-size errors in the loss."""
-    return given if given is not None else 1.0 if paper else ours
-
-
 def _need_torch() -> None:
     for module in ("torch", "lightning", "tensorboard"):
         need(module, "training", "train")
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """Progress of the steps, and a line for every measurement."""
-    from facerelief.lab.networks.trainer import describe
-
-    with progress("steps") as show:
-
-        def follow(at: State) -> None:
-            if at.metrics is not None:
-                note(f"step {at.step}, held out (without a net): {describe(at.metrics)}")
-                return
-            parts = ", ".join(f"{name} {value:.3f}" for name, value in at.parts.items())
-            show(at.step, at.steps, f"loss {at.loss:.4f} ({parts}), {at.images_per_s:.1f} images a second")
-
-        yield follow

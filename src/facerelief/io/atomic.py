@@ -82,9 +82,9 @@ def atomic_folder(path: str | Path, overwrite: bool = False, marker: str | None 
     """A folder to fill, which takes the name `path` only when the block ends without an error.
 
     Yields a temporary folder beside `path` (parents are made as needed). After an error inside the block, or
-    an interrupt, nothing is left; a killed process leaves a folder whose name begins with `.tmp-`, which the
-    next write of the same `path` clears away. When two programs write the same `path` at once, the later one
-    wins and the other fails; their files never mix.
+    an interrupt, nothing is left, no new parents either; a killed process leaves a folder whose name begins
+    with `.tmp-`, which the next write of the same `path` clears away. When two programs write the same `path`
+    at once, the later one wins and the other fails; their files never mix.
 
     Args:
         path: the folder to make.
@@ -97,6 +97,7 @@ def atomic_folder(path: str | Path, overwrite: bool = False, marker: str | None 
         OutputError: `path` is taken, or cannot be written. OSErrors of the block become OutputErrors too.
     """
     target = Path(os.path.abspath(path))
+    new_parents = [folder for folder in target.parents if not folder.exists()]
     try:
         clear_leftovers(target)
         _check_free(target, overwrite, marker)
@@ -109,6 +110,9 @@ def atomic_folder(path: str | Path, overwrite: bool = False, marker: str | None 
             _swap_in(temporary, target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
+            with suppress(OSError):
+                for folder in new_parents:
+                    folder.rmdir()
             raise
     except OSError as error:
         raise output_error(target, error) from error

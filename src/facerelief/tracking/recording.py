@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -65,33 +65,6 @@ def overlay_sink(
             cv2.destroyAllWindows()
 
 
-class FrameClock:
-    """Speed of the frames."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-        self.start = self.first = self.last = time.perf_counter()
-
-    def add(self) -> None:
-        """Another frame is done."""
-        self.frames += 1
-        self.last = time.perf_counter()
-        if self.frames == 1:
-            self.first = self.last
-
-    @property
-    def seconds(self) -> float:
-        """From the start to the last frame."""
-        return self.last - self.start
-
-    @property
-    def per_second(self) -> float:
-        """Frames a second after the first one, whose time is mostly that of loading."""
-        if self.frames > 1:
-            return (self.frames - 1) / max(self.last - self.first, 1e-9)
-        return self.frames / max(self.seconds, 1e-9)
-
-
 def preview_window() -> Window | str:
     """A window that q or Esc closes; without windows the reason why there are none."""
     import cv2
@@ -111,38 +84,88 @@ def preview_window() -> Window | str:
     return show
 
 
-def track_summary(
-    reader: VideoReader, capture: FaceCapture, clock: FrameClock, stopped: bool, machine: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The content of track.json; machine: see `lab.benchmarks.timing.machine`."""
-    result = capture.track()
-    gaps = [
-        {
-            "from_frame": gap.first,
-            "to_frame": gap.last,
-            "from_s": round(gap.start, 3),
-            "to_s": round(gap.end, 3),
+class Recording:
+    """The frames of a track, their speed, and the reason for an early end."""
+
+    def __init__(self, reader: VideoReader) -> None:
+        self.reader = reader
+        self.capture = FaceCapture(fps=reader.fps, source=reader.name)
+        self.stopped = False
+        """`stop` or an interrupt ended it."""
+        self.failure: Exception | None = None
+        """The error that ended it."""
+        self._start = self._first = self._last = time.perf_counter()
+
+    def follow(
+        self,
+        frames: Iterable[TrackedFrame],
+        draw: Callable[[TrackedFrame], bool],
+        stop: Callable[[], bool],
+        progress: Callable[[int, int | None, str], None],
+    ) -> None:
+        """Add frames until they end, or `draw` or `stop` ask for the end; frames before an error are kept.
+
+        Args:
+            frames: The tracked frames of the video.
+            draw: See `overlay_sink`.
+            stop: Whether to end after this frame.
+            progress: Called with the number of frames, the expected number, and a text, after each frame.
+        """
+        try:
+            for frame in frames:
+                self.capture.add(frame)
+                wanted = draw(frame)
+                self._last = time.perf_counter()
+                if len(self.capture) == 1:
+                    self._first = self._last
+                text = f"{self.capture.faces} with a face, {self.frames_per_second:.1f} a second"
+                progress(len(self.capture), self.reader.expected, text)
+                self.stopped = stop()
+                if self.stopped or not wanted:
+                    break
+        except KeyboardInterrupt:
+            self.stopped = True
+        except Exception as error:
+            self.failure = error
+
+    @property
+    def frames_per_second(self) -> float:
+        """Speed after the first frame, whose time is mostly that of loading."""
+        frames = len(self.capture)
+        if frames > 1:
+            return (frames - 1) / max(self._last - self._first, 1e-9)
+        return frames / max(self._last - self._start, 1e-9)
+
+    def summary(self, machine: Mapping[str, Any]) -> dict[str, Any]:
+        """The content of track.json; machine: see `lab.benchmarks.timing.machine`."""
+        result = self.capture.track()
+        gaps = [
+            {
+                "from_frame": gap.first,
+                "to_frame": gap.last,
+                "from_s": round(gap.start, 3),
+                "to_s": round(gap.end, 3),
+            }
+            for gap in result.gaps
+        ]
+        return {
+            "format": "facerelief-track-summary",
+            "format_version": 1,
+            "tool_version": __version__,
+            "source": self.reader.name.encode("utf-8", "replace").decode(),  # file names need not be text
+            "image_size": [self.reader.width, self.reader.height],
+            "fps": round(self.reader.fps, 4),
+            "frames": len(self.capture),
+            "frames_with_face": self.capture.faces,
+            "lost": gaps,
+            "stopped": self.stopped or self.failure is not None,
+            "seconds": round(self._last - self._start, 3),
+            "processed_fps": round(self.frames_per_second, 2),
+            "model": {"name": result.model, "version": result.model_version}
+            | ({"sha256": result.model_sha256} if result.model_sha256 else {}),
+            "networks": networks_document(result.networks),
+            "notes": self.reader.notes,
+            "versions": machine["versions"] | {"av": version("av"), "python": machine["python"]},
+            "processor": machine["processor"],
+            "cores": machine["cores"],
         }
-        for gap in result.gaps
-    ]
-    return {
-        "format": "facerelief-track-summary",
-        "format_version": 1,
-        "tool_version": __version__,
-        "source": reader.name.encode("utf-8", "replace").decode(),  # file names need not be text
-        "image_size": [reader.width, reader.height],
-        "fps": round(reader.fps, 4),
-        "frames": len(capture),
-        "frames_with_face": capture.faces,
-        "lost": gaps,
-        "stopped": stopped,
-        "seconds": round(clock.seconds, 3),
-        "processed_fps": round(clock.per_second, 2),
-        "model": {"name": result.model, "version": result.model_version}
-        | ({"sha256": result.model_sha256} if result.model_sha256 else {}),
-        "networks": networks_document(result.networks),
-        "notes": reader.notes,
-        "versions": machine["versions"] | {"av": version("av"), "python": machine["python"]},
-        "processor": machine["processor"],
-        "cores": machine["cores"],
-    }

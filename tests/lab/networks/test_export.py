@@ -20,12 +20,13 @@ from facerelief.errors import FacereliefError
 from facerelief.lab.networks import export
 from facerelief.lab.networks.export import SCHEMA, TOLERANCE, export_net, random_inputs
 from facerelief.lab.networks.guo import CoarseNetConfig, FineNetConfig
+from facerelief.lab.networks.run_config import RunConfig
 from facerelief.lab.networks.run_folder import load_net
 from facerelief.lab.networks.tasks import TaskConfig
-from facerelief.lab.networks.trainer import RunConfig, TrainConfig, train
+from facerelief.lab.networks.trainer import TrainConfig, train
 from facerelief.runtime.network import Network
 
-RUN = RunConfig(workers=0, accelerator="cpu", devices=1, validate_samples=4)
+RUN = RunConfig(readers=0, accelerator="cpu", devices=1, validate_samples=4)
 
 
 @pytest.fixture(scope="module", params=["coarse", "tracking", "fine"])

@@ -14,11 +14,12 @@ pytest.importorskip("tensorboard")
 
 from facerelief.errors import FacereliefError, OutputError
 from facerelief.lab.networks.guo import CoarseNetConfig
+from facerelief.lab.networks.run_config import RunConfig
 from facerelief.lab.networks.run_folder import CHECKPOINT, CONFIG, coarse_config, load_net
 from facerelief.lab.networks.tasks import TaskConfig
-from facerelief.lab.networks.trainer import RunConfig, TrainConfig, train
+from facerelief.lab.networks.trainer import TrainConfig, train
 
-RUN = RunConfig(workers=0, accelerator="cpu", devices=1, checkpoint_every=4, validate_every=0, log_every=1)
+RUN = RunConfig(readers=0, accelerator="cpu", devices=1, checkpoint_every=4, validate_every=0, log_every=1)
 
 
 @pytest.fixture

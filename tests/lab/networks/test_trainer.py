@@ -24,10 +24,10 @@ from facerelief.errors import FacereliefError
 from facerelief.lab.networks.guo import CoarseNetConfig, FineNetConfig
 from facerelief.lab.networks.losses import CoarseLoss
 from facerelief.lab.networks.order import _locations
+from facerelief.lab.networks.run_config import RunConfig
 from facerelief.lab.networks.run_folder import CHECKPOINT, METRICS, load_net
 from facerelief.lab.networks.tasks import TaskConfig
 from facerelief.lab.networks.trainer import (
-    RunConfig,
     Stopped,
     TrainConfig,
     averaged,
@@ -36,7 +36,7 @@ from facerelief.lab.networks.trainer import (
     train,
 )
 
-RUN = RunConfig(workers=0, accelerator="cpu", devices=1, checkpoint_every=4, validate_every=0, log_every=1)
+RUN = RunConfig(readers=0, accelerator="cpu", devices=1, checkpoint_every=4, validate_every=0, log_every=1)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_killed_process_is_gone_on_with(coarse, toy_model, tmp_path):
         "import json\n"
         "fields = json.loads(sys.argv[2]); fields['task'] = task_config(fields['task'])\n"
         "fields['data'] = tuple(fields['data'])\n"
-        "run = RunConfig(workers=1, accelerator='cpu', devices=1, checkpoint_every=4, validate_every=0)\n"
+        "run = RunConfig(readers=1, accelerator='cpu', devices=1, checkpoint_every=4, validate_every=0)\n"
         "train(TrainConfig(**fields), sys.argv[3], run, resume=True, model=make_toy_model())\n"
     )
     from dataclasses import asdict

@@ -33,6 +33,7 @@ from facerelief.lab.networks.e2far import E2far
 from facerelief.lab.networks.guo import CoarseNet, FineNet, TrackingNet, parameters_of
 from facerelief.lab.networks.loading import Batches, reading
 from facerelief.lab.networks.order import Shards
+from facerelief.lab.networks.run_config import RunConfig
 from facerelief.lab.networks.tasks import Task, TaskConfig, make_task
 from facerelief.lab.networks.vgg_face import take_vgg_face
 from facerelief.morphable import open_model
@@ -73,24 +74,6 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected more than 0")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}: expected at least 0 and less than 1")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """All that changes nothing in the result but its rounding."""
-
-    workers: int = 1
-    """Processes that read samples; 0 for the training process itself."""
-    precision: str = "32-true"
-    """Lightning's name: "32-true", "bf16-mixed", ..."""
-    accelerator: str = "auto"
-    """Lightning's name: "cpu", "gpu", ..."""
-    devices: int | str = "auto"
-    strategy: str = "auto"
-    checkpoint_every: int = 500
-    validate_every: int = 1000
-    validate_samples: int = 512
-    log_every: int = 25
 
 
 @dataclass(frozen=True)
@@ -187,7 +170,7 @@ class Trainer:
         fabric = self.fabric
         batches = Batches(self.first, config.steps, config.batch, fabric.global_rank, fabric.world_size)
         clock = _Clock(config.batch)
-        with _signals() as caught, reading(self.data, batches, run.workers) as read:
+        with _signals() as caught, reading(self.data, batches, run.readers) as read:
             self.wrapped.train()
             for step, batch in zip(range(self.first, config.steps), read):
                 clock.add(self.step(step, batch))
@@ -332,7 +315,7 @@ def validate(
     measures: Any = task.measures(net)
     was = net.training
     net.eval()
-    with torch.no_grad(), reading(data, batches, run.workers) as read:
+    with torch.no_grad(), reading(data, batches, run.readers) as read:
         for items in read:
             items = type(items)(*(x.to(device) for x in items))
             measures.add(items, task.forward(net, items))
