@@ -1,4 +1,4 @@
-"""`facerelief dataset info|show|verify`: training data looked at and checked."""
+"""`facerelief dataset info|show|verify`: training data described and checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from facerelief.cli import options
-from facerelief.cli.console import note, progress, report, say, table
+from facerelief.cli.console import formatted, note, progress, report, say, table
+from facerelief.io.atomic import write_bytes
+from facerelief.io.write_images import encode_jpeg, encode_png
+from facerelief.lab.datasets import inspection
 
 DataSet = Annotated[options.Argument, arg(metavar="DIR", help="A folder that `facerelief synthesize` made.")]
 Split = Annotated[
@@ -33,13 +36,11 @@ class Info:
     folder: DataSet
     split: Split = None
     samples: options.Count = 2000
-    """Distributions are of this many samples, evenly spread."""
+    """Samples that the distributions are computed from, evenly spread."""
     json: options.JsonFile = None
 
     def run(self) -> None:
         """Print the facts."""
-        from facerelief.lab.datasets import inspection
-
         facts = inspection.describe(inspection.DataSet(self.folder), split=self.split, samples=self.samples)
         report(facts, self.json, lambda: _print_facts(self.folder, facts))
 
@@ -56,12 +57,10 @@ def _print_facts(folder: Path, facts: Mapping[str, Any]) -> None:
         cells = [[name or "unknown", *(str(row[c]) for c in columns)] for name, row in rows.items()]
         table((key[:-1], *columns), cells)
     if facts["distributions"]:
-        rows = [
-            [f"{name}, {'px' if name == 'box' else 'deg'}", *(f"{x:.1f}" for x in row)]
-            for name, row in facts["distributions"].items()
-        ]
+        shares = ((name, "px" if name == "box" else "deg", x) for name, x in facts["distributions"].items())
+        columns = "{0}, {1}|{2[0]:.1f}|{2[1]:.1f}|{2[2]:.1f}|{2[3]:.1f}|{2[4]:.1f}"
         title = f"of {facts['looked_at']} samples, evenly spread"
-        table(("label", "5 %", "25 %", "50 %", "75 %", "95 %"), rows, title)
+        table("label|5 %|25 %|50 %|75 %|95 %", formatted(columns, shares), title)
     used = [f"{name} {100 * share:.0f} %" for name, share in facts["expressions"].items() if share >= 0.01]
     if used:
         say(f"expressions in use: {', '.join(used)}")
@@ -91,27 +90,20 @@ class Show:
     folder: DataSet
     out: options.OutFile
     """The image to write: .png or .jpg."""
-    count: Annotated[int, options.Range(1, 2000), arg(metavar="N")] = 48
+    count: Annotated[int, options.Range(1, 2000)] = 48
     """Samples on the sheet."""
     split: Split = None
     groups: options.Group = ()
     """Only photos of this group."""
     seed: options.Seed = 0
-    """Decides which samples."""
+    """Seed of the choice of samples."""
 
     def run(self) -> None:
         """Write the sheet."""
         png = options.image_suffix(self.out) == ".png"
-        from facerelief.io.atomic import write_bytes
-        from facerelief.io.write_images import encode_jpeg, encode_png
-        from facerelief.lab.datasets import inspection
-
+        data = inspection.DataSet(self.folder)
         sheet = inspection.contact_sheet(
-            inspection.DataSet(self.folder),
-            count=self.count,
-            split=self.split,
-            groups=self.groups,
-            seed=self.seed,
+            data, count=self.count, split=self.split, groups=self.groups, seed=self.seed
         )
         write_bytes(self.out, encode_png(sheet) if png else encode_jpeg(sheet, 92))
         say(f"{self.out}: {sheet.shape[1]} x {sheet.shape[0]} px")
@@ -121,9 +113,9 @@ class Show:
 class Verify:
     """Check that a data set is whole.
 
-    Prints a line for every problem, and ends with exit code 1 where there are any. Hashes, records and
-    manifest agree, every image and label can be read and is finite, keys are unique, no person is in two
-    splits.
+    Prints a line for every problem, and ends with exit code 1 where there are any. In a whole data set
+    hashes, records and manifest agree, every image and label can be read and is finite, keys are unique, and
+    no subject is in two splits.
 
     Examples:
         facerelief dataset verify data/coarse
@@ -133,8 +125,6 @@ class Verify:
 
     def run(self) -> int:
         """Print the problems. Returns the exit code."""
-        from facerelief.lab.datasets import inspection
-
         found = 0
         with progress("shards") as show:
             for line in inspection.verify(self.folder, show):

@@ -6,24 +6,35 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from tyro.conf import arg
 
 from facerelief.cli import options
 from facerelief.cli.console import UsageError, note, progress, report, say, table
-
-if TYPE_CHECKING:
-    from facerelief.lab.evaluation.compare.run import ComparisonReport
+from facerelief.io.atomic import write_bytes
+from facerelief.lab.benchmarks import methods as speed
+from facerelief.lab.benchmarks.timing import machine
+from facerelief.lab.evaluation.compare import page, plots, tables
+from facerelief.lab.evaluation.compare.methods import FIT, FIT_RELIEF, METHODS
+from facerelief.lab.evaluation.compare.run import (
+    Comparison,
+    ComparisonData,
+    ComparisonReport,
+    available_methods,
+)
+from facerelief.lab.evaluation.metrics.groups import People, read_people
+from facerelief.morphable import open_model
+from facerelief.runtime.threads import thread_limit
 
 
 @dataclass(frozen=True)
 class Compare:
     """Compare all methods on the same images, from the same detected faces.
 
-    Shape and landmark errors with --coarse; identity, landmarks, agreement and re-render errors on photos,
-    whose shape nobody knows, with --photos or --fits; by skin tone, age and gender; time and memory with
-    --speed. docs/comparison.md defines the numbers.
+    Shape and landmark errors with --coarse; identity, landmarks, agreement and re-render errors on photos of
+    unknown shape with --photos or --fits; by skin tone, age and gender; time and memory with --speed.
+    docs/comparison.md defines the numbers.
 
     Examples:
         facerelief evaluate compare --coarse sets/coarse --results results.md
@@ -33,7 +44,7 @@ class Compare:
     coarse: options.Folder = None
     """A data set of the kinds coarse or renders."""
     fits: options.Folder = None
-    """Photos fitted with `facerelief fit`: their faces and fits are taken, not computed again."""
+    """Photos fitted with `facerelief fit`, whose faces and fits are used."""
     photos: options.Folder = None
     """Photos; an index.csv there names their persons and groups."""
     people: options.File = None
@@ -43,72 +54,39 @@ class Compare:
     """Time every method in processes of its own, with 1 and 2 threads."""
     limit: options.Count = 250
     """At most this many labelled images, evenly spread."""
-    persons: Annotated[int | None, options.Range(2), arg(metavar="N")] = None
+    persons: Annotated[int | None, options.Range(2)] = None
     """Photos of at most this many persons, evenly spread."""
     methods: Annotated[str, arg(metavar="NAMES")] = "e2far,net,net_fine,fit,landmarks"
-    """Some of these, with commas between."""
+    """Methods to compare, with commas between."""
     split: options.Split = None
     nets: options.Nets = None
     """Folder with networks to compare; the shipped ones unless given."""
     threads: options.Count = 1
     """Threads of everything but --speed."""
     seed: options.Seed = 0
-    """Of the intervals' random draws."""
+    """Seed of the bootstrap that gives the intervals."""
     results: Annotated[options.File, arg(metavar="FILE.md")] = None
-    """Keep the tables in this page, in a section of its own."""
+    """Write the tables into this page, in a section of their own."""
     plots: options.Folder = None
     """Write plots; needs matplotlib and --coarse."""
     json: options.JsonFile = None
 
     def run(self) -> None:
         """Measure, print, and write page and plots."""
-        page = self._checked()
-        from facerelief.io.atomic import write_bytes
-        from facerelief.lab.benchmarks.methods import LABELS
-        from facerelief.lab.evaluation.compare.page import sections, with_section
-        from facerelief.lab.evaluation.metrics.reports import to_json
-
-        made = self._measured()
-        parts = sections(made, LABELS, _link(self.results, self.plots))
-        if self.results is not None:
-            write_bytes(self.results, with_section(page, parts).encode())
-        report(to_json(made), self.json, lambda: _print(made))
-
-    def _checked(self) -> str:
-        """The page as it is. Raises FacereliefError for what would fail after minutes of work."""
-        from facerelief.errors import FacereliefError
-        from facerelief.lab.evaluation.compare.page import with_section
-        from facerelief.lab.evaluation.compare.plots import check_plotting
-
         if not (self.coarse or self.photos or self.fits or self.speed):
             raise UsageError("nothing to compare on: give --coarse, --photos, --fits or --speed")
-        if self.plots is not None:
+        if self.plots is not None:  # checked before minutes of work
             if self.coarse is None:
                 raise UsageError("--plots needs --coarse: without labels there are no errors to plot")
-            check_plotting()
-        if self.results is None or not self.results.exists():
-            return ""
-        try:
-            page = self.results.read_text("utf-8")
-            with_section(page, {})
-        except (OSError, UnicodeDecodeError, FacereliefError) as error:
-            raise FacereliefError(f"{self.results}: {error}") from error
-        return page
+            plots.check_plotting()
+        earlier = "" if self.results is None else page.read_page(self.results)
+        made = self._measured()
+        if self.results is not None:
+            parts = page.sections(made, speed.LABELS, _link(self.results, self.plots))
+            write_bytes(self.results, page.with_section(earlier, parts).encode())
+        report(made, self.json, lambda: _print(made))
 
     def _measured(self) -> ComparisonReport:
-        from facerelief.lab.benchmarks.timing import machine
-        from facerelief.lab.evaluation.compare.methods import METHODS
-        from facerelief.lab.evaluation.compare.plots import write_plots
-        from facerelief.lab.evaluation.compare.run import (
-            Comparison,
-            ComparisonData,
-            ComparisonReport,
-            available_methods,
-        )
-        from facerelief.lab.evaluation.metrics.groups import People, read_people
-        from facerelief.morphable import open_model
-        from facerelief.runtime.threads import thread_limit
-
         try:
             names, absent = available_methods(options.names(self.methods), self.nets)
         except ValueError as error:
@@ -127,7 +105,7 @@ class Compare:
             run = Comparison(open_model(), names, self.nets, self.seed, people, only_known, notes)
             compared, rows = run.measure(data)
         if self.plots is not None and compared.pictures is not None:
-            for file in write_plots(self.plots, rows, compared.pictures.report):
+            for file in plots.write_plots(self.plots, rows, compared.pictures.report):
                 note(f"{file}: written")
         return ComparisonReport(
             {name: METHODS[name] for name in names},
@@ -142,17 +120,14 @@ class Compare:
         )
 
     def _timed(self, names: Sequence[str]) -> dict[str, Any]:
-        from facerelief.lab.benchmarks.methods import DETECTOR, bench_methods
-        from facerelief.lab.evaluation.compare.methods import FIT, FIT_RELIEF
-
-        timed = [DETECTOR, *names]
+        timed = [speed.DETECTOR, *names]
         if FIT in timed:
             timed.insert(timed.index(FIT) + 1, FIT_RELIEF)
-        return bench_methods(timed, nets=self.nets, progress=lambda text: note(f"speed: {text}"))
+        return speed.bench_methods(timed, nets=self.nets, progress=lambda text: note(f"speed: {text}"))
 
 
 def _link(results: Path | None, plots: Path | None) -> str | None:
-    """The plots' folder as a page links it."""
+    """The plots' folder relative to the page."""
     if results is None or plots is None:
         return None
     relative = os.path.relpath(plots.resolve(), results.resolve().parent)
@@ -160,10 +135,6 @@ def _link(results: Path | None, plots: Path | None) -> str | None:
 
 
 def _print(made: ComparisonReport) -> None:
-    from facerelief.lab.benchmarks.methods import LABELS
-    from facerelief.lab.evaluation.compare import tables
-    from facerelief.lab.evaluation.compare.page import not_measured
-
     compared = made.compared
     found: list[tables.Table] = []
     if compared.pictures is not None:
@@ -173,10 +144,10 @@ def _print(made: ComparisonReport) -> None:
     if compared.fairness is not None:
         found += tables.fairness_tables(compared.fairness)
     if made.speed is not None:
-        found += tables.speed_tables(made.speed, LABELS)
+        found += tables.speed_tables(made.speed, speed.LABELS)
     for each in found:
         table(each.head, each.rows, each.title)
     if made.not_measured:
-        say(not_measured(made))
+        say(page.not_measured(made))
     where = made.machine if made.speed is None else made.speed["machine"]
     say(tables.machine_line(where, made.load_before))

@@ -144,11 +144,18 @@ def parse(kind: type[T], words: Sequence[str], command: str) -> T:
 
 
 def _print_description(kind: type[Any]) -> None:
-    """Print the docstring wrapped to the terminal; indented lines, the examples, stay as they are."""
+    """Print the docstring, and before its examples the paragraphs of a base class but for its first.
+
+    Text is wrapped to the terminal; indented lines, the examples, stay as they are.
+    """
     width = min(shutil.get_terminal_size().columns, 100)
-    parts = (inspect.getdoc(kind) or "").split("\n\n")
-    shown = (part if "\n " in part else textwrap.fill(part, width) for part in parts)
-    say("\n\n".join(shown) + "\n")
+    *parts, examples = (inspect.getdoc(kind) or "").split("\n\n")
+    if kind.__base__ is not object:
+        parts += (inspect.getdoc(kind.__base__) or "").split("\n\n")[1:]
+    say(
+        "\n\n".join([*(textwrap.fill(part, width, break_on_hyphens=False) for part in parts), examples])
+        + "\n"
+    )
 
 
 def _documented(info: StructTypeInfo) -> StructConstructorSpec | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Reconstruct:
     """Turn photos into 3D faces.
 
-    Each face gets a folder with meshes, textures, maps and face.json. Images already done are skipped, so a
-    batch that was stopped goes on when the command is given again.
+    Each face gets a folder with meshes, textures, maps and face.json. Images already done are skipped: the
+    same command continues a batch that was stopped.
 
     Examples:
         facerelief reconstruct photo.jpg -o out
@@ -38,7 +38,7 @@ class Reconstruct:
     """Folder for the results: OUT/<name>/face<i>/."""
     method: Literal["net", "fit", "e2far"] | None = None
     """net: CoarseNet and FineNet. fit: inverse rendering, which takes some ten times as long. e2far:
-    UH-E2FAR's shape in the pose that landmarks give, and FineNet. Unless given: net, or fit with another face
+    UH-E2FAR's shape in the pose from landmarks, and FineNet. Unless given: net, or fit with another face
     model than the embedded one."""
     model: options.Model = "open"
     """Face model: the embedded open one, or a model file."""
@@ -61,7 +61,7 @@ class Reconstruct:
 
     def run(self) -> int:
         """Reconstruct all images. Returns the exit code."""
-        from facerelief.pipeline.batch import BatchConfig, plan, prepare_output
+        from facerelief.pipeline.batch import BatchConfig, images_of, plan, prepare_output
         from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 
         config = BatchConfig(
@@ -76,7 +76,7 @@ class Reconstruct:
             texture_size=self.texture_size,
             workers=self.workers,
         )
-        images, empty = _images(self.inputs, self.recursive)
+        images, empty = images_of(self.inputs, self.recursive)
         jobs = plan(images, self.out)
         prepare_output(self.out)
         reconstructor = Reconstructor(config.model, config.reconstructor)
@@ -90,35 +90,11 @@ class Reconstruct:
                     done.append(outcome)
                     _print_outcome(outcome, len(jobs), self.verbose)
         except KeyboardInterrupt:
-            ended, all_of_them = len(done) + len(empty), len(jobs) + len(empty)
-            note(
-                f"stopped: {ended} of {all_of_them} images ended, {all_of_them - ended} left; "
-                "give the same command again to go on"
-            )
+            ended, left = len(done) + len(empty), len(jobs) - len(done)
+            counts = f"{ended} of {ended + left} images ended, {left} left"
+            note(f"stopped: {counts}; give the same command again to go on")
             return 130
         return _print_counts(self.out, done, empty)
-
-
-def _images(inputs: tuple[Path, ...], recursive: bool) -> tuple[list[Path], list[str]]:
-    """All image files of the inputs, and a line for each folder without any."""
-    from facerelief.pipeline.batch import find_images
-
-    found: list[Path] = []
-    empty: list[str] = []
-    for given in inputs:
-        if not given.is_dir():
-            found.append(given)  # a file that is missing fails when its turn comes
-            continue
-        try:
-            inside = find_images(given, recursive=recursive)
-        except OSError as error:
-            empty.append(f"{given}: cannot be listed ({error.strerror}); check its permissions")
-            continue
-        if not inside:
-            hint = "name another folder" if recursive else "name another folder or give --recursive"
-            empty.append(f"{given}: no images in this folder, expected .jpg, .png and the like; {hint}")
-        found += inside
-    return found, empty
 
 
 def with_progress(
@@ -127,17 +103,14 @@ def with_progress(
     """The outcomes, under a progress bar where there are several images and a terminal."""
     from facerelief.pipeline.batch import run_batch
 
-    with contextlib.ExitStack() as stack:
-        show = stack.enter_context(progress("images", lines=False))
-        outcomes: Iterator[Outcome] = stack.enter_context(
-            contextlib.closing(run_batch(jobs, config, reconstructor))
-        )
-        if len(jobs) > 1:
-            show(0, len(jobs))
-        for number, outcome in enumerate(outcomes, 1):
-            yield outcome
+    with (
+        progress("images", lines=False) as show,
+        contextlib.closing(run_batch(jobs, config, reconstructor)) as outcomes,
+    ):
+        for number, outcome in enumerate(outcomes):
             if len(jobs) > 1:
                 show(number, len(jobs))
+            yield outcome
 
 
 def _print_outcome(outcome: Outcome, jobs: int, verbose: bool) -> None:
@@ -176,10 +149,10 @@ def _face_line(outcome: Outcome, face: FaceSummary, number: int) -> str:
 
 
 def _print_counts(out: Path, done: list[Outcome], empty: list[str]) -> int:
-    """Counts, every failure again, failed.json. Returns the exit code."""
+    """Print counts and every failure again, and write failed.json. Returns the exit code."""
     from facerelief.pipeline.batch import write_failures
 
-    lines = [*empty, *(o.reason for o in done if o.status == "failed")]
+    failed = [*empty, *(o.reason for o in done if o.status == "failed")]
     for line in empty:
         note(f"error: {line}")
     written = None
@@ -187,18 +160,12 @@ def _print_counts(out: Path, done: list[Outcome], empty: list[str]) -> int:
         written = write_failures(out, done)
     except OutputError as error:
         note(f"error: {error}")
-    counts = {status: sum(o.status == status for o in done) for status in ("done", "skipped")}
-    fine = counts["done"] + counts["skipped"]
+    saved, skipped = (sum(o.status == status for o in done) for status in ("done", "skipped"))
     if len(done) + len(empty) > 1:
         faces = sum(len(o.faces) for o in done)
-        say(
-            f"images done {counts['done']}, skipped {counts['skipped']}, failed {len(lines)}; "
-            f"faces saved {faces}"
-        )
-        if lines and fine:
-            note("failed:")
-            for line in lines:
-                note(f"  {line}")
+        say(f"images done {saved}, skipped {skipped}, failed {len(failed)}; faces saved {faces}")
+        if failed and (saved or skipped):
+            note("\n".join(["failed:", *(f"  {line}" for line in failed)]))
         if written is not None:
             note(f"the failures are listed in {written}")
-    return 0 if fine else 1
+    return 0 if saved or skipped else 1

@@ -25,7 +25,11 @@ from facerelief.lab.datasets.splits import SPLITS
 
 @dataclass(frozen=True)
 class Synthesize:
-    """Options of every kind of training data; a class below adds `sample`, the kind's configuration."""
+    """Options of every kind of training data; a class below adds `sample`, the kind's configuration.
+
+    Existing shards are kept: the same command continues a run that was stopped. Photos that cannot be used
+    are recorded and left out.
+    """
 
     kind: ClassVar[str]
     sample: Any
@@ -36,9 +40,9 @@ class Synthesize:
     per_photo: options.Count = 30
     """Samples of each photo."""
     seed: options.Seed = 0
-    """Decides everything random: one seed, the same bytes."""
-    workers: Annotated[int | None, options.Range(1), arg(metavar="N")] = None
-    """Processes that work at once, a shard each: 1, or with --ray all that the cluster has cores for."""
+    """Seed of everything random: the same seed gives the same bytes."""
+    workers: options.Count | None = None
+    """Processes that work at once, a shard each: 1, or with --ray one for each core of the cluster."""
     ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
     """Work on a Ray cluster: its address, or local for one of this machine. The folders of fits, photos and
     results must be shared by all its nodes, under the same names."""
@@ -49,13 +53,13 @@ class Synthesize:
     format: Literal["jpg", "png"] = "jpg"
     """Coding of the images: JPEG of quality 95, or PNG."""
     photos_per_shard: options.Count = 32
-    """Photos whose samples share a shard: what a worker loses at most when it is killed."""
+    """Photos whose samples share a shard: the most that is lost when a worker is killed."""
     photos: options.Folder = None
     """Folder of the photos, if they have moved since they were fitted."""
 
     def recipe(self) -> Recipe:
         """The recipe that the options ask for. Raises UsageError."""
-        splits = tuple(dict.fromkeys(name.strip() for name in self.split.split(",") if name.strip()))
+        splits = tuple(dict.fromkeys(options.names(self.split)))
         if not splits or not set(splits) <= set(SPLITS):
             raise UsageError(f"--split {self.split}: expected some of {','.join(SPLITS)}")
         return Recipe(
@@ -112,9 +116,6 @@ def _print_counts(out: Path, manifest: dict[str, Any]) -> None:
 class Coarse(Synthesize):
     """Make photos with another pose, expression and light.
 
-    Shards that are there already are left alone, so a run that was stopped goes on when the command is given
-    again. Photos of no use are recorded and left out.
-
     Examples:
         facerelief synthesize coarse fits/ -o data/coarse --workers 2
     """
@@ -126,9 +127,6 @@ class Coarse(Synthesize):
 @dataclass(frozen=True)
 class Fine(Synthesize):
     """Make photos with the wrinkles of other people.
-
-    Shards that are there already are left alone, so a run that was stopped goes on when the command is given
-    again. Photos of no use are recorded and left out.
 
     Examples:
         facerelief synthesize fine fits/ -o data/fine --workers 2
@@ -142,9 +140,6 @@ class Fine(Synthesize):
 class Pairs(Synthesize):
     """Make images with earlier states of the face, as of neighbouring video frames.
 
-    Shards that are there already are left alone, so a run that was stopped goes on when the command is given
-    again. Photos of no use are recorded and left out.
-
     Examples:
         facerelief synthesize pairs fits/ -o data/pairs --workers 2
     """
@@ -156,9 +151,6 @@ class Pairs(Synthesize):
 @dataclass(frozen=True)
 class Renders(Synthesize):
     """Make random faces rendered before photos.
-
-    Shards that are there already are left alone, so a run that was stopped goes on when the command is given
-    again. Photos of no use are recorded and left out.
 
     Examples:
         facerelief synthesize renders fits/ -o data/renders --workers 2

@@ -111,6 +111,26 @@ def find_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:
     return sorted(found)
 
 
+def images_of(inputs: Sequence[Path], recursive: bool) -> tuple[list[Path], list[str]]:
+    """Image files, given themselves or by their folder, and a line for each folder without any."""
+    found: list[Path] = []
+    empty: list[str] = []
+    for given in inputs:
+        if not given.is_dir():
+            found.append(given)  # a missing file fails when its turn comes
+            continue
+        try:
+            inside = find_images(given, recursive=recursive)
+        except OSError as error:
+            empty.append(f"{given}: cannot be listed ({error.strerror}); check its permissions")
+            continue
+        if not inside:
+            hint = "name another folder" if recursive else "name another folder or give --recursive"
+            empty.append(f"{given}: no images in this folder, expected .jpg, .png and the like; {hint}")
+        found += inside
+    return found, empty
+
+
 def plan(images: Iterable[str | Path], out: str | Path) -> list[ImageJob]:
     """A folder for each image, named after its file; an image named twice is done once.
 

@@ -67,7 +67,7 @@ def test_a_run_that_died_ends_as_one_that_did_not(kind, coarse, toy_model, tmp_p
     """It dies between checkpoints, twice, and is read by another number of processes afterwards."""
     config = replace(coarse, task=replace(coarse.task, kind=kind))
     train(config, tmp_path / "whole", RUN, model=toy_model)
-    for step, run in ((6, RUN), (9, replace(RUN, workers=1))):
+    for step, run in ((6, RUN), (9, replace(RUN, readers=1))):
         with pytest.raises(CrashError):
             train(config, tmp_path / "died", run, resume=True, model=toy_model, progress=crash_at(step))
     (tmp_path / "died" / ".tmp-last.pt").write_bytes(b"half of a checkpoint")
@@ -125,7 +125,7 @@ def test_a_signal_leaves_a_checkpoint_of_the_step_it_came_in(coarse, toy_model, 
 
     before = signal.getsignal(signum)
     with pytest.raises(Stopped, match=r"after step [34]"):
-        train(coarse, tmp_path / "run", replace(RUN, workers=1), model=toy_model, progress=progress)
+        train(coarse, tmp_path / "run", replace(RUN, readers=1), model=toy_model, progress=progress)
     # a reader left behind hears no signals, and would keep the program from ending
     assert not multiprocessing.active_children()
     assert signal.getsignal(signum) is before
@@ -191,7 +191,7 @@ def test_damaged_data_end_in_one_line(coarse, face_set, toy_model, tmp_path, wor
         train(
             replace(coarse, data=(str(data),)),
             tmp_path / "run",
-            replace(RUN, workers=workers),
+            replace(RUN, readers=workers),
             model=toy_model,
         )
     assert "\n" not in str(caught.value)

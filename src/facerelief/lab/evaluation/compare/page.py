@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from facerelief.errors import FacereliefError
 from facerelief.lab.evaluation.compare.methods import METHODS
@@ -93,6 +94,18 @@ def not_measured(report: ComparisonReport) -> str:
     return (
         "Not measured: " + "; ".join(f"{METHODS[n]}: {why}" for n, why in report.not_measured.items()) + "."
     )
+
+
+def read_page(file: Path) -> str:
+    """A page for `with_section`, empty where there is no such file. Raises FacereliefError."""
+    if not file.exists():
+        return ""
+    try:
+        page = file.read_text("utf-8")
+        with_section(page, {})
+    except (OSError, UnicodeDecodeError, FacereliefError) as error:
+        raise FacereliefError(f"{file}: {error}") from error
+    return page
 
 
 def with_section(page: str, parts: Mapping[str, str]) -> str:
