@@ -21,8 +21,8 @@ from facerelief.inference.runners import (
     TrackingRunner,
     camera_from_landmarks,
     coarse_crop,
+    has_shipped_coefficients,
     net_file,
-    nets_know,
     smoothed_crop,
 )
 from facerelief.inverse.detail import coarse_depth
@@ -49,7 +49,7 @@ def landmarks(image):
 
 @pytest.fixture(scope="module")
 def found(model, image, landmarks) -> Estimate:
-    return CoarseRunner(model).look(image, camera_from_landmarks(model, landmarks))
+    return CoarseRunner(model).estimate(image, camera_from_landmarks(model, landmarks))
 
 
 def shape(model, state: FaceState):
@@ -72,7 +72,7 @@ def test_a_moved_image_moves_the_face(model, image, landmarks, found):
     matrix = np.column_stack([zoom * np.eye(2), shift + 0.5 * zoom - 0.5])
     height, width = image.shape[:2]
     moved = cv2.warpAffine(image, matrix, (2 * width, 2 * height))
-    again = CoarseRunner(model).look(moved, camera_from_landmarks(model, zoom * landmarks + shift))
+    again = CoarseRunner(model).estimate(moved, camera_from_landmarks(model, zoom * landmarks + shift))
     expected = found.state.camera.moved(np.column_stack([zoom * np.eye(2), shift]))
     assert again.state.camera.scale == pytest.approx(expected.scale, rel=0.03)
     assert again.state.camera.yaw == pytest.approx(expected.yaw, abs=0.05)
@@ -83,17 +83,17 @@ def test_a_moved_image_moves_the_face(model, image, landmarks, found):
 def test_e2far_needs_no_pose_of_its_own(model, image, landmarks):
     """Its shape lies on the landmarks, and moves with them; the same crop gives the same shape."""
     net = E2farRunner(model)
-    state = net.look(image, landmarks)
+    state = net.estimate(image, landmarks)
     points = model.landmarks["mediapipe478"].of(shape(model, state))
     apart = np.linalg.norm(state.camera.project(points)[:468, :2] - landmarks[:468], axis=1)
     assert apart.mean() < 0.06 * np.ptp(landmarks, axis=0).max()
     margin = 40
     framed = np.pad(image, ((margin, margin), (margin, margin), (0, 0)))
-    again = net.look(framed, landmarks + np.float32(margin))
+    again = net.estimate(framed, landmarks + np.float32(margin))
     assert np.abs(again.camera.vector - state.camera.vector - [0, 0, 0, margin, margin, 0]).max() < 1.0
     assert np.abs(again.identity - state.identity).max() < 0.1
     # 68 landmarks do as well
-    few = net.look(image, landmarks[list(IBUG68_AMONG_MEDIAPIPE)])
+    few = net.estimate(image, landmarks[list(IBUG68_AMONG_MEDIAPIPE)])
     assert abs(few.camera.yaw - state.camera.yaw) < 0.15
 
 
@@ -162,9 +162,9 @@ def test_a_crop_without_size_is_refused():
 
 
 def test_only_the_open_model_has_the_nets_coefficients(model):
-    assert nets_know(model)
+    assert has_shipped_coefficients(model)
     few = model.truncated(identity=30)
-    assert not nets_know(few)
+    assert not has_shipped_coefficients(few)
     with pytest.raises(ModelError, match=r'no coarse net for face model .* method "fit"'):
         CoarseRunner(few)
     assert facerelief.Reconstructor(few).method == "fit"

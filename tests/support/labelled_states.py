@@ -77,7 +77,7 @@ class Oracle:
         estimate = Estimate(self.change(self.states[int(image[0, 0, 0])]), 1.0)
         return estimate if len(where) == 1 else (estimate, np.zeros(58))
 
-    def look(self, image: Any, around: WeakPerspective) -> Estimate:
+    def estimate(self, image: Any, around: WeakPerspective) -> Estimate:
         return self(image, around)
 
 

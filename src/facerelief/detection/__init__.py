@@ -1,5 +1,4 @@
-"""Faces found in images, with 478 landmarks. Importing this is cheap; OpenCV and OpenVINO come with the first
-use."""
+"""Detection of faces in images, with 478 landmarks; OpenCV and OpenVINO are imported on first use."""
 
 from facerelief.detection.detector import DetectedFace, detect_faces
 

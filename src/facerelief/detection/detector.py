@@ -1,11 +1,10 @@
-"""All faces of an image.
+"""Detection of all faces of an image.
 
-MediaPipe's short-range detector sees the whole image at 128 x 128 px, where it finds faces from about an
-eighth of the image's longer side. What it proposes is kept only when the landmark net agrees that there is
-a face. When that finds nothing the image is looked at turned and from farther away; when it finds nothing
-or only small faces, in growing resolution: at 512 px in one piece, then in overlapping 512 px tiles. The
-detector is convolutional, so it runs at 512 px unchanged, for a quarter of the price of the 128 px tiles that
-cover the same area.
+MediaPipe's short-range detector runs on the whole image at 128 x 128 px, where it finds faces from about an
+eighth of the image's longer side. A candidate is kept only if the landmark network finds a face too. Where
+none is found, the image is searched turned and reduced; where none or only small ones are found, in growing
+resolution: at 512 px in one piece, then in overlapping 512 px tiles. The detector is convolutional, so it
+runs at 512 px unchanged, for a quarter of the cost of the 128 px tiles that cover the same area.
 """
 
 from __future__ import annotations
@@ -23,9 +22,6 @@ from facerelief.detection.landmarks import (
     LEFT_EYE_CORNERS,
     NETWORKS,
     RIGHT_EYE_CORNERS,
-    Float32,
-    Float64,
-    Image,
     Square,
     eye_points,
     face_square,
@@ -37,24 +33,27 @@ from facerelief.detection.landmarks import (
 from facerelief.geometry.boxes import overlap
 from facerelief.io.images import as_image
 from facerelief.runtime import load_network
+from facerelief.typed import Float32, Float64, Image
 
 FRAME = 128
 TILE = 512
 TILE_OVERLAP = 128
-"""px shared by neighbouring tiles: a face that fits in it is whole in one of the two."""
+"""Overlap of neighbouring tiles, px: a face that fits in it is whole in one of the two."""
 LEVELS = (512, 1024, 2048)
 """Longer side, in px, at which the image is searched for small faces."""
 ENOUGH = {512: 0.2, 1024: 0.07, 2048: 0.035}
-"""A level is skipped when the largest face known already is at least this part of the image's longer
-side."""
+"""Level to the size of the largest known face, as a part of the image's longer side, from which the level is
+skipped."""
 SAME_BOX = 0.3
+"""Intersection over union from which two boxes are of one face."""
 SAME_INSIDE = 0.6
+"""Share of the smaller box inside the larger from which they are."""
 SURE_SCORE = 0.8
 SURE_ODDS = 16.0
 SURE_ODDS_SCORED = 8.0
-"""A face is sure when the landmark net's log-odds reach the first, or the second with a detector score of
-SURE_SCORE. An upside-down face taken for an upright one stays below; nearly every face of an ordinary photo
-is above."""
+"""A face is sure from SURE_ODDS on, log-odds of the landmark network, or from SURE_ODDS_SCORED on with a
+detector score of SURE_SCORE. Upside-down faces taken for upright ones stay below; nearly all faces of
+ordinary photos are above."""
 WEAK_SCORE = 0.7
 WEAK_ODDS = 3.0
 """Below both, a face is dropped from an image in which another one is sure."""
@@ -63,15 +62,13 @@ FALSE_ODDS = 2.0
 """Below both, it is dropped from any image."""
 SMALL_SCORE = 0.75
 SMALL_ODDS = 8.0
-"""A face that only the search in high resolution found must reach one of these: among hundreds of windows
-some cloth or foliage always looks a little like a face. Found faces of 20 px and more do, nearly all of
-them."""
+"""A face found only in high resolution must reach one of these: among hundreds of tiles some cloth or foliage
+resembles a face. Nearly all faces of 20 px and more reach them."""
 
 
 @dataclass(frozen=True, eq=False)
 class DetectedFace:
-    """One face of an image. Lengths in px of the image, origin at its top-left corner, y down, pixel
-    centres at +0.5."""
+    """One face of an image; lengths in px of the image."""
 
     box: tuple[float, float, float, float]
     """Left, top, right, bottom of the 468 mesh points: brows to chin, not the hair. May reach outside the
@@ -84,11 +81,11 @@ class DetectedFace:
     landmarks_z: Float32
     """(478,) relative depth in px, larger is nearer; a hint, not a measurement."""
     landmark_confidence: float
-    """0..1, the landmark net's own opinion whether its crop shows a face."""
+    """0..1, the landmark network's probability that its crop shows a face."""
     roll: float
     """Radians, positive counter-clockwise as seen; 0 for level eyes."""
     outside: float = 0.0
-    """Part of the mesh points that lie outside the image, 0..1; those points are guesses."""
+    """Part of the mesh points that lie outside the image, 0..1; their positions are extrapolated."""
 
     @property
     def size(self) -> float:
@@ -98,17 +95,18 @@ class DetectedFace:
 
     @property
     def truncated(self) -> bool:
-        """Whether the image's frame cuts the face."""
+        """True if the image's frame cuts the face."""
         return self.outside > 0.01
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """One look at the image: a matrix (2, 3) from the network input's px to the image's, and the input's
-    side."""
+    """One input of the detector."""
 
     matrix: Float64
+    """(2, 3) from px of the input to px of the image."""
     size: int
+    """Side of the input, px."""
 
 
 @functools.cache
@@ -130,10 +128,16 @@ def run_detector(inputs: Float32) -> tuple[Float32, Float32]:
 
 
 def _propose(source: Image, to_source: Float64, frame: _Frame, threshold: float) -> Float64:
-    """Candidates of one look, in the image's px.
+    """Candidates in one input of the detector.
 
-    `source` is the image, perhaps reduced, and `to_source` (2,) its scale. Rows: score, x, y, side, and the
-    two eyes' x, y, x, y, the person's right eye first.
+    Args:
+        source: The image, perhaps reduced.
+        to_source: (2,) its scale.
+        frame: The input.
+        threshold: Least score.
+
+    Returns:
+        (M, 8) score, x, y, side, and x, y, x, y of the right and the left eye, px of the image.
     """
     matrix = frame.matrix * to_source[:, None]
     crop = sample(source, matrix, frame.size)
@@ -168,7 +172,7 @@ def _merge(candidates: Float64) -> Float64:
 
 
 class _Search:
-    """The faces of one image, found by looking at it in several ways."""
+    """Search for the faces of one image at several turns and resolutions."""
 
     def __init__(self, image: Image, min_confidence: float) -> None:
         self.image = image
@@ -182,12 +186,12 @@ class _Search:
 
     @property
     def sure(self) -> bool:
-        """Whether a face is known that need not be doubted."""
+        """True if one of the faces is sure."""
         return any(_sure(face) for face in self.faces)
 
     @property
     def largest(self) -> float:
-        """Longer side of the largest face so far, weak ones apart, as a part of the image's longer side."""
+        """Longer side of the largest face that is not weak, as a part of the image's longer side."""
         known = (face.size for face in self.faces if not self.doubtful(face, WEAK_SCORE, WEAK_ODDS))
         return max(known, default=0.0) / self.long
 
@@ -222,8 +226,8 @@ class _Search:
             self._halves.append(small)  # pyright: ignore[reportArgumentType]
         return self._halves[level]
 
-    def look(self, long: int, frames: list[_Frame]) -> None:
-        """Add the faces seen in these frames of the image reduced to `long`."""
+    def scan(self, long: int, frames: list[_Frame]) -> None:
+        """Add the faces found in these frames of the image reduced to `long` px."""
         source, scale = self.reduced(long)
         found = [_propose(source, scale, frame, self.threshold) for frame in frames]
         for row in _merge(np.concatenate(found)):
@@ -257,14 +261,13 @@ class _Search:
         ]
 
     def around(self, square: Square) -> Float64:
-        """Candidates, best first, near the middle of a turned square of twice this side: its neighbours are
-        other faces."""
+        """Candidates, best first, near the middle of a turned square, searched in one of twice its side."""
         frame = _Frame(replace(square, side=2 * square.side).matrix(FRAME), FRAME)
         found = _merge(_propose(self.image, np.ones(2), frame, self.threshold))
         return found[np.hypot(found[:, 1] - square.x, found[:, 2] - square.y) < 0.5 * square.side]
 
     def examine(self, candidate: Float64) -> None:
-        """Run the landmark nets on one candidate and keep it when they see a face that is not known yet."""
+        """Run the landmark networks on one candidate and keep it if it is a new face."""
         score, x, y, side = candidate[:4].tolist()
         half = side / 2
         box = np.array([x - half, y - half, x + half, y + half])
@@ -273,9 +276,8 @@ class _Search:
         square = _face_square(candidate)
         mesh, odds = settled_points(self.image, square, self.odds)
         if score < SURE_SCORE or odds < SURE_ODDS_SCORED:
-            # A second look, turned as the face seems to be. The detector also takes some faces that stand on
-            # their head, or lie, for upright ones elsewhere in the head: other turns, when the face is still
-            # not sure.
+            # search again, turned as the face seems to be; then in other turns, since the detector takes some
+            # faces that are upside down or lie on their side for upright ones
             upright = face_square(mesh) if odds >= self.odds else square
             for turn in (0.0, math.pi, math.pi / 2, -math.pi / 2):
                 if turn and _is_sure(score, odds):
@@ -288,7 +290,7 @@ class _Search:
             return
         left, top = mesh[:, :2].min(axis=0)
         right, bottom = mesh[:, :2].max(axis=0)
-        # a crop that wandered off has found something else, or nothing
+        # a crop that moved away has found something else, or nothing
         if not (left < x < right and top < y < bottom and 0.4 < max(right - left, bottom - top) / side < 2.5):
             return
         outside = (mesh[:, :2] < 0).any(axis=1) | (mesh[:, 0] > self.width) | (mesh[:, 1] > self.height)
@@ -314,16 +316,16 @@ class _Search:
             self.faces = [known for known in self.faces if known not in same] + [face]
 
     def run(self, small_faces: bool | None) -> None:
-        """The looks, cheapest first, until something good enough is known."""
+        """Search, cheapest inputs first, until a sure face or all small ones are found."""
         base = 2 * FRAME
-        self.look(FRAME, [self.whole()])
+        self.scan(FRAME, [self.whole()])
         if not self.sure:
-            # turned by quarters; then from farther away, for faces that fill the frame; then by eighths
-            self.look(base, [self.whole(90), self.whole(270), self.whole(180)])
+            # turned by quarters; then reduced, for faces that fill the frame; then by eighths
+            self.scan(base, [self.whole(90), self.whole(270), self.whole(180)])
         if not self.sure:
-            self.look(base, [self.whole(zoom=0.6)])
+            self.scan(base, [self.whole(zoom=0.6)])
         if not self.sure:
-            self.look(base, [self.whole(turn, 0.75) for turn in (45, 315, 135, 225)])
+            self.scan(base, [self.whole(turn, 0.75) for turn in (45, 315, 135, 225)])
         self.faces = [face for face in self.faces if not self.doubtful(face, FALSE_SCORE, FALSE_ODDS)]
         for level in LEVELS:
             if small_faces is False or (level > TILE and level > 1.5 * self.long):
@@ -331,9 +333,9 @@ class _Search:
             if small_faces is None and self.largest >= ENOUGH[level]:
                 break
             before = self.faces
-            self.look(level, self.tiles(level))
+            self.scan(level, self.tiles(level))
             if not self.faces and level <= 1024:
-                self.look(level, [frame for turn in (90, 270, 180) for frame in self.tiles(level, turn)])
+                self.scan(level, [frame for turn in (90, 270, 180) for frame in self.tiles(level, turn)])
             self.faces = [
                 face
                 for face in self.faces
@@ -343,7 +345,7 @@ class _Search:
             self.faces = [face for face in self.faces if not self.doubtful(face, WEAK_SCORE, WEAK_ODDS)]
 
     def doubtful(self, face: DetectedFace, score: float, odds: float) -> bool:
-        """Whether a face lies below both bounds; never for a caller who asks for less than even chances."""
+        """True if a face is below both bounds; never if faces of less than even chances are asked for."""
         return self.threshold >= 0.5 and face.confidence < score and _face_odds(face) < odds
 
 
@@ -371,15 +373,15 @@ def _is_sure(score: float, odds: float) -> bool:
 
 
 def _same(a: Float64, b: Float64, inside: float) -> bool:
-    """Whether two boxes (4,) are of one face: they overlap, or one lies mostly within the other."""
+    """True if two boxes (4,) are of one face: they overlap, or one lies mostly within the other."""
     shared = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
     areas = (a[2:] - a[:2]).prod(), (b[2:] - b[:2]).prod()
     return bool(shared > SAME_BOX * (sum(areas) - shared) or shared > inside * min(areas))
 
 
 def _rank(face: DetectedFace) -> float:
-    """Best first: sure, large and whole. The landmark net's probability is near 1 for most anything, its odds
-    are not."""
+    """Order of faces: sure, large and whole ones first. By the landmark network's log-odds,
+    since its probability is near 1 for nearly all."""
     trust = 1 - math.exp(-max(_face_odds(face), 0.1) / 5)
     return face.confidence * trust * face.size * (1 - 0.5 * face.outside)
 
@@ -395,18 +397,18 @@ def detect_faces(
 
     Args:
         image: (H, W, 3) uint8 RGB, upright, or anything else that `as_image` takes.
-        max_faces: most faces returned, None for all.
-        min_confidence: 0..1, least score of both the detector and the landmark net. From 0.5 up, finds that
-            barely pass are checked further; below, they are returned.
-        small_faces: search closely for faces below an eighth of the image's longer side: None when no large
+        max_faces: Largest number of faces; None for all.
+        min_confidence: 0..1, least score of both detector and landmark network. From 0.5 on, faces that
+            barely pass are checked further.
+        small_faces: Search closely for faces below an eighth of the image's longer side: None when no large
             face is found, True always, False never.
 
     Returns:
         Faces, best (sure and large) first; empty when there is none.
 
     Raises:
-        ImageError: an array that is no image.
-        ValueError: arguments out of range.
+        ImageError: The array is no image.
+        ValueError: An argument is out of range.
     """
     if not 0.0 < min_confidence < 1.0:
         raise ValueError(f"min_confidence is {min_confidence}: expected a number between 0 and 1")

@@ -1,8 +1,8 @@
-"""The 478 points of one face: a 468-point net on a rotated square crop, and an iris net on each eye.
+"""478 landmarks of a face: a network for 468 points on a turned square crop, another for each iris.
 
-The recipe is MediaPipe's: the crop is turned so that the line between the eyes is level, is 1.5 times as wide
-as the face, and is shown to the net at 192 x 192 px; the crop is then laid anew around the points found and
-the net run again. Points 0..467 are the face mesh; 468..472 the iris of the person's right eye (the one at
+The procedure is MediaPipe's: the crop is turned so that the line between the eyes is level, is 1.5 times as
+wide as the face, and is resampled to 192 x 192 px. The points found give the next crop, on which the network
+runs again. Points 0..467 are the face mesh; 468..472 the iris of the person's right eye (the one at
 the image's left in an upright, unmirrored photo: corners 33 and 133) and 473..477 that of the left eye
 (corners 362 and 263). Of five iris points the first is the pupil's centre; the others lie on the iris's edge
 at the image's right, above, left and below for an upright face.
@@ -52,16 +52,17 @@ def sigmoid(x: NDArray[np.floating]) -> Float64:
 
 @dataclass(frozen=True)
 class Square:
-    """A turned square of the image: centre and side in px, `angle` in radians from the image's x axis to
-    the square's own x axis, positive clockwise as seen (the image's y points down)."""
+    """A turned square of the image, px."""
 
     x: float
+    """Of the centre."""
     y: float
     side: float
     angle: float
+    """Radians from the image's x axis to the square's, positive clockwise as seen (the image's y is down)."""
 
     def matrix(self, size: int, *, mirrored: bool = False) -> Float64:
-        """(2, 3) from the coordinates of the square's crop at `size` px to the image's."""
+        """(2, 3) from px of the square's crop of `size` px to px of the image."""
         scale = self.side / size
         c, s = scale * math.cos(self.angle), scale * math.sin(self.angle)
         turn = np.array([[-c if mirrored else c, -s], [-s if mirrored else s, c]])
@@ -69,10 +70,15 @@ class Square:
 
 
 def sample(image: Image, matrix: Float64, size: int) -> Image:
-    """The (size, size, 3) crop whose coordinates `matrix` (2, 3) takes to the image's; black outside the
-    image.
+    """Cut a crop, without aliasing.
 
-    A crop that shrinks the image to less than half is taken from an averaged copy, so that nothing aliases.
+    Args:
+        image: (H, W, 3).
+        matrix: (2, 3) from px of the crop to px of the image.
+        size: Side of the crop, px.
+
+    Returns:
+        (size, size, 3), black outside the image.
     """
     import cv2
 
@@ -90,7 +96,7 @@ def sample(image: Image, matrix: Float64, size: int) -> Image:
             source = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
             matrix[:, 2] -= (left, top)
             matrix /= shrink
-    # pixel centres lie at +0.5 here and at whole numbers in OpenCV
+    # pixel centres are at +0.5 here and at whole numbers in OpenCV
     matrix[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(source, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)  # pyright: ignore[reportReturnType]
@@ -105,8 +111,8 @@ def planes(crop: Image, scale: float = 1.0 / 255.0, offset: float = 0.0) -> Floa
 
 
 def run_landmarks(crops: Float32) -> tuple[Float32, Float32]:
-    """(1, 3, 192, 192) in [0, 1] -> points (1, 468, 3) in crop px with MediaPipe's depth, face presence (1,
-    1) before the logistic function."""
+    """(1, 3, 192, 192) in [0, 1] -> points (1, 468, 3) in crop px with MediaPipe's depth, log-odds (1, 1)
+    that there is a face."""
     points, presence = load_network(NETWORKS / "face_landmarks.onnx")(crops)
     return points, presence
 
@@ -121,8 +127,15 @@ def run_iris(crops: Float32) -> tuple[Float32, Float32]:
 
 
 def face_points(image: Image, square: Square) -> tuple[Float64, float]:
-    """Mesh of the face in `square`: (468, 3) px and depth (larger is nearer), and the net's log-odds that it
-    is one."""
+    """Run the landmark network on a square.
+
+    Args:
+        image: (H, W, 3).
+        square: Square around the face.
+
+    Returns:
+        (468, 3) mesh points, px of the image and depth (larger is nearer); log-odds that there is a face.
+    """
     matrix = square.matrix(FACE_SIZE)
     points, presence = run_landmarks(planes(sample(image, matrix, FACE_SIZE))[None])
     found = points[0].astype(np.float64)
@@ -133,10 +146,17 @@ def face_points(image: Image, square: Square) -> tuple[Float64, float]:
 
 
 def eye_points(image: Image, mesh: Float64) -> tuple[Float64, Float64]:
-    """The mesh (468, 3) px with lids and folds where the iris net sees them, and (10, 3) points 468..477.
+    """Refine lids and folds by the iris network, as MediaPipe does.
 
-    The face net keeps shut eyes half open; the iris net, which sees each eye at some 30 px, does not.
-    MediaPipe refines its landmarks so too.
+    The face network leaves shut eyes half open; the iris network, in whose crop an eye is some 30 px wide,
+    does not.
+
+    Args:
+        image: (H, W, 3).
+        mesh: (468, 3) from `face_points`.
+
+    Returns:
+        The refined mesh, and (10, 3) points 468..477.
     """
     outlines = ((RIGHT_EYE_OUTLINE, RIGHT_EYE_FOLDS), (LEFT_EYE_OUTLINE, LEFT_EYE_FOLDS))
     squares = [eye_square(mesh, corners) for corners in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)]
@@ -149,13 +169,13 @@ def eye_points(image: Image, mesh: Float64) -> tuple[Float64, Float64]:
         refined[seen, :2] = eyes[i, : len(seen), :2].astype(np.float64) @ turn + shift
         result[i, :, :2] = irises[i, :, :2].astype(np.float64) @ turn + shift
         result[i, :, 2] = mesh[list(outline), 2].mean()
-    # the left eye was seen mirrored: its points at the image's right and left change places
+    # the left eye's crop was mirrored: its points at the image's right and left change places
     result[1] = result[1][[0, 3, 2, 1, 4]]
     return refined, result.reshape(10, 3)
 
 
 def face_square(mesh: Float64) -> Square:
-    """Square of the next crop for a face whose last estimate is `mesh` (468, 2+) px."""
+    """Square around a face from its mesh points (468, 2 or more), px."""
     across = mesh[LEFT_EYE_CORNERS[1], :2] - mesh[RIGHT_EYE_CORNERS[0], :2]
     angle = math.atan2(across[1], across[0])
     axes = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
@@ -166,10 +186,16 @@ def face_square(mesh: Float64) -> Square:
 
 
 def settled_points(image: Image, square: Square, least: float, rounds: int = 4) -> tuple[Float64, float]:
-    """`face_points`, laying the square anew around what was found until it stays: twice as a rule, `rounds`
-    at most.
+    """`face_points`, repeated on the square around the points found until it hardly moves, usually twice.
 
-    Stops when the log-odds fall below `least`, with what was found before that.
+    Args:
+        image: (H, W, 3).
+        square: First square.
+        least: Where log-odds are below this, the points before are kept and the search ends.
+        rounds: Largest number of runs.
+
+    Returns:
+        As `face_points`.
     """
     mesh, odds = face_points(image, square)
     for _ in range(rounds - 1 if odds >= least else 0):

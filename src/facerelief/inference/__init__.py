@@ -1,1 +1,1 @@
-"""Networks at work and their inputs: crops, projected coordinates, shading cues. Training shares them."""
+"""Trained networks in use, and their inputs, also for training: crops, projected coordinates, shading cues."""

@@ -1,7 +1,4 @@
-"""Squares of an image that the networks see.
-
-Training data and inference cut their crops here, by the same rules.
-"""
+"""Square crops of an image, the input of the networks in training and inference."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ FINE_SIZE = 256
 FINE_MARGIN = 1.15
 """Side of that crop over the longer side of the face's box."""
 CONTRAST_SIZES = (4, 16)
-"""Sides of the squares with whose mean FineNet's input compares each pixel, px."""
+"""Sides of the squares whose means `contrasts` subtracts, px."""
 Border = Literal["black", "mirrored", "repeated"]
 
 
@@ -61,24 +58,32 @@ class SquareCrop:
         return np.column_stack([turn, shift])
 
     def pixel_matrix(self, left: int = 0, top: int = 0) -> Float64:
-        """(2, 3) the same between array indices (column, row), of a part of the image with that corner."""
+        """`matrix` between array indices (column, row); (left, top): corner of a part of the image."""
         out = self.matrix
         out[:, 2] += out[:, :2] @ [left + 0.5, top + 0.5] - 0.5
         return out
 
     def camera(self, camera: WeakPerspective) -> WeakPerspective:
-        """The pose `camera`, in px of the image, as seen in the crop."""
+        """The pose `camera`, in px of the image, in px of the crop."""
         return camera.moved(self.matrix)
 
     def outer_camera(self, camera: WeakPerspective) -> WeakPerspective:
-        """Inverse of `camera`: a pose in px of the crop, as seen in the image."""
+        """Inverse of `camera`: a pose in px of the crop, in px of the image."""
         turn = self.matrix
         back = np.linalg.inv(turn[:, :2])
         return camera.moved(np.column_stack([back, -back @ turn[:, 2]]))
 
     def cut(self, image: Image, *, flipped: bool = False, border: Border = "black") -> Image:
-        """The crop (size, size, C) of an image (H, W, C), bilinear; `flipped` left to right. border: colours
-        beyond the image."""
+        """Cut the crop, bilinearly.
+
+        Args:
+            image: (H, W, C).
+            flipped: Mirror the crop left to right.
+            border: Colours beyond the image.
+
+        Returns:
+            (size, size, C).
+        """
         import cv2
 
         matrix = self.pixel_matrix()
@@ -90,7 +95,7 @@ class SquareCrop:
             "repeated": cv2.BORDER_REPLICATE,
         }[border]
         size = (self.size, self.size)
-        # a slight blur before making smaller would cost more than the aliasing of these zooms
+        # at these zooms aliasing costs less than a blur beforehand would
         out = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=mode)
         return np.asarray(out, np.uint8)
 
@@ -99,13 +104,13 @@ def square_crop(uv: ArrayLike, size: int, margin: float) -> SquareCrop:
     """The upright square about the box of points.
 
     Args:
-        uv: (N, 2 or more) points, as a rule the projected face region (`FaceModel.face_vertices`); px of the
-            image.
-        size: side of the crop, px.
-        margin: side of the square over the longer side of the box.
+        uv: (N, 2 or more) points, px of the image: usually the projected face region
+            (`FaceModel.face_vertices`).
+        size: Side of the crop, px.
+        margin: Side of the square over the longer side of the box.
 
     Raises:
-        ValueError: no points, points that are not finite, or a box without a size.
+        ValueError: No points, points that are not finite, or a box without a size.
     """
     points = np.asarray(uv, np.float64)
     if points.ndim != 2 or points.shape[1] < 2 or not len(points):
@@ -136,11 +141,11 @@ def tracking_crop(
     Args:
         vertices: (N, 3) of the previous frame, model space, mm.
         shown: (N,) bool, the face region (`FaceModel.face_vertices`).
-        camera: of the previous frame.
-        size: side of the crop, px.
+        camera: Pose of the previous frame.
+        size: Side of the crop, px.
 
     Raises:
-        ValueError: nothing is shown.
+        ValueError: No vertex is shown.
     """
     points = np.asarray(vertices)[np.asarray(shown, np.bool_)]
     if not len(points):
@@ -151,20 +156,20 @@ def tracking_crop(
 
 
 def face_width(box: Float, scale: float) -> float:
-    """Width of a face as FineNet counts it, mm.
+    """Width of a face as input of FineNet, mm.
 
     Args:
         box: (left, top, right, bottom) of the projected face region, px.
-        scale: of the camera, px/mm.
+        scale: Scale of the camera, px/mm.
 
     Returns:
-        The longer side of the box over the scale: a face in profile has no width.
+        The longer side of the box over the scale: that of a profile is its height.
     """
     return float(max(box[2] - box[0], box[3] - box[1])) / scale
 
 
 def contrasts(image: Image) -> Float32:
-    """Brightness of pixels against their surroundings, FineNet's input.
+    """Brightness of pixels relative to their surroundings, an input of FineNet.
 
     Args:
         image: (S, S, 3) RGB; S a multiple of `CONTRAST_SIZES`.

@@ -1,6 +1,6 @@
-"""PNCC images (Zhu et al., CVPR 2016): the colour of each pixel of a face is its place on the mean face.
+"""PNCC images (Zhu et al., CVPR 2016): the colour of each pixel of a face is its position on the mean face.
 
-They show Tracking CoarseNet where the face was in the previous frame.
+Tracking CoarseNet takes one of the previous frame's state as input.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def pncc_colors(mean: ArrayLike, shown: ArrayLike | None = None) -> Float32:
 
     Args:
         mean: (N, 3) model space, mm.
-        shown: (N,) bool, vertices that have a colour; all by default.
+        shown: (N,) vertices that have a colour; all unless given.
 
     Returns:
         (N, 3); NaN for vertices that are not shown.
 
     Raises:
-        ValueError: shapes that do not fit, or nothing to show.
+        ValueError: Shapes do not fit, or no vertex is shown.
     """
     points = np.asarray(mean, np.float32)
     if points.ndim != 2 or points.shape[1] != 3:
@@ -46,15 +46,15 @@ class PnccRenderer:
     """Renders PNCC images of one mesh in many poses."""
 
     def __init__(self, triangles: ArrayLike, colors: ArrayLike) -> None:
-        """Keep the mesh.
+        """Prepare the mesh.
 
         Args:
             triangles: (T, 3) vertex ids.
-            colors: (N, 3) of `pncc_colors`. Triangles with a corner that is not shown hide what is behind
-                them, and stay 0 themselves.
+            colors: (N, 3) of `pncc_colors`. Triangles with a corner that is not shown are 0 and still hide
+                those behind them.
 
         Raises:
-            ValueError: ids without a colour.
+            ValueError: A triangle's vertex has no colour.
         """
         code = np.asarray(colors, np.float32)
         self.triangles = triangle_ids(triangles, len(code))
@@ -64,7 +64,7 @@ class PnccRenderer:
 
     @classmethod
     def of_model(cls, model: FaceModel) -> PnccRenderer:
-        """The renderer of a model's face: skin and eyeballs are shown."""
+        """The renderer of a model's face: skin and eyeballs."""
         colors = pncc_colors(model.mean, model.face_vertices | model.eyeballs)
         return cls(front_triangles(model)[0], colors)
 
@@ -73,15 +73,15 @@ class PnccRenderer:
 
         Args:
             vertices: (N, 3) model space, mm.
-            camera: of the image or crop.
-            height: px.
-            width: px.
+            camera: Pose, in px of the result.
+            height: Of the result, px.
+            width: Of the result, px.
 
         Returns:
-            (height, width, 3) in [0, 1], 0 where no face is seen.
+            (height, width, 3) in [0, 1], 0 where no face is visible.
 
         Raises:
-            ValueError: another number of vertices than of colours.
+            ValueError: Another number of vertices than of colours.
         """
         points = np.asarray(vertices)
         if self._code.shape != points.shape:

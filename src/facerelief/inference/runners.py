@@ -1,4 +1,4 @@
-"""Trained networks at work: CoarseNet, Tracking CoarseNet, FineNet (Guo et al., TPAMI 2019) and UH-E2FAR (Dou
+"""Trained networks in use: CoarseNet, Tracking CoarseNet, FineNet (Guo et al., TPAMI 2019) and UH-E2FAR (Dou
 et al., CVPR 2017).
 
 Each class runs one exported network on crops of an image; its inputs and outputs are in the image's pixels.
@@ -35,17 +35,17 @@ from facerelief.typed import Bool, Float, Float32, Image
 
 NetName = Literal["coarse", "tracking", "fine", "e2far"]
 _ALIASED = 0.7
-"""Zoom below which images are smoothed first. Training images are hardly made smaller."""
+"""Zoom below which images are smoothed first; training images are seldom reduced as much."""
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A net's estimate of a face."""
+    """A network's estimate of a face."""
 
     state: FaceState
     """Camera in the image's pixels, identity, expression."""
     error_mm: float
-    """Expected root mean square error of the points, by the net itself, mm."""
+    """Root mean square error of the points, mm, as the network estimates it."""
 
 
 SHIPPED_NETS = Path(__file__).resolve().parent.parent / "data" / "nets"
@@ -66,9 +66,15 @@ def nets_folder(folder: str | Path | None = None) -> Path:
 
 
 def net_file(name: NetName, folder: str | Path | None = None, *, fall_back: bool = False) -> Path:
-    """The network of that name in `nets_folder`; with fall_back the shipped one where the folder lacks it.
+    """The file of a network.
 
-    Without fall_back the file may be missing. Raises ModelError where fall_back finds no folder.
+    Args:
+        name: Name of the network.
+        folder: As for `nets_folder`.
+        fall_back: Take the shipped network where the folder lacks it; otherwise the file may be missing.
+
+    Raises:
+        ModelError: With `fall_back`: there is no such folder.
     """
     if not fall_back:
         return Path(folder or os.environ.get("FACERELIEF_NETS", "").strip() or SHIPPED_NETS) / f"{name}.onnx"
@@ -76,8 +82,8 @@ def net_file(name: NetName, folder: str | Path | None = None, *, fall_back: bool
     return file if file.is_file() else SHIPPED_NETS / file.name
 
 
-def nets_know(model: FaceModel) -> bool:
-    """Whether a model has the coefficients of the shipped networks: it is the open model, untruncated."""
+def has_shipped_coefficients(model: FaceModel) -> bool:
+    """True if a model has the coefficients of the shipped networks: the open model, untruncated."""
     own = open_model()
     return (model.name, model.version) == (own.name, own.version) and (
         model.n_identity == own.n_identity and model.n_expression == own.n_expression
@@ -99,8 +105,19 @@ class _Net:
         threads: int | None = None,
         precision: Precision = "bf16",
     ) -> None:
-        """file: the network, or nets and fall_back: as `net_file` says. Raises ModelError for a file that is
-        missing or damaged, or a net of other coefficients than the model's."""
+        """Load the network.
+
+        Args:
+            model: Face model of the coefficients.
+            file: The network; or `nets` and `fall_back`, as for `net_file`.
+            nets: Folder of networks.
+            fall_back: See `net_file`.
+            threads: Inference threads; None for the default.
+            precision: Arithmetic, as for `Network`.
+
+        Raises:
+            ModelError: The file is missing or damaged, or its coefficients are not those of the model.
+        """
         self.model = model
         self.file = file = net_file(self.name, nets, fall_back=fall_back) if file is None else Path(file)
         self.network: Network = load_network(file, threads=threads, precision=precision)
@@ -113,16 +130,16 @@ class _Net:
         return int(self.network.input_shapes[0][-1])
 
     def _input(self, image: Image, crop: SquareCrop) -> Float32:
-        """The net's input (1, 3, S, S) in [0, 1] from an image (H, W, 3)."""
+        """The network's input (1, 3, S, S) in [0, 1] from an image (H, W, 3)."""
         small = crop.zoom < _ALIASED
         return planes(smoothed_crop(image, crop) if small else crop.cut(image))
 
     def warm_up(self) -> None:
-        """Run once, so that the first face takes no longer than the others."""
+        """Run once: the first run takes longer than later ones."""
         self.network(*(np.zeros(shape, np.float32) for shape in self.network.input_shapes))
 
     def _check(self, file: Path) -> None:
-        """Raises ModelError for a net with other inputs or outputs than this class's."""
+        """Raise ModelError if inputs or outputs are not those of this class."""
         k, e = self.model.n_identity, self.model.n_expression
         s = self.size
         wanted = {
@@ -145,14 +162,14 @@ class _Net:
 
 
 def planes(image: Image) -> Float32:
-    """(1, 3, S, S) in [0, 1] of (S, S, 3)."""
+    """Network input (1, 3, S, S) in [0, 1] of an image (S, S, 3)."""
     import cv2
 
     return np.asarray(cv2.dnn.blobFromImage(image, 1 / 255), np.float32)
 
 
 def camera_from_landmarks(model: FaceModel, landmarks: ArrayLike) -> WeakPerspective:
-    """The pose of the mean face that fits landmarks (478 or 68, 2), px, best; good enough for a crop."""
+    """Pose of the mean face from landmarks (478 or 68, 2), px; precise enough for a crop."""
     observed, name = landmarks_for(model, landmarks)
     known = np.isfinite(observed).all(axis=1)
     return solve_weak_perspective(model.landmarks[name].of(model.mean)[known], observed[known])
@@ -164,12 +181,18 @@ class CoarseRunner(_Net):
     name = "coarse"
 
     def __call__(self, image: Image, crop: SquareCrop) -> Estimate:
-        """Estimate a face in an image (H, W, 3). crop: of `coarse_crop`, with this net's `size`."""
+        """Estimate a face in an image (H, W, 3) from its `coarse_crop` of this network's `size`."""
         identity, expression, camera, log_variance = self.network(self._input(image, crop))
         return Estimate(_state(crop, camera, identity[0], expression[0]), _error(log_variance))
 
-    def look(self, image: Image, around: WeakPerspective, rounds: int = 2) -> Estimate:
-        """Estimate a face near the mean face in pose `around`; each round's face gives the next crop."""
+    def estimate(self, image: Image, around: WeakPerspective, rounds: int = 2) -> Estimate:
+        """Estimate a face.
+
+        Args:
+            image: (H, W, 3).
+            around: Pose in which the mean face is near the face.
+            rounds: Number of estimates; each but the first is cropped about the one before.
+        """
         face = self.model.face_vertices
         uv = around.project(self.model.mean[face])[:, :2]
         for _ in range(rounds - 1):
@@ -187,13 +210,18 @@ class E2farRunner(_Net):
     name = "e2far"
 
     def __call__(self, image: Image, crop: SquareCrop) -> tuple[Float32, Float32]:
-        """Identity (K,) and expression (E,) of a face. crop: of `coarse_crop`, with this net's `size`."""
+        """Identity (K,) and expression (E,) of a face from its `coarse_crop` of this network's `size`."""
         identity, expression = self.network(self._input(image, crop))
         return identity[0], expression[0]
 
-    def look(self, image: Image, landmarks: ArrayLike, rounds: int = 2) -> FaceState:
-        """Estimate a face with landmarks (478 or 68, 2), px; each round's face gives the next crop. Its pose
-        is fitted to the landmarks (`inverse.landmark_fit.fit_pose`)."""
+    def estimate(self, image: Image, landmarks: ArrayLike, rounds: int = 2) -> FaceState:
+        """Estimate a face; its pose is fitted to the landmarks (`inverse.landmark_fit.fit_pose`).
+
+        Args:
+            image: (H, W, 3).
+            landmarks: (478 or 68, 2), px.
+            rounds: Number of estimates; each but the first is cropped about the one before.
+        """
         observed, name = landmarks_for(self.model, landmarks)
         face = self.model.face_vertices
         uv = camera_from_landmarks(self.model, landmarks).project(self.model.mean[face])[:, :2]
@@ -225,10 +253,10 @@ class TrackingRunner(_Net):
         """Estimate a face from its state in the previous frame.
 
         Args:
-            image: the frame, (H, W, 3).
-            before: the previous state.
+            image: The frame, (H, W, 3).
+            before: The previous state.
             vertices: (N, 3) of its shape, model space, mm.
-            crop: `crops.tracking_crop` of it, with this net's `size`.
+            crop: `crops.tracking_crop` of it, of this network's `size`.
 
         Returns:
             The estimate, with the same identity, and the change (E + 6,) in standard deviations of the
@@ -261,7 +289,7 @@ class FineSurface:
         return np.where(s.mask, self.displacement + (s.base - s.depth), 0).astype(np.float32)
 
     def on(self, coarse: DepthPatch) -> DepthPatch:
-        """A coarse depth map of the image with this relief on it."""
+        """A coarse depth map of the image with this relief added."""
         import cv2
 
         height, width = coarse.depth.shape
@@ -281,13 +309,26 @@ class FineRunner(_Net):
     name = "fine"
 
     def __call__(self, image: Image, state: FaceState, vertices: Float32) -> FineSurface:
-        """Estimate relief from an image (H, W, 3). vertices: (N, 3) of the state's shape, model space, mm."""
+        """Estimate relief.
+
+        Args:
+            image: (H, W, 3).
+            state: Pose, identity and expression of the face.
+            vertices: (N, 3) of the state's shape, model space, mm.
+        """
         uvz = state.camera.project(vertices)
         crop = fine_crop(uvz[self.model.face_vertices], self.size)
         return self.surface(smoothed_crop(image, crop), crop, state, uvz)
 
     def surface(self, image: Image, crop: SquareCrop, state: FaceState, uvz: Float32) -> FineSurface:
-        """The same from the crop's image (S, S, 3) and projected vertices (N, 3), px of the whole image."""
+        """Estimate relief from a crop.
+
+        Args:
+            image: (S, S, 3) of the crop.
+            crop: `crops.fine_crop` of the face.
+            state: Pose, identity and expression, in px of the whole image.
+            uvz: (N, 3) projected vertices of the state's shape, px of the whole image and mm.
+        """
         matrix = crop.matrix
         inside = np.concatenate([uvz[:, :2] @ matrix[:, :2].T + matrix[:, 2], uvz[:, 2:]], axis=1)
         scale = state.camera.scale * crop.zoom
@@ -300,13 +341,13 @@ class FineRunner(_Net):
         return FineSurface(crop, skin, self.displacement(image, depth, mask, width))
 
     def displacement(self, image: Image, depth: Float32, mask: Bool, width: float) -> Float32:
-        """Run the net.
+        """Run the network.
 
         Args:
-            image: the crop's, (S, S, 3).
-            depth: (S, S) of the coarse surface, mm, 0 off the mask.
+            image: (S, S, 3) of the crop.
+            depth: (S, S) of the coarse surface, mm, with median 0; 0 off the mask.
             mask: (S, S) of the face.
-            width: of the face (`crops.face_width`), mm.
+            width: Width of the face (`crops.face_width`), mm.
 
         Returns:
             (S, S) mm along camera z, 0 off the mask.
@@ -329,12 +370,12 @@ _DETAIL = DetailConfig()
 def smoothed_crop(image: Image, crop: SquareCrop) -> Image:
     """A crop (S, S, 3) of an image (H, W, 3) without aliasing.
 
-    An image that is made smaller is blurred first, to the crop's resolution. Beyond the image its border is
+    Where the crop is smaller, the image is first blurred to its resolution. Beyond the image its border is
     repeated.
     """
     import cv2
 
-    if crop.zoom > 0.95:  # hardly smaller
+    if crop.zoom > 0.95:  # nearly the same size
         flags = cv2.INTER_LINEAR if crop.zoom < 1 else cv2.INTER_CUBIC
         matrix, part = crop.pixel_matrix(), image
     else:

@@ -1,9 +1,9 @@
 """Shading cues: first-order evidence of relief in an image, input of FineNet.
 
 Under a known light, a small slope (p, q) of relief changes the logarithm of a Lambertian surface's brightness
-by a p + b q. The light is estimated from the image itself, with skin as one grey. The brightness relative to
-the smooth surface, and a and b in each pixel, are then all that shape from shading needs. A network could
-estimate the light only from the whole face at once.
+by a p + b q. The light is estimated from the image itself, with skin as one grey. Shape from shading then
+needs only the brightness relative to the smooth surface, and a and b, in each pixel. A network would
+need the whole face at once to estimate the light.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from facerelief.typed import Bool, Float32, Image
 _STEP = 4
 """The light is estimated from every n-th row and column."""
 _RIDGE = 0.01
-"""Ridge penalty of all coefficients but the first, per pixel: some look alike from the front."""
+"""Ridge penalty per pixel of all coefficients but the first: visible normals do not determine all."""
 _TOLERANCE = 0.15
 """Residual brightness, of 1, that halves a pixel's influence: brows, beards, shadows."""
 _ROUNDS = 3
 _DARKEST, _MOST = 0.03, 2.0
 """Brightness below which the cues are zero, and the largest absolute value of the logarithm."""
 GAIN = 3.0
-"""The first channel is this times the logarithm: wrinkles change brightness by a few per cent."""
+"""Factor of the logarithm in the first channel: wrinkles change brightness by a few per cent only."""
 
 
 def shading_cues(image: Image, depth: Float32, mask: Bool, scale: float) -> Float32:
-    """Brightness against the smooth surface, and its derivatives by slopes.
+    """Brightness relative to the smooth surface, and its derivatives by slopes.
 
     Args:
         image: (S, S, 3) RGB.
         depth: (S, S) of the smooth surface, mm along camera z.
-        mask: (S, S) of that surface.
+        mask: (S, S) pixels of that surface.
         scale: px/mm.
 
     Returns:
         (3, S, S) `GAIN` times the logarithm of brightness over that of the smooth surface; the derivatives of
-        that logarithm by dz/dx and dz/dy (y up); 0 off the mask and at its rim.
+        that logarithm by dz/dx and dz/dy (y up); 0 off the mask and at its border.
     """
     import cv2
 

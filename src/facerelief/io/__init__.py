@@ -1,7 +1,7 @@
 """Files of images, meshes and maps, read and written; nothing here knows a face model.
 
-Readers treat every file as hostile and raise an error of one line. Writers raise `OutputError` when the disk
-refuses, and leave nothing half-written.
+Readers treat every file as hostile and raise an error of one line. Writers raise `OutputError` when
+writing fails, and leave nothing half-written.
 """
 
 from __future__ import annotations

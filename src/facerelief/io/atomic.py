@@ -1,8 +1,8 @@
 """Results appear whole or not at all: write under a temporary name, then rename.
 
 All results reach the disk through this file, so every failure (read-only folder, full disk, name taken) ends
-in one `OutputError` line. The guarantee is against errors, interrupts and killed
-processes, not against power loss: nothing is synced to the platter.
+in one `OutputError` line. The guarantee covers errors, interrupts and killed processes, not power loss:
+nothing is synced to the disk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from facerelief.errors import OutputError
 
 TEMPORARY_PREFIX = ".tmp-"
-"""Begin of the names of unfinished files and folders."""
+"""Prefix of the names of unfinished files and folders."""
 
 _ADVICE = {
     errno.EACCES: "permission denied; choose another output folder or change its permissions",
@@ -47,13 +47,13 @@ def write_bytes(path: str | Path, data: bytes | bytearray | memoryview) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """A name beside `path`, different every time, under which it is written until it is whole."""
+    """A new name beside `path`, for writing until the file is whole."""
     return path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{secrets.token_hex(4)}")
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """The name of a file to write, which becomes `path` only when the block ends without an error.
+    """Context with the name of a file to write, renamed to `path` only if the block ends without an error.
 
     An older file of that name is replaced. After an error inside the block, or an interrupt, nothing is left.
 
@@ -79,7 +79,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path, overwrite: bool = False, marker: str | None = None) -> Iterator[Path]:
-    """A folder to fill, which takes the name `path` only when the block ends without an error.
+    """Context with a folder to fill, renamed to `path` only if the block ends without an error.
 
     Yields a temporary folder beside `path` (parents are made as needed). After an error inside the block, or
     an interrupt, nothing is left, no new parents either; a killed process leaves a folder whose name begins
@@ -87,11 +87,10 @@ def atomic_folder(path: str | Path, overwrite: bool = False, marker: str | None 
     at once, the later one wins and the other fails; their files never mix.
 
     Args:
-        path: the folder to make.
-        overwrite: replace an existing folder. The old one stays complete until the new one is, then they
-            change places.
-        marker: file that must lie in a folder for `overwrite` to replace it, so that a mistyped path does not
-            cost somebody else's files; an empty folder is always accepted.
+        path: The folder to make.
+        overwrite: Replace an existing folder. The old one stays in place until the new one is complete.
+        marker: File that a folder must hold for `overwrite` to replace it, so that a mistyped path does not
+            destroy other files; an empty folder is always accepted.
 
     Raises:
         OutputError: `path` is taken, or cannot be written. OSErrors of the block become OutputErrors too.
@@ -137,7 +136,7 @@ def _check_free(target: Path, overwrite: bool, marker: str | None) -> None:
 
 
 def _swap_in(temporary: Path, target: Path) -> None:
-    """Give `temporary` the name `target`; an older folder steps aside first and comes back if that fails."""
+    """Give `temporary` the name `target`; an older folder is moved aside first, and back if that fails."""
     if not target.exists():
         temporary.rename(target)
         return

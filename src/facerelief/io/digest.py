@@ -20,7 +20,7 @@ def file_digest(path: str | os.PathLike[str]) -> str:
 
 
 def unchanging_digest(path: str | os.PathLike[str]) -> str:
-    """`file_digest` of a file that is used again and again, computed once while it stays as it is."""
+    """`file_digest`, computed again only where the file's time or size has changed."""
     try:
         state = os.stat(path)
     except OSError:

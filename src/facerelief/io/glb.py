@@ -1,8 +1,7 @@
-"""Binary glTF 2.0 with named morph targets and animation: opens ready to animate in Blender and browsers.
+"""Binary glTF 2.0 with named morph targets and animation: readable by Blender and browsers.
 
-The container is written here because trimesh has no morph targets. Frame:
-glTF's own is the model's (right-handed, y up, face toward +z), so the only conversion is millimetres to
-metres.
+trimesh is not used because it has no morph targets. The frame of glTF is that of the model (right-handed, y
+up, face toward +z), so the only conversion is millimetres to metres.
 
 Vertex i of the mesh is vertex i of the file; vertices that lie on a uv seam have further copies after the
 first N.
@@ -38,11 +37,13 @@ _MAX_UINT16_INDEX = 65534  # 65535 restarts a primitive
 
 @dataclass(frozen=True)
 class Material:
-    """A matte surface. `texture`: PNG or JPEG bytes; `color`: sRGB in [0, 1], multiplies the texture."""
+    """A matte surface."""
 
     name: str = "face"
     texture: bytes | None = None
+    """PNG or JPEG file."""
     color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """sRGB in [0, 1]; multiplies the texture."""
     roughness: float = 0.9
     metallic: float = 0.0
     double_sided: bool = False
@@ -50,34 +51,40 @@ class Material:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Triangles with a material of their own, e.g. the eyeballs: (T,) bool over the mesh's triangles."""
+    """Triangles with a material of their own, such as the eyeballs."""
 
     triangles: NDArray[np.bool_]
+    """(T,) mask over the mesh's triangles."""
     material: Material
 
 
 @dataclass(frozen=True, eq=False)
 class MorphTargets:
-    """Named displacements: names (E), deltas (E, N, 3) mm at weight 1, weights (E,) shown at opening."""
+    """Named displacements."""
 
     names: Sequence[str]
+    """(E)"""
     deltas: Float32
+    """(E, N, 3) mm at weight 1."""
     weights: Float32
+    """(E,) at opening."""
 
 
 @dataclass(frozen=True, eq=False)
 class Animation:
-    """Tracks over time; a track that is None stays still.
+    """Tracks over time, linear between frames (rotations spherical); a track that is None stays still.
 
-    times (F,) seconds, strictly increasing, from 0 or later; weights (F, E) of the morph targets; rotations
-    (F, 3, 3) and translations (F, 3) mm place the head in the scene: p' = R p + t. Values between frames are
-    linear (rotations spherical).
+    Rotations R and translations t place the head in the scene: p' = R p + t.
     """
 
     times: NDArray[np.floating]
+    """(F,) seconds, strictly increasing, from 0 or later."""
     weights: NDArray[np.floating] | None = None
+    """(F, E) of the morph targets."""
     rotations: NDArray[np.floating] | None = None
+    """(F, 3, 3)"""
     translations: NDArray[np.floating] | None = None
+    """(F, 3) mm."""
     name: str = "performance"
 
 
@@ -92,7 +99,7 @@ def write_glb(
     name: str = "face",
     morph_normals: bool = False,
 ) -> None:
-    """Write what `encode_glb` makes of these arguments to a file. Raises OutputError."""
+    """Write `encode_glb` of these arguments to a file. Raises OutputError."""
     data = encode_glb(
         mesh,
         material=material,
@@ -119,20 +126,20 @@ def encode_glb(
     """A mesh as the bytes of a .glb file.
 
     Args:
-        mesh: vertices in mm; uv with v up (turned over here, glTF has v down); colours, sRGB, are written as
-            COLOR_0, linear as glTF wants them, unless the material has a texture.
-        material: of the triangles that no part claims; plain white when left out.
-        parts: triangles with other materials; they become primitives of the same mesh and share its vertices
+        mesh: Vertices in mm; uv with v up (written with v down, as in glTF); colours, sRGB, are written as
+            COLOR_0, linear as in glTF, unless the material has a texture.
+        material: Material of the triangles in no part; white unless given.
+        parts: Triangles with other materials; they become primitives of the same mesh and share its vertices
             and morphs.
-        morphs: named morph targets over the mesh's vertices, with the weights shown at opening.
-        animation: tracks for the morph weights and the head's place.
-        name: of the node and the mesh.
-        morph_normals: also store how each target turns the normals. Viewers in browsers then shade the moved
-            face right; Blender ignores it. Roughly doubles the morph data.
-        epsilon_mm: displacements below this are left out of sparse targets (0: only exact zeros).
+        morphs: Morph targets over the mesh's vertices.
+        animation: Tracks of the morph weights and the head's place.
+        name: Name of the node and the mesh.
+        morph_normals: Store each target's change of the normals too. Viewers in browsers then shade the
+            moved face correctly; Blender ignores it. This roughly doubles the morph data.
+        epsilon_mm: Displacements below this are left out of sparse targets (0: only exact zeros).
 
     Raises:
-        ValueError: arrays whose shapes do not fit together.
+        ValueError: Shapes do not fit.
     """
     _check(mesh, parts, morphs, animation)
     builder = _Builder()
@@ -225,7 +232,7 @@ def _primitives(
 
 @dataclass(frozen=True, eq=False)
 class _Split:
-    """The mesh with one texture coordinate per vertex, as glTF has it.
+    """The mesh with one texture coordinate per vertex, as in glTF.
 
     source (V,) mesh vertex of each file vertex, the identity on the first N; uv (V, 2), v up; triangles (T,
     3) file vertices.

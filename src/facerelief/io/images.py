@@ -1,11 +1,11 @@
 """Images from files and arrays: upright, 8-bit sRGB.
 
 Pillow reads the header first: an image that would not fit in memory is refused before anything is decoded.
-What it decodes is brought to one form in bands of rows, so that memory stays near that of the pixels: colour
-profile applied, 16-bit samples scaled to 8, grey and palette expanded, transparency laid on white, first
-frame of an animation, orientation applied.
+Decoded images are converted in bands of rows, so that memory stays near that of the pixels: colour profile
+applied, 16-bit samples scaled to 8, grey and palette expanded, transparency composited on white, first frame
+of an animation taken, orientation applied.
 
-Two things are done by hand. The EXIF orientation is looked up here, since Pillow gives up where another entry
+Pillow is not used for two things. The EXIF orientation is read here, since Pillow fails where another entry
 is broken. Directories of TIFF tags that claim more bytes than the file has are refused, since Pillow before
 13 reads them all.
 """
@@ -46,27 +46,10 @@ MAX_FILE_BYTES = 1 << 30
 FORMATS = "JPEG, HEIC, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PPM or PGM"
 
 _BAND_PIXELS = 1 << 16
-"""Pixels converted at a time: they stay in the processor's cache."""
+"""Pixels converted at a time: they fit in the processor's cache."""
 _PROFILE_TOLERANCE = 2
-"""Levels of 255; a colour profile that changes no colour by more is taken for sRGB."""
-_TAG_BYTES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
+"""Levels of 255; a colour profile that changes no colour by more is treated as sRGB."""
+_TAG_BYTES = dict(zip((*range(1, 14), 16, 17, 18), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 8, 8, 8)))
 """Size of one value of each type of TIFF tag."""
 _PNG_END, _GIF_END = b"IEND\xaeB`\x82", b"\x00;"
 _warning_lock = threading.Lock()
@@ -76,15 +59,15 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     """Read an image file: (H, W, 3) uint8 sRGB, upright.
 
     EXIF orientation and colour profile are applied, grey and palette images expanded, CMYK converted, 16-bit
-    samples scaled to 8 bit, transparent pixels laid on white; of an animation the first frame is taken.
+    samples scaled to 8 bit, transparency composited on white; of an animation the first frame is taken.
 
     Args:
         path: JPEG, HEIC, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PPM or PGM; the content decides, not the
             name.
-        max_pixels: width x height that is still decoded; a larger image is refused from its header alone.
+        max_pixels: Width x height that is still decoded; a larger image is refused from its header alone.
 
     Raises:
-        ImageError: one line that begins with the path, for a file that is missing, unreadable, empty, no
+        ImageError: One line that begins with the path, for a file that is missing, unreadable, empty, no
             image, truncated or otherwise damaged, smaller than 32 px on a side or larger than `max_pixels`.
     """
     path = Path(path)
@@ -104,7 +87,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     _check_size(str(path), *image.size, max_pixels)
     try:
         image = _decoded(kind, data, image)
-        if kind == "HEIF":  # libheif tells the true size only now
+        if kind == "HEIF":  # libheif knows the true size only now
             _check_size(str(path), *image.size, max_pixels)
         orientation = 1 if kind in ("HEIF", "TIFF") else exif_orientation(image.info.get("exif", b""))
         pixels = _pixels(image, str(path))
@@ -117,9 +100,9 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:
-    """Tell by its first bytes, whatever its name, whether a file is an image that `read_image` may read.
+    """True if the first bytes of a file are those of an image that `read_image` may read.
 
-    TIFF is left to its name: the raw files of many cameras begin alike.
+    False for TIFF, whose beginning it shares with raw files of cameras: there only the suffix decides.
     """
     try:
         with open(path, "rb") as file:
@@ -156,7 +139,7 @@ def _load(path: Path) -> bytes:
 
 
 def _kind(data: bytes) -> str | None:
-    """Pillow's name of the format of a file that begins so; None for no image known here."""
+    """Pillow's name of the format of a file that begins with `data`; None where it is unknown."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -208,7 +191,7 @@ def _check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Look up tag 274 of an EXIF block, whatever else in it is broken: 1..8; 1 where it is absent."""
+    """Orientation (tag 274) of an EXIF block, 1..8, even where other entries are broken; 1 if absent."""
     for tag, kind, _, value in _tags(exif.removeprefix(b"Exif\x00\x00")):
         if tag == 274 and kind in (3, 4) and 1 <= value <= 8:
             return value
@@ -238,7 +221,7 @@ def _tags(data: bytes | memoryview, start: int | None = None) -> Iterator[tuple[
 
 
 def _check_tags(data: bytes | memoryview) -> None:
-    """Refuse directories of tags that share bytes: each would be copied, however many there are."""
+    """Refuse directories of tags that share bytes: each tag's would be copied."""
     directories: list[int | None] = [None]
     for directory in directories:
         total = 0
@@ -251,12 +234,12 @@ def _check_tags(data: bytes | memoryview) -> None:
 
 
 def _open(kind: str, data: bytes) -> ImageFile:
-    """An image whose header alone is read."""
+    """An image of which only the header has been read."""
     import PIL.Image
     from PIL.JpegImagePlugin import JpegImageFile
 
     class Jpeg(JpegImageFile):
-        """Without a look at EXIF, which Pillow searches for a resolution."""
+        """Reader that ignores EXIF, which Pillow would search for a resolution."""
 
         def getexif(self) -> PIL.Image.Exif:
             return PIL.Image.Exif()
@@ -305,10 +288,10 @@ def _decoded(kind: str, data: bytes, image: ImageFile) -> PillowImage:
 
 
 def _without_end_marker(data: bytes) -> PillowImage | None:
-    """A JPEG that lacks nothing but its two last bytes; None where pixels are missing too.
+    """A JPEG that lacks only its end marker; None where pixels are missing too.
 
-    libjpeg fills missing pixels without an error. They show when other bytes follow instead: what is complete
-    stays the same.
+    libjpeg fills missing pixels without an error. So the file is decoded with two endings: complete pixels
+    are the same in both.
     """
     if data.endswith(bytes(4)):  # a download that was cut short and filled up
         return None
@@ -388,7 +371,7 @@ def _to_srgb(profile: bytes, mode: str) -> Any:
 
 
 def _on_white(pixels: Image, alpha: NDArray[np.uint8]) -> Image:
-    """(H, W, 3) colours and (H, W, 1) alpha -> (H, W, 3) laid on white."""
+    """(H, W, 3) colours and (H, W, 1) alpha -> (H, W, 3) composited on white."""
     if alpha.min() == 255:
         return pixels
     colour, a = pixels.astype(np.uint32), alpha.astype(np.uint32)
@@ -414,12 +397,12 @@ def as_image(array: ArrayLike, *, name: str = "image") -> Image:
 
     Args:
         array: (H, W), (H, W, 1) grey; (H, W, 2) grey and alpha; (H, W, 3) RGB; (H, W, 4) RGB and alpha.
-            uint8; uint16 (65535 is white); floats in [0, 1]; bool. Alpha is laid on white.
-        name: the image's name in messages.
+            uint8; uint16 (65535 is white); floats in [0, 1]; bool. Alpha is composited on white.
+        name: Name of the image in messages.
 
     Raises:
-        ImageError: another shape or type, values that are not finite or out of range, or less than 32 px on a
-            side.
+        ImageError: Another shape or type, values that are not finite or out of range, or a side of less than
+            32 px.
     """
     if isinstance(array, str | bytes | os.PathLike):
         raise ImageError(

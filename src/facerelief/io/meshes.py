@@ -1,9 +1,8 @@
-"""Meshes of other systems and of scanners are read: OBJ, PLY (text and binary), the VRML files of BU-3DFE.
+"""Reader of meshes from other systems and scanners: OBJ, PLY (text and binary), the VRML files of BU-3DFE.
 
 Vertex i of the file is vertex i of the result: nothing is merged, sorted or left out, since landmarks and
-known correspondence count on the order. Colours, normals, texture coordinates and anything else are read
-past. Polygons become fans. A file without faces gives a mesh without triangles: points that can be measured,
-but nothing to measure against.
+known correspondence depend on the order. Colours, normals, texture coordinates and anything else are
+ignored. Polygons become triangle fans. A file without faces gives a mesh without triangles.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ def read_mesh(path: str | Path, scale: float = 1.0) -> Mesh:
     """Read the mesh of an .obj, .ply or .wrl file.
 
     Args:
-        path: file; the ending of its name decides the format.
-        scale: mm per unit of the file, multiplies the coordinates.
+        path: File; its suffix decides the format.
+        scale: Factor of the coordinates, mm per unit of the file.
 
     Raises:
-        MeshError: the file cannot be read, is damaged, has no vertices, has coordinates that are not finite,
-            or triangles with vertices that are not there.
+        MeshError: The file cannot be read, is damaged, has no vertices, has coordinates that are not finite,
+            or triangles that refer to missing vertices.
     """
     path = Path(path)
     readers = {".obj": _obj, ".ply": parse_ply, ".wrl": _vrml}
@@ -70,7 +69,7 @@ def _obj(data: bytes) -> tuple[Float64, NDArray[np.int64]]:
 def _vrml(data: bytes) -> tuple[Float64, NDArray[np.int64]]:
     """The first indexed face set of a VRML 2 file."""
     text = re.sub(rb"#[^\n]*", b"", data)
-    # texture coordinates are points too: those of a Coordinate node are wanted
+    # texture coordinates are points too: only those of a Coordinate node count
     points = re.search(rb"\bCoordinate\s*\{\s*point\s*\[([^\]]*)\]", text)
     if points is None:
         raise ValueError("no Coordinate points")

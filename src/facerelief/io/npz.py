@@ -1,4 +1,4 @@
-"""Arrays as .npz files whose bytes depend on nothing but the arrays."""
+"""Arrays as .npz files whose bytes depend on the arrays alone."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def write_npz(
 
     Args:
         target: file, or stream open for writing.
-        arrays: of numbers, booleans or text.
-        compressed: whether an array is deflated, from its name and its number of bytes.
-        level: of the compression, 1 to 9; zlib's own where None.
+        arrays: Of numbers, booleans or text.
+        compressed: Whether an array is deflated, from its name and its number of bytes.
+        level: Of the compression, 1 to 9; zlib's own where None.
 
     Raises:
-        ValueError: an array of Python objects.
-        OSError: the file cannot be written.
+        ValueError: An array holds Python objects.
+        OSError: The file cannot be written.
     """
     with zipfile.ZipFile(target, "w") as archive:
         for name, values in arrays.items():
@@ -41,7 +41,7 @@ def write_npz(
                 data, array.astype(array.dtype.newbyteorder("<"), copy=False), allow_pickle=False
             )
             info = zipfile.ZipInfo(f"{name}.npy", _TIME)
-            info.create_system = 3  # as on Unix, wherever it is made
+            info.create_system = 3  # Unix, on every system
             info.external_attr = 0o644 << 16
             info.compress_type = zipfile.ZIP_DEFLATED if compressed(name, data.tell()) else zipfile.ZIP_STORED
             archive.writestr(info, data.getbuffer(), compresslevel=level)

@@ -1,7 +1,7 @@
 """Wavefront OBJ read and written: vertex i of the file is vertex i of the mesh.
 
-The text is handled here rather than by trimesh because the topology is a promise: faces keep their order, and
-texture coordinates have their own indices, so nothing is merged, or split at uv seams.
+trimesh is not used because topology must be kept: faces keep their order, and texture coordinates have their
+own indices, so nothing is merged, or split at uv seams.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def write_obj(path: str | Path, mesh: Mesh, material: ObjMaterial | None = None,
     """Write a mesh as OBJ text.
 
     Args:
-        path: file to write.
-        mesh: vertices in mm, five decimals; uv and uv_triangles become `vt` and `f a/b`; colours, where there
+        path: File to write.
+        mesh: Vertices in mm, five decimals; uv and uv_triangles become `vt` and `f a/b`; colours, where there
             are any and no material is given, follow the coordinates (`v x y z r g b`, read by MeshLab and
             Blender).
-        material: names the .mtl file and the texture; `write_mtl` makes the former.
-        name: object name in the file.
+        material: Names the .mtl file and the texture; `write_mtl` makes the former.
+        name: Object name in the file.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: The file cannot be written.
     """
     with_uv = mesh.uv is not None and mesh.uv_triangles is not None and len(mesh.uv_triangles) > 0
     parts = [_HEADER]
@@ -72,7 +72,7 @@ def write_obj(path: str | Path, mesh: Mesh, material: ObjMaterial | None = None,
 
 
 def write_mtl(path: str | Path, material: ObjMaterial) -> None:
-    """Write the material library that goes with `write_obj`: the texture as diffuse colour, no highlight."""
+    """Write the material library of `write_obj`: the texture as diffuse colour, no highlight."""
     text = f"newmtl {material.name}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {material.texture}\n"
     write_bytes(path, text.encode("utf-8"))
 
@@ -84,10 +84,10 @@ def _lines(template: str, rows: NDArray[np.generic]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class ObjContent:
-    """Geometry of an OBJ file. Indices count from 0; they may leave their range, as the file has them."""
+    """Geometry of an OBJ file. Indices count from 0 and are not checked against the number of points."""
 
     vertices: Float64
-    """(N, 3) in the file's unit; colours behind the coordinates are dropped."""
+    """(N, 3) in the file's unit; colours after the coordinates are dropped."""
     uv: Float64
     """(M, 2), v up."""
     corners: NDArray[np.int64]
@@ -101,15 +101,15 @@ class ObjContent:
 
 
 def parse_obj(data: bytes, *, faces: bool = True, uv: bool = True) -> ObjContent:
-    """Read vertices, faces and texture coordinates; anything else is passed over.
+    """Read vertices, faces and texture coordinates; anything else is ignored.
 
     Args:
-        data: the file's content.
-        faces: read faces too.
-        uv: read texture coordinates too; they are left out where the faces' are malformed.
+        data: The file's content.
+        faces: Read faces too.
+        uv: Read texture coordinates too; they are left out where the faces' are malformed.
 
     Raises:
-        ValueError: malformed lines; the message names their kind.
+        ValueError: Malformed lines; the message names their kind.
     """
     rows: dict[bytes, list[bytes]] = {b"v": []} | ({b"f": []} if faces else {}) | ({b"vt": []} if uv else {})
     groups: list[bytes] = []
@@ -147,7 +147,7 @@ def number_table(text: bytes, kind: Any, width: int | None) -> NDArray[Any]:
     """Read lines of numbers, the first `width` of each, or all where that is None.
 
     Raises:
-        ValueError: no numbers, too few in a line, or uneven lines.
+        ValueError: No numbers, too few in a line, or uneven lines.
     """
     if not text.strip():
         return np.zeros((0, width or 3), kind)
@@ -169,7 +169,7 @@ def fans(corners: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int
         sizes: (F,) corners of each polygon.
 
     Raises:
-        ValueError: a polygon of less than three corners.
+        ValueError: A polygon of less than three corners.
     """
     if len(sizes) and sizes.min() < 3:
         raise ValueError("a face with less than three corners")
@@ -190,4 +190,4 @@ def _corners(text: bytes, count: int) -> tuple[NDArray[np.int64], NDArray[np.int
         sizes = np.array([len(line) for line in fields], np.int64)
     if (ids == 0).any():
         raise ValueError("vertex 0; OBJ counts from 1")
-    return np.where(ids > 0, ids - 1, count + ids), sizes  # negative ones count from the end
+    return np.where(ids > 0, ids - 1, count + ids), sizes  # negative indices count from the end

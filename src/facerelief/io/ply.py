@@ -1,7 +1,7 @@
-"""PLY: binary files of the dense surface written, one vertex per pixel, with colours; any PLY read.
+"""PLY: writer of binary files with colours, reader of text and binary files.
 
-This is done here because importing trimesh would take as long as reconstructing a face, and because vertices
-must keep their order.
+trimesh is not used because importing it takes as long as reconstructing a face, and because vertices must
+keep their order.
 """
 
 from __future__ import annotations
@@ -29,10 +29,14 @@ _FACE_LISTS = ("vertex_indices", "vertex_index")
 def write_ply(path: str | Path, mesh: Mesh) -> None:
     """Write a mesh as binary little-endian PLY; vertices and faces keep their order.
 
-    Vertices in mm as float32, colours as 8-bit red, green, blue, alpha. Texture coordinates are not written.
+    Coordinates are float32, colours 8-bit red, green, blue, alpha. Texture coordinates are not written.
+
+    Args:
+        path: File to write.
+        mesh: Vertices in mm.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: The file cannot be written.
     """
     fields: list[tuple[str, str]] = [(axis, "<f4") for axis in "xyz"]
     if mesh.colors is not None:
@@ -76,11 +80,17 @@ class _Element(NamedTuple):
 
 
 def parse_ply(data: bytes) -> tuple[Float64, NDArray[np.int64]]:
-    """Read vertices (N, 3) in the file's unit and triangles (T, 3) of a PLY file; polygons become fans.
+    """Read vertices and faces of a PLY file.
+
+    Args:
+        data: The file's content.
+
+    Returns:
+        Vertices (N, 3) in the file's unit; triangles (T, 3), polygons as fans.
 
     Raises:
         ValueError: damaged, or without vertices.
-        KeyError: an unknown type.
+        KeyError: An unknown type.
     """
     form, elements, body = _ply_header(data)
     if form == "ascii":

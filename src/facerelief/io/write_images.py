@@ -22,7 +22,10 @@ def encode_png(rgb: NDArray[Any], compression: int = 4) -> bytes:
 def encode_jpeg(rgb: NDArray[Any], quality: int = 95, *, full_color: bool = False) -> bytes:
     """JPEG bytes of an (H, W, 3) RGB image: uint8, or float in [0, 1].
 
-    full_color: keep colours at the image's resolution (4:4:4); by default at half of it.
+    Args:
+        rgb: The image.
+        quality: 0 to 100.
+        full_color: Keep colours at full resolution (4:4:4) instead of half of it.
     """
     import cv2
 
@@ -38,32 +41,32 @@ def write_png(path: str | Path, rgb: NDArray[Any]) -> None:
 
 
 def encode_normals(normals: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """(H, W, 3) unit normals in camera space (x right, y up, z toward the viewer) -> (H, W, 3) uint16.
+    """Code normals in 16 bit: (n + 1) / 2 * 65535, rounded; red is x, green y, blue z.
 
-    Each component is (n + 1) / 2 * 65535, rounded; red is x, green y, blue z. Pixels without a face (NaN) are
-    (0, 0, 0), which no unit vector maps to.
+    Args:
+        normals: (H, W, 3) unit normals, camera space; NaN off the face.
+
+    Returns:
+        (H, W, 3); (0, 0, 0), the code of no unit vector, off the face.
     """
     coded = np.rint((np.clip(normals, -1, 1) + 1) * 32767.5)
     return np.where(np.isfinite(normals).all(axis=-1, keepdims=True), coded, 0).astype(np.uint16)
 
 
 def decode_normals(coded: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Inverse of `encode_normals`: (H, W, 3) uint16 -> (H, W, 3) float32, NaN where there is no face."""
+    """Inverse of `encode_normals`: (H, W, 3), NaN off the face."""
     normals = coded.astype(np.float32) / np.float32(32767.5) - 1
     normals[(coded == 0).all(axis=-1)] = np.nan
     return normals
 
 
 def write_normals(path: str | Path, normals: NDArray[np.floating]) -> None:
-    """Write a normal map as 16-bit PNG, coded as `encode_normals` says. Raises OutputError."""
+    """Write `encode_normals(normals)` as 16-bit PNG. Raises OutputError."""
     write_bytes(path, encode_png(encode_normals(normals), compression=1))
 
 
 def write_depth(path: str | Path, depth: NDArray[np.floating]) -> None:
-    """Write (H, W) depth as float32 .npy: mm along camera z, larger nearer, NaN off the face.
-
-    Raises OutputError.
-    """
+    """Write (H, W) depth, mm along camera z, NaN off the face, as float32 .npy. Raises OutputError."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(depth, dtype=np.float32), allow_pickle=False)
     write_bytes(path, buffer.getbuffer())

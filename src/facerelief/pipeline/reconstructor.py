@@ -20,7 +20,7 @@ from facerelief.inference.runners import (
     E2farRunner,
     FineRunner,
     camera_from_landmarks,
-    nets_know,
+    has_shipped_coefficients,
 )
 from facerelief.inverse import detail
 from facerelief.inverse.conditions import measure_conditions
@@ -82,7 +82,7 @@ class Reconstructor:
             self.model = open_model() if model == "open" else load_model(model)
         self._model_file = None if isinstance(model, FaceModel) else model_file(model)
         self.config = config or ReconstructorConfig()
-        self.method: Method = self.config.method or ("net" if nets_know(self.model) else "fit")
+        self.method: Method = self.config.method or ("net" if has_shipped_coefficients(self.model) else "fit")
         """Method of reconstruction."""
         if self.method != "fit":
             # compiled while the first image is read and detected: a second less on two cores, once
@@ -144,9 +144,9 @@ class Reconstructor:
         with clock("coarse_net"):
             shape_net, fine_net = self._nets.result()
             if isinstance(shape_net, E2farRunner):
-                state = shape_net.look(image, face.landmarks)
+                state = shape_net.estimate(image, face.landmarks)
             else:
-                estimate = shape_net.look(image, camera_from_landmarks(model, face.landmarks))
+                estimate = shape_net.estimate(image, camera_from_landmarks(model, face.landmarks))
                 state, error_mm = estimate.state, estimate.error_mm
             vertices = model.shape(state.identity, state.expression)
         with clock("appearance"):

@@ -1,5 +1,7 @@
-"""Exported networks on the processor. Importing this is cheap; OpenVINO is imported when a network first
-runs."""
+"""Exported networks on the processor, thread limits, worker pools.
+
+OpenVINO is imported when a network first runs.
+"""
 
 from facerelief.runtime.network import Network, load_network
 from facerelief.runtime.threads import default_threads, set_threads

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class StageClock:
-    """Adds up what each named stage takes: `with clock("depth"): ...`, then `clock.ms`."""
+    """Adds up the time of each named stage: `with clock("depth"): ...`, then `clock.ms`."""
 
     def __init__(self) -> None:
         self.ms: dict[str, float] = {}

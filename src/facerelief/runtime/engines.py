@@ -1,9 +1,8 @@
 """Engines for exported networks: OpenVINO, or ONNX Runtime where there is no OpenVINO.
 
-Both are imported on first use, never by `import facerelief`. OpenVINO comes without its usage reporting: its
-command line tools, which `import openvino` pulls in, send an event to the network unless the user has opted
-out. `openvino_telemetry` is therefore hidden while OpenVINO is imported, so that the tools take their own
-silent stand-in.
+Both are imported on first use, never by `import facerelief`. OpenVINO runs without its usage reporting: its
+command line tools, which `import openvino` loads, send an event to the network unless the user has opted
+out. `openvino_telemetry` is therefore hidden while OpenVINO is imported; without it the tools report nothing.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from facerelief.errors import ModelError
 Precision = Literal["f32", "bf16", "f16"]
 EngineName = Literal["openvino", "onnxruntime"]
 Request = Callable[[Sequence[NDArray[np.float32]]], list[NDArray[np.float32]]]
-"""Inputs of the engine's shapes, float32, to copies of the outputs. One thread at a time."""
+"""Takes float32 inputs of the engine's shapes, returns copies of the outputs; for one thread at a time."""
 
 _lock = threading.RLock()
 
 
 @dataclass(frozen=True)
 class CompileSettings:
-    """CompileSettings of a compiled network; see `network.Network`."""
+    """Settings of a compiled network; see `network.Network`."""
 
     threads: int
     precision: Precision
@@ -50,12 +49,15 @@ class Engine(ABC):
 
     @abstractmethod
     def request(self) -> Request:
-        """A caller with buffers of its own, for one thread."""
+        """A function that runs the network, with buffers of its own, for one thread."""
 
 
 def engine_name() -> EngineName:
-    """FACERELIEF_ENGINE, else OpenVINO where it is installed, else ONNX Runtime. Raises ModelError for
-    another name, or where neither is there."""
+    """FACERELIEF_ENGINE, else OpenVINO if it is installed, else ONNX Runtime.
+
+    Raises:
+        ModelError: The variable holds another name, or neither is installed.
+    """
     asked = os.environ.get("FACERELIEF_ENGINE", "").strip().lower()
     if asked in get_args(EngineName):
         return asked  # pyright: ignore[reportReturnType]
@@ -159,7 +161,7 @@ class OnnxRuntime(Engine):
         ]
         wanted = settings.outputs or tuple(port.name for port in session.get_outputs())
         self._outputs = list(wanted)
-        # free dimensions of outputs follow from the inputs'
+        # free dimensions of the outputs follow from those of the inputs
         blank = [np.zeros(shape, np.float32) for shape in self.input_shapes]
         self.output_shapes = [tuple(x.shape) for x in self.request()(blank)]
 
@@ -194,6 +196,6 @@ def _with_outputs(model: Any, names: tuple[str, ...]) -> Any:
     """The part of an OpenVINO model that computes the outputs of these names."""
     import openvino
 
-    build: Any = getattr(openvino, "Model")  # noqa: B009  # its stubs disagree with themselves
+    build: Any = getattr(openvino, "Model")  # noqa: B009  # its stubs contradict each other
     wanted = [model.output(name).get_node() for name in names]
     return build(wanted, model.get_parameters(), model.friendly_name)

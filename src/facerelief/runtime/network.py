@@ -18,17 +18,19 @@ from facerelief.runtime.threads import default_threads
 class Network:
     """An ONNX network compiled for the processor on its first call.
 
-    file        the .onnx file; every input is float32
-    threads     inference threads; None takes `default_threads()`
-    precision   arithmetic asked for. "f32" gives the same numbers everywhere; "bf16" is faster on processors
-                that have it and loses about three decimal digits; a processor without it computes in f32,
-                ONNX Runtime always does
-    shapes      static input shapes by input name, for networks exported with free dimensions. A free
-                dimension not named here becomes 1
-    outputs     names of the outputs wanted, in that order; what only other outputs need is not computed. None
-                for all
+    Several threads may call it at once: each has its own request.
 
-    Calls may come from several threads at once: each thread has its own request.
+    Args:
+        file: The .onnx file; every input is float32.
+        threads: Inference threads; None for `default_threads()`.
+        precision: Arithmetic. "f32" gives the same numbers everywhere; "bf16" is faster on processors that
+            have it and loses about three decimal digits; other processors, and ONNX Runtime, use f32.
+        shapes: Static input shapes by input name, for networks exported with free dimensions. A free
+            dimension not named here becomes 1.
+        outputs: Names of the outputs to compute, in the order of the results; None for all.
+
+    Raises:
+        ValueError: `threads` is less than 1.
     """
 
     def __init__(
@@ -52,8 +54,7 @@ class Network:
             raise ValueError(f"threads is {self.threads}: expected at least 1")
 
     def compile(self) -> Engine:
-        """Read and compile now rather than on the first call. Raises ModelError for a file that cannot be
-        used."""
+        """Read and compile now rather than on the first call. Raises ModelError for an unusable file."""
         with self._lock:
             if self._engine is None:
                 settings = CompileSettings(self.threads, self.precision, self._shapes, self._outputs)
@@ -71,8 +72,18 @@ class Network:
         return self.compile().output_shapes
 
     def __call__(self, *arrays: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Run once: float32 arrays in the network's input order -> copies of its outputs, in its output
-        order."""
+        """Run once.
+
+        Args:
+            *arrays: float32, one for each input, in the order and shapes of `input_shapes`.
+
+        Returns:
+            Copies of the outputs.
+
+        Raises:
+            ValueError: Another number or shape of arrays.
+            ModelError: The file cannot be used.
+        """
         engine = self._engine or self.compile()
         request: Request | None = getattr(self._local, "request", None)
         if request is None:
@@ -106,7 +117,7 @@ def load_network(
     shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> Network:
-    """The process's one `Network` for these settings; compiled on its first call."""
+    """The `Network` of these settings, one per process, compiled on its first call; arguments as there."""
     return _cached(
         os.fspath(file),
         default_threads() if threads is None else threads,

@@ -18,10 +18,9 @@ _network_threads: int | None = None
 
 
 def default_threads() -> int:
-    """Threads of a network unless given: `set_threads`, else FACERELIEF_THREADS, else the processors, at most
-    four.
+    """Default threads of a network: `set_threads`, else FACERELIEF_THREADS, else the cores, at most four.
 
-    The networks are small; beyond a few threads they get slower, not faster.
+    The networks are small: beyond a few threads they get slower.
     """
     if _network_threads is not None:
         return _network_threads
@@ -32,7 +31,7 @@ def default_threads() -> int:
 
 
 def available_cores() -> int:
-    """Processors that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -40,7 +39,7 @@ def set_threads(count: int | None) -> int | None:
     """Set the threads of networks loaded from now on, None for the default; returns the setting before.
 
     Raises:
-        ValueError: count is less than 1.
+        ValueError: `count` is less than 1.
     """
     global _network_threads
     if count is not None and count < 1:
@@ -82,8 +81,8 @@ def thread_limit(count: int | None) -> Iterator[None]:
 class _Overlap:
     """Count of the threads inside `single_thread`, and the settings from before the first entered.
 
-    threadpoolctl pairs a limit with its restoration, but each pair reads "the setting before" for itself: of
-    two overlapping threads the second reads the first one's limit, and would leave it in place for good.
+    threadpoolctl restores the setting that it found. Of two overlapping threads the second finds the limit of
+    the first, and would leave it in place for good.
     """
 
     def __init__(self) -> None:
@@ -101,7 +100,7 @@ class _Overlap:
                 self._before.setdefault(library.filepath, (library, library.num_threads))
 
     def leave(self) -> None:
-        """Restore once more where the last thread to leave was not the first to enter."""
+        """Restore the settings that overlapping threads left limited."""
         with self._lock:
             self._inside -= 1
             if self._inside:
@@ -138,7 +137,7 @@ def single_thread(*, scipy: bool = True) -> Iterator[None]:
 
 @functools.cache
 def _controller(with_scipy: bool) -> Any:
-    """Finding the libraries takes milliseconds, limiting them microseconds."""
+    """The loaded libraries, cached: finding them takes milliseconds, limiting them microseconds."""
     if with_scipy:
         load_linear_algebra()
     from threadpoolctl import ThreadpoolController

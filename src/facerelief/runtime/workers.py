@@ -1,7 +1,7 @@
 """One pool of worker processes. No worker outlives its parent.
 
-Every worker is a fresh interpreter on one thread. It ignores the keyboard's interrupt, on which the parent
-decides, and ends within a second when the parent is gone, even by SIGKILL. The main program must be
+Every worker is a fresh interpreter on one thread. It ignores Ctrl-C, which the parent
+handles, and ends within a second when the parent is gone, even by SIGKILL. The main program must be
 importable (`if __name__ == "__main__":`); functions, jobs and results are pickled.
 """
 
@@ -55,7 +55,7 @@ class Answer(Generic[R]):
 
 
 class Losses:
-    """Counts lost workers, by job and in a row, and decides about another try."""
+    """Counts lost workers, by job and in succession, and decides about another try."""
 
     def __init__(self, tries: int, workers: int) -> None:
         self.tries = tries
@@ -69,10 +69,10 @@ class Losses:
         Args:
             number: Index of the job.
             reason: How the worker ended.
-            final: Somebody else has made all tries already.
+            final: All tries of the job have been made elsewhere.
 
         Raises:
-            FacereliefError: Jobs may be tried again, but nothing but losses came: `tries` by worker.
+            FacereliefError: With several tries, `tries` times `workers` workers in succession were lost.
         """
         self._in_a_row += 1
         self._of_job[number] = self.tries if final else self._of_job.get(number, 0) + 1
@@ -106,10 +106,10 @@ def ordered_results(
     start: Callable[..., object] = _nothing,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[Iterator[R]]:
-    """Results of function(job) in the jobs' order, each as soon as it is there.
+    """Results of function(job) in the order of the jobs, each as soon as it is known.
 
-    One worker is this process; more are processes of their own. Errors of `start` and `function` come from
-    the iterator, whatever the number of workers. Leaving the context stops all work.
+    With one worker the work is done in this process, with more in processes of their own. Errors of `start`
+    and `function` come from the iterator, whatever the number of workers. Leaving the context stops all work.
 
     Args:
         function: Called with each job.
@@ -119,7 +119,7 @@ def ordered_results(
         arguments: Arguments of `start`.
 
     Raises:
-        ValueError: workers is less than 1.
+        ValueError: `workers` is less than 1.
         FacereliefError: From the iterator: a worker died.
     """
     if min(_checked(workers), len(jobs)) <= 1:
@@ -162,7 +162,7 @@ def as_completed(
     """Answers to all jobs, in the order of their completion. All work is done in worker processes.
 
     A worker that dies is replaced. Leaving the context, also by an error or Ctrl-C, drops the jobs not begun,
-    asks the workers to leave (SIGTERM becomes SystemExit, so that `finally` blocks run) and waits for them.
+    asks the workers to end (SIGTERM becomes SystemExit, so that `finally` blocks run) and waits for them.
 
     Args:
         function: Called with each job.
@@ -174,8 +174,8 @@ def as_completed(
         clear: Called in this process with each job that a worker left unfinished.
 
     Raises:
-        ValueError: workers is less than 1.
-        FacereliefError: From the iterator: workers die and nothing is completed between (see `Losses`).
+        ValueError: `workers` is less than 1.
+        FacereliefError: From the iterator: too many workers in succession died (see `Losses`).
     """
     count = min(_checked(workers), len(jobs))
     pool: list[_Worker] = []
@@ -228,7 +228,7 @@ def _answers(
 
 
 def _stop(pool: Sequence[_Worker], jobs: Sequence[J], clear: Callable[[J], object]) -> None:
-    """End workers: at once where they wait, after clearing up where they work."""
+    """End workers and clear the jobs that they leave unfinished."""
     for worker in pool:
         worker.connection.close()
         if worker.number is not None:
@@ -283,7 +283,7 @@ Status = Literal["done", "error", "lost"]
 
 @contextmanager
 def worker_settings() -> Iterator[None]:
-    """Processes started inside load libraries for one thread and ignore the keyboard's interrupt."""
+    """Processes started inside load libraries for one thread and ignore Ctrl-C."""
     before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
     os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
     main = threading.current_thread() is threading.main_thread()

@@ -191,7 +191,7 @@ class Tracker:
         if face is None:
             return None
         around = camera_from_landmarks(self.model, face.landmarks)
-        seen = self.coarse.look(image, around).state
+        seen = self.coarse.estimate(image, around).state
         vertices = self.model.shape(seen.identity, seen.expression)
         near = overlap(self._box(vertices, seen.camera), np.array(face.box))
         if near < 0.5 * self.config.least_overlap or not _usable(seen.camera, image):

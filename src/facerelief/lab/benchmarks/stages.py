@@ -64,7 +64,7 @@ def bench_reconstruct(
 
     Raises:
         ImageError, NoFaceError: A file has no usable image, or no face.
-        ValueError: repeat is less than 1, or there are no images.
+        ValueError: `repeat` is less than 1, or there are no images.
     """
     if repeat < 1:
         raise ValueError(f"repeat is {repeat}: expected at least 1")

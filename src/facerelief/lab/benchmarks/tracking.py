@@ -102,7 +102,7 @@ def bench_track(
         VideoError: The video cannot be read.
         ModelError: Networks are missing.
         FacereliefError: The clip has no face, or a process fails.
-        ValueError: frames is less than 2.
+        ValueError: `frames` is less than 2.
     """
     if frames is not None and frames < 2:
         raise ValueError(f"frames is {frames}: expected at least 2")

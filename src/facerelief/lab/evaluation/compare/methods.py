@@ -99,7 +99,7 @@ def open_method(model: FaceModel, name: str, nets: str | Path | None = None) -> 
         fine = FineRunner(model, nets=nets) if name == NET_FINE else None
 
         def net(image: Image, face: Face) -> FaceState:
-            state = coarse.look(image, camera_from_landmarks(model, face.landmarks)).state
+            state = coarse.estimate(image, camera_from_landmarks(model, face.landmarks)).state
             if fine is not None:
                 fine(image, state, model.shape(state.identity, state.expression))
             return state
@@ -107,5 +107,5 @@ def open_method(model: FaceModel, name: str, nets: str | Path | None = None) -> 
         return net
     if name == E2FAR:
         e2far = E2farRunner(model, nets=nets)
-        return lambda image, face: e2far.look(image, face.landmarks)
+        return lambda image, face: e2far.estimate(image, face.landmarks)
     raise ValueError(f"method {name!r}: expected one of {', '.join(METHODS)}")

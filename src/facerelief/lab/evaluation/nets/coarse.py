@@ -102,7 +102,7 @@ def _measured(model: FaceModel, net: CoarseRunner, sample: Sample, detect: Detec
     }
     found = detect(sample.image, labels["box"])
     if found is not None:
-        looked = net.look(sample.image, camera_from_landmarks(model, found.landmarks))
+        looked = net.estimate(sample.image, camera_from_landmarks(model, found.landmarks))
         errors[LOOKED] = face_errors.state_errors(model, truth, looked.state)
         errors[DETECTOR] = face_errors.landmark_errors(face_errors.ibug68(found.landmarks), truth)
     return CoarseRow(
