@@ -1,1 +1,1 @@
-"""Trained networks in use, and their inputs, also for training: crops, projected coordinates, shading cues."""
+"""Trained networks in use, and their inputs in use and training: crops, PNCC images, shading cues."""
