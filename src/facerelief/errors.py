@@ -1,7 +1,7 @@
-"""The errors facerelief raises on purpose.
+"""Errors that facerelief raises on purpose.
 
 Every message is one line that names the file or argument, what was expected, and what to do. The command line
-prints exactly that line; anything else reaching the user is a bug.
+prints that line; any other exception that reaches the user is a bug.
 
 Tested by tests/test_package.py.
 """

@@ -1,4 +1,4 @@
-"""Images that come with the package. `python -m facerelief.examples` prints where the portrait lies."""
+"""Images that come with the package. `python -m facerelief.examples` prints the path of the portrait."""
 
 from __future__ import annotations
 

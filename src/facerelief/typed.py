@@ -1,7 +1,4 @@
-"""Array types of all signatures, each defined once and checked as it reads.
-
-Shapes, units and frames stand in the docstrings.
-"""
+"""Array types of all signatures; shapes, units and frames are in the docstrings."""
 
 from __future__ import annotations
 
@@ -9,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float16 = NDArray[np.float16]
-"""Arrays kept by the thousand, hence small."""
+"""Arrays kept in large numbers."""
 Float32 = NDArray[np.float32]
-"""Arrays that travel between rooms."""
+"""Arrays passed between rooms."""
 Float64 = NDArray[np.float64]
 """Arrays inside algorithms that need the precision."""
 Float = NDArray[np.floating]
-"""float32 or float64, as the caller's array was."""
+"""float32 or float64, as the caller's array."""
 Int32 = NDArray[np.int32]
 """Indices of vertices and triangles."""
 Bool = NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""The result type that travels from reconstruction to files, edits and evaluation.
+"""The result type, passed from reconstruction to files, edits and evaluation.
 
 Tested by tests/pipeline/test_reconstructor.py and tests/face/test_reconstruction.py.
 """
@@ -23,7 +23,7 @@ __all__ = ["ColorPatch", "DepthPatch", "FitResiduals", "Reconstruction"]
 
 @dataclass(frozen=True)
 class FitResiduals:
-    """Residuals of a fit: small is good, and how small depends on the photo."""
+    """Residuals of a fit; their size depends on the photo too."""
 
     landmark_rms_px: float
     """Robust root mean square distance of detected and fitted landmarks, px."""
@@ -60,7 +60,7 @@ class Reconstruction:
     coarse: DepthPatch
     """Depth of the model's surface."""
     fine: DepthPatch | None = None
-    """Depth with relief; None where the method gives none."""
+    """Depth with relief; None without relief."""
     skin: ColorPatch | None = None
     """Albedo of the visible face, sRGB-coded, on the pixels of `fine`; None without relief
     and from the tracker."""
@@ -82,12 +82,12 @@ class Reconstruction:
 
     @cached_property
     def vertices(self) -> Float32:
-        """(N, 3) shape with expression, model space, mm; computed once, copy it to change it."""
+        """(N, 3) shape with expression, model space, mm; cached, not to be changed in place."""
         return self.model.shape(self.identity, self.expression)
 
     @cached_property
     def neutral(self) -> Float32:
-        """(N, 3) shape without expression, model space, mm; computed once, copy it to change it."""
+        """(N, 3) shape without expression, model space, mm; cached, not to be changed in place."""
         return self.model.shape(self.identity)
 
     @property

@@ -1,4 +1,4 @@
-"""One saved face: its folder of meshes, maps, texture and face.json, written and read."""
+"""Writer and reader of a saved face: a folder of meshes, maps, texture and face.json."""
 
 from facerelief.facefolder.face_json import FaceFileError, FaceParameters, read_face_json, write_face_json
 from facerelief.facefolder.load import load_reconstruction

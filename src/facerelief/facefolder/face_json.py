@@ -32,7 +32,7 @@ class FaceFileError(FacereliefError):
 
 @dataclass(frozen=True, eq=False)
 class FaceParameters:
-    """The content of a face.json: everything about a face except its image and surfaces."""
+    """The content of a face.json: a face without its image and surfaces."""
 
     camera: WeakPerspective
     image_size: tuple[int, int]
@@ -58,7 +58,7 @@ class FaceParameters:
     landmarks68_px: Float32 | None = None
     """(68, 2) the same in the photo."""
     relief: bool = False
-    """Whether depth.npy and detail.ply hold relief, or only the model's surface."""
+    """True if depth.npy and detail.ply hold relief, False if only the model's surface."""
     expression_kind: str = "blendshape"
     """"blendshape": weights, 0 to 1; "pca": standard deviations."""
     timings_ms: Mapping[str, float] = field(default_factory=dict[str, float])

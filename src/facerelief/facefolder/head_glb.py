@@ -35,7 +35,7 @@ def write_head_glb(
         colors: (N, 3) sRGB in [0, 1], used where there is no texture.
         texture: (S, S, 3) sRGB in [0, 1] in the model's uv, or None.
         weights: (E,) initial weights of the blendshapes; 0 unless given.
-        animation: Keys of weights and pose.
+        animation: Tracks of weights and pose.
 
     Raises:
         OutputError: The file cannot be written.

@@ -24,14 +24,14 @@ def load_face(path: str | Path, model: FaceModel | None = None) -> FaceParameter
 
     Args:
         path: A face folder, or the face.json itself.
-        model: When given, checked to be the one the coefficients belong to. Then the saved shape is
+        model: Model that the coefficients must belong to. The saved shape is then
             `model.shape(face.identity, model.expression_weights(face.expression))`.
 
     Returns:
         The content of face.json.
 
     Raises:
-        FaceFileError: No readable face.json of this schema version, or one of another model.
+        FaceFileError: There is no readable face.json of this schema version, or it is of another model.
     """
     path = Path(path)
     file = path / _MARKER if path.is_dir() else path
@@ -55,12 +55,12 @@ def load_face(path: str | Path, model: FaceModel | None = None) -> FaceParameter
 def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None = None) -> Reconstruction:
     """Read a saved face: image, parameters, depth, relief and skin.
 
-    Numbers have the digits that face.json keeps; the image is photo.jpg, a JPEG of high quality. `skin` is
-    computed again from these.
+    Numbers are rounded as in face.json, the image is the JPEG photo.jpg, and `skin` is computed again from
+    these.
 
     Args:
         folder: A face folder, or the face.json in it.
-        model: The model the face was made with, or its file; the embedded one unless given.
+        model: Model that the face was made with, or its file; the embedded one unless given.
 
     Returns:
         The face as it was saved.

@@ -33,14 +33,14 @@ def preview(
 ) -> Image:
     """Six panels in a row: photo, overlay, shaded coarse and detailed surface, two turned views.
 
-    The overlay is the image that the result predicts, skin times light, on the pixels of the face. The
-    detailed surface is rendered over the coarse one, which fills pixel steps and steep gaps at its outline.
+    The overlay is the image predicted by the result, skin times light, on the pixels of the face. The
+    detailed surface is rendered over the coarse one, which fills gaps at its outline.
 
     Args:
         reconstruction: The face.
         detail: Dense surface in model space, mm.
-        colors: (N, 3) albedo of the model's vertices, sRGB in [0, 1], for the turned views in a soft frontal
-            light; clay when left out.
+        colors: (N, 3) albedo of the model's vertices, sRGB in [0, 1], for the turned views; clay unless
+            given.
         height: Height of the panels, px.
 
     Returns:
@@ -140,7 +140,7 @@ def _resampled(values: Float32, patch: DepthPatch, left: int, top: int, side: in
     import cv2
 
     zoom = size / side
-    # blurred so far that enlarged pixels do not show and reduced ones do not alias
+    # blurred so that enlarged pixels are not visible and reduced ones do not alias
     soft = cv2.GaussianBlur(values, (0, 0), max(0.45 / zoom, 0.7), borderType=cv2.BORDER_CONSTANT)
     u, v = ((x + 0.5) * zoom - 0.5 for x in (patch.left - left, patch.top - top))
     matrix = np.array([[zoom, 0, u], [0, zoom, v]])
@@ -159,7 +159,7 @@ def _turned(
 
 
 def _window(image: Image, left: int, top: int, side: int, size: int) -> Image:
-    """The square (left, top, side) of the photo at size x size px; off the photo the paper's colour."""
+    """The square (left, top, side) of the photo at size x size px; outside the photo the paper's colour."""
     import cv2
 
     height, width = image.shape[:2]

@@ -37,7 +37,7 @@ def save_reconstruction(
     depth_coarse.npy, normals.png, texture.png, preview.png, photo.jpg. Where the method found no relief,
     detail.ply, depth.npy and normals.png hold the model's surface and face.json says `relief: false`. A model
     without uv gives vertex colours and no texture.png or face.mtl. photo.jpg is the whole upright image, in
-    whose pixels all image coordinates are; with it `load_reconstruction` needs nothing but the folder.
+    whose pixels all image coordinates are; with it `load_reconstruction` needs only the folder.
 
     Args:
         reconstruction: The face.

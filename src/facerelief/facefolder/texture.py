@@ -1,4 +1,4 @@
-"""Albedo of the whole head: from the photo without its light where it shows the head, completed elsewhere."""
+"""Albedo of the whole head: the photo without its light where the head is visible, completed elsewhere."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MARGIN_MM = 7.0
 _SEAM_MM = 8.0
 """Width, inside the face's outline, of the blend from photo divided by coarse shading to found albedo."""
 _SOFT_MM = 2.5
-"""Blur of the coarse head's shading: chin and ears of a fit are a little off."""
+"""Blur of the coarse head's shading, since chin and ears of a fit are slightly displaced."""
 _FLOOR = 0.35
-"""Least shading beside the face, as a share of the face's: light is estimated on the face, and on ears, neck
-and scalp it is an extrapolation."""
+"""Least shading beside the face, as a share of the face's: light is estimated on the face and
+extrapolated to ears, neck and scalp."""
 _DIM = (0.2, 0.6)
 """Shares of the face's median shading at which a texel has no weight, and full weight."""
 _WHITE = (0.93, 1.07)
@@ -36,7 +36,7 @@ _GRID = 384
 
 
 def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | None]:
-    """Albedo of the head, without light: viewers bring a light of their own.
+    """Albedo of the head, without light, as viewers expect it.
 
     Args:
         r: The face.
@@ -78,7 +78,7 @@ def without_light(r: Reconstruction) -> ColorPatch:
 
     Inside the face it is the albedo that the method found (`r.skin`), elsewhere and without one the photo
     divided by the shading of the coarse head; the two blend over some mm. Colours above 1 (gloss, or the
-    background where a fit is off) are clipped at 1.2. With a light of zeros the photo counts as albedo.
+    background where a fit is off) are clipped at 1.2. With a light of zeros the photo is taken as albedo.
     """
     uv = r.camera.project(r.vertices)[:, :2]
     height, width = r.image.shape[:2]
@@ -92,7 +92,7 @@ def without_light(r: Reconstruction) -> ColorPatch:
     if np.any(r.light):
         color /= shading
     if r.skin is not None:
-        _lay_over(color, left, top, r.skin, eyes, _SEAM_MM * r.camera.scale)
+        _blend_skin(color, left, top, r.skin, eyes, _SEAM_MM * r.camera.scale)
     return ColorPatch(np.clip(color, 0.0, DetailConfig.brightest, out=color), left, top)
 
 
@@ -106,8 +106,8 @@ def _vertex_shading(r: Reconstruction) -> tuple[Float32, Float32]:
 
 
 def _lit(r: Reconstruction, mesh: Mesh, size: int) -> Float:
-    """(S, S) weight of each texel: 0 where hardly any light falls, since a photo divided by little shading
-    shows noise and errors of the light model, rising to 1."""
+    """(S, S) weight of each texel: 0 in the dark, where a photo divided by its shading has noise and
+    errors of the light model, rising to 1."""
     import cv2
 
     if not np.any(r.light):
@@ -159,7 +159,7 @@ def _head_shading(r: Reconstruction, left: int, top: int, height: int, width: in
     return whole(spread), whole(eyes)
 
 
-def _lay_over(color: Float32, left: int, top: int, skin: ColorPatch, eyes: Float32, seam_px: float) -> None:
+def _blend_skin(color: Float32, left: int, top: int, skin: ColorPatch, eyes: Float32, seam_px: float) -> None:
     """Blend the face's albedo over the window `color` (h, w, 3) at (left, top) of the photo, in place, except
     on the eyes (h, w): its share is 0 at its outline and 1 from `seam_px` inside."""
     import cv2
@@ -184,11 +184,11 @@ def _lay_over(color: Float32, left: int, top: int, skin: ColorPatch, eyes: Float
 
 
 def _paint_eyes(texture: Float32, sampled: Float32, weight: Float32, eyes: Mesh, colors: Float32) -> None:
-    """Blend the eyeballs into a texture (S, S, 3), in place: the photo where it shows them, elsewhere the
+    """Blend the eyeballs into a texture (S, S, 3), in place: the photo where they are visible, elsewhere the
     model's colours (N, 3), scaled to the brightness of the white in the photo.
 
-    weight: (S, S) of the sampled texels. The smooth fill that the skin gets would spread the contrast of
-    white and iris around the ball.
+    weight: (S, S) of the sampled texels. The smooth fill of the skin would spread the contrast of white
+    and iris around the ball.
     """
     import cv2
 
@@ -208,7 +208,7 @@ def _paint_eyes(texture: Float32, sampled: Float32, weight: Float32, eyes: Mesh,
     edge = np.asarray(cv2.distanceTransform(np.pad(inside, 1, constant_values=1), cv2.DIST_L2, 5))[1:-1, 1:-1]
     alpha = np.clip(np.minimum(weight / 0.5, edge * (256.0 / size)), 0, 1) * island
     white = (alpha > 0.9) & (own.min(axis=2) > 0.7 * float(colors[eyes.triangles].max()))
-    tone = 0.75  # of eyes that are not seen: viewers do not render the shadow of lids and lashes
+    tone = 0.75  # of eyes that are not visible: viewers do not render the shadow of lids and lashes
     if np.count_nonzero(white) >= 20:
         # lashes shade the white and dark glasses hide it: never below two thirds of the model's
         tone = float(np.clip(np.percentile(sampled[white] / own[white], 70), 0.65, 1.2))
@@ -224,11 +224,11 @@ def _part(mesh: Mesh, kept: NDArray[np.bool_] | np.bool_) -> Mesh:
 
 def model_skin(r: Reconstruction) -> Float32:
     """(N, 3) skin colour of the fitted albedo, sRGB in [0, 1]."""
-    return np.clip(r.model.skin(r.albedo if len(r.albedo) else None), 0, 1)
+    return np.clip(r.model.skin(r.albedo), 0, 1)
 
 
 def has_uv(model: FaceModel) -> bool:
-    """Whether the model has texture coordinates for each of its triangles."""
+    """True if the model has texture coordinates for each of its triangles."""
     return len(model.uv) > 0 and len(model.uv_triangles) == len(model.triangles)
 
 

@@ -1,7 +1,7 @@
-"""Batches of images into one output folder: resumable, in one process or several, failures apart.
+"""Batches of images into one output folder: resumable, in one process or several, with a report of failures.
 
-Each image gets `OUT/<name>/face0`, `face1`, ... (see `save`), whole or not at all, so a batch that was
-stopped goes on where it ended. All work on an image runs on one thread: results do not depend on the number
+Each image gets `OUT/<name>/face0`, `face1`, ... (see `save`), whole or not at all, so a stopped batch can be
+continued. All work on an image runs on one thread: results do not depend on the number
 of workers or processors.
 """
 
@@ -45,11 +45,11 @@ class BatchConfig:
     reconstructor: ReconstructorConfig = field(default_factory=ReconstructorConfig)
     """Method, faces per image, least confidence."""
     overwrite: bool = False
-    """Do images again that have a result, and replace it."""
+    """Replace existing results."""
     texture_size: int = 1024
     """Side of the texture, px."""
     workers: int = 1
-    """Images worked on at once, each by a process of its own when more than one."""
+    """Images processed at once, by processes of their own when more than one."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Outcome:
     job: ImageJob
     status: Status
     faces: tuple[FaceSummary, ...] = ()
-    """Of an image that was done, best first."""
+    """Faces of the image, best first."""
     reason: str = ""
     """One line: why it failed (begins with the image's name) or was skipped."""
     kind: str = ""
@@ -95,7 +95,12 @@ class Outcome:
 def find_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:
     """Image files of a folder by name or content, sorted; hidden files and saved faces are left out.
 
-    recursive: subfolders too. Raises OSError where the folder cannot be listed.
+    Args:
+        folder: The folder.
+        recursive: Search subfolders too.
+
+    Raises:
+        OSError: A folder cannot be listed.
     """
     found: list[Path] = []
 
@@ -132,11 +137,15 @@ def images_of(inputs: Sequence[Path], recursive: bool) -> tuple[list[Path], list
 
 
 def plan(images: Iterable[str | Path], out: str | Path) -> list[ImageJob]:
-    """A folder for each image, named after its file; an image named twice is done once.
+    """Choose an output folder for each image, named after its file.
 
-    Where file stems agree (in any case, which some file systems ignore), as much of the extension or of the
-    parent folders' names is added as needed: a/x.jpg and b/x.jpg become a-x and b-x. The
-    names depend on the set of images, not on their order.
+    Where file stems agree (apart from case, which some file systems ignore), as much of the suffix or of the
+    parent folders' names is added as needed: a/x.jpg and b/x.jpg become a-x and b-x. The names depend on the
+    set of images, not on their order.
+
+    Args:
+        images: Files; repeated ones are left out.
+        out: Folder of the output folders.
     """
     chosen: dict[str, Path] = {}
     for image in map(Path, images):
@@ -172,7 +181,7 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def _folded(name: str) -> str:
-    """Equal for names that some file system takes for the same."""
+    """Equal for names that are the same in some file system."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -186,7 +195,7 @@ def _candidate(file: Path, level: int) -> str:
 
 
 def prepare_output(out: str | Path) -> None:
-    """Make the output folder and see that files can be written in it. Raises OutputError."""
+    """Make the output folder and check that files can be written in it. Raises OutputError."""
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -229,7 +238,7 @@ def process(job: ImageJob, reconstructor: Reconstructor, config: BatchConfig) ->
 
 
 def _failed(job: ImageJob, reason: str, error: BaseException | None, trace: str = "") -> Outcome:
-    """A failure whose one line names the image, and files by the names they would have got."""
+    """A failure; its line names the image, and files by their final names."""
     line = " ".join(reason.split())
     line = re.sub(re.escape(TEMPORARY_PREFIX) + r"([^/\\]+?)\.[0-9a-f]{8}", r"\1", line)
     if not line.startswith(str(job.image)):
@@ -241,7 +250,7 @@ def _failed(job: ImageJob, reason: str, error: BaseException | None, trace: str 
 def _earlier_faces(job: ImageJob, reconstructor: Reconstructor) -> int:
     """Number of faces of this image that an earlier run has saved with the same model and method.
 
-    Raises OutputError where something else stands there.
+    Raises OutputError where the folder holds anything else.
     """
     advice = "choose another output folder or allow overwriting (--overwrite)"
     try:
@@ -273,7 +282,7 @@ def _earlier_faces(job: ImageJob, reconstructor: Reconstructor) -> int:
 
 
 def _saved(face: Reconstruction, folder: Path, final: Path, texture_size: int) -> FaceSummary:
-    """Save a face in `folder`, which will be called `final`."""
+    """Save a face in `folder`, later renamed to `final`."""
     started = time.perf_counter()
     face.save(folder, texture_size=texture_size)
     spent = 1e3 * (time.perf_counter() - started)
@@ -294,12 +303,22 @@ def _saved(face: Reconstruction, folder: Path, final: Path, texture_size: int) -
 def run_batch(
     jobs: Sequence[ImageJob], config: BatchConfig | None = None, reconstructor: Reconstructor | None = None
 ) -> Generator[Outcome, None, None]:
-    """Work on images and yield the outcome of each as it ends; in the given order with one worker.
+    """Process images; with several workers a main program must be importable (`if __name__ == "__main__":`).
 
-    reconstructor: one made from `config`, where it exists already; several workers make their own copies.
-    With several workers a main program must be importable (`if __name__ == "__main__":`). Closing the
-    iterator, or an exception such as KeyboardInterrupt, stops the workers; an image then in work leaves
-    nothing behind. Raises ModelError for a model that cannot be read.
+    Closing the iterator, or an exception such as KeyboardInterrupt, stops the workers; unfinished images
+    leave nothing behind.
+
+    Args:
+        jobs: Images and their output folders.
+        config: Settings; the defaults unless given.
+        reconstructor: Made from `config`, if it exists already; several workers make their own.
+
+    Yields:
+        The outcome of each image as it ends; in the given order with one worker.
+
+    Raises:
+        ModelError: The model cannot be read.
+        ValueError: `config.workers` is less than 1.
     """
     config = config or BatchConfig()
     if config.workers < 1:
@@ -344,9 +363,17 @@ def _clear(task: tuple[ImageJob, BatchConfig]) -> None:
 
 
 def write_failures(out: str | Path, outcomes: Iterable[Outcome]) -> Path | None:
-    """Write failed.json about the images that failed; none, and an old one removed, where none did.
+    """Write failed.json about the images that failed, or remove an old one where none did.
 
-    Returns the file written. Raises OutputError.
+    Args:
+        out: The output folder.
+        outcomes: Outcomes of all images.
+
+    Returns:
+        The file; None where no image failed.
+
+    Raises:
+        OutputError: The file cannot be written.
     """
     file = Path(out, REPORT)
     failed = [o for o in outcomes if o.status == "failed"]

@@ -43,17 +43,17 @@ class ReconstructorConfig:
 
     method: Method | None = None
     """Method of reconstruction: "net" by CoarseNet and FineNet, "fit" by inverse rendering, "e2far" by
-    UH-E2FAR, posed by landmarks, and FineNet. None: "net" with the embedded face model, "fit" with any other,
-    of which the networks know nothing."""
+    UH-E2FAR, posed by landmarks, and FineNet. None: "net" with the embedded face model, for which the
+    networks are trained, "fit" with any other."""
     max_faces: int | None = None
-    """At most this many faces, best first; None for all."""
+    """Largest number of faces, best first; None for all."""
     min_confidence: float = 0.5
     """Detections below this are left out."""
     fit: FitConfig = field(default_factory=FitConfig)
     """Weights and schedule of the fit."""
     nets: str | None = None
-    """Folder with other networks than the shipped ones: coarse.onnx (or e2far.onnx) and fine.onnx, as
-    `facerelief train export` writes them. The shipped one is used where the folder lacks a network."""
+    """Folder of networks in place of the shipped ones: coarse.onnx (or e2far.onnx) and fine.onnx, written by
+    `facerelief train export`. Where it lacks one the shipped one is used."""
 
     def __post_init__(self) -> None:
         if self.method is not None and self.method not in get_args(Method):
@@ -66,15 +66,19 @@ class ReconstructorConfig:
 
 
 class Reconstructor:
-    """Reconstructs faces with one model; make it once, call it on many images."""
+    """Reconstructs faces with one model, loaded once for many images."""
 
     def __init__(
         self, model: FaceModel | str | Path = "open", config: ReconstructorConfig | None = None
     ) -> None:
         """Load the model. Unusable networks raise at the first image.
 
-        model: a FaceModel, a file or folder of any format `load_model` reads, or "open" for the embedded one.
-        Raises ModelError for a file that is no face model.
+        Args:
+            model: Face model, a file or folder that `load_model` reads, or "open" for the embedded one.
+            config: Settings; the defaults unless given.
+
+        Raises:
+            ModelError: The file is no face model.
         """
         if isinstance(model, FaceModel):
             self.model = model
@@ -85,27 +89,32 @@ class Reconstructor:
         self.method: Method = self.config.method or ("net" if has_shipped_coefficients(self.model) else "fit")
         """Method of reconstruction."""
         if self.method != "fit":
-            # compiled while the first image is read and detected: a second less on two cores, once
+            # compiled while the first image is read and detected: saves a second on two cores
             starter = ThreadPoolExecutor(1, "facerelief")
             self._nets = starter.submit(_nets, self.model, self.config.nets, self.method)
             starter.shutdown(wait=False)
         else:
-            # the fit holds linear algebra to one thread, which works only on libraries loaded before
+            # the fit limits linear algebra to one thread, which works only on libraries loaded before
             load_linear_algebra()
 
     def __call__(self, image: str | os.PathLike[str] | ArrayLike) -> list[Reconstruction]:
         """All faces of an image, best first.
 
-        image: a file name, or an array (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in [0, 1], RGB.
-        Raises ImageError for an unusable image, NoFaceError where there is no face, and ModelError
-        where the model lacks what the method needs.
+        Args:
+            image: A file name, or an array (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in [0, 1],
+                RGB.
+
+        Raises:
+            ImageError: The image is unusable.
+            NoFaceError: It shows no face.
+            ModelError: The model or a network does not fit the method.
         """
         return [result for result, _ in self.with_landmarks(image)]
 
     def with_landmarks(
         self, image: str | os.PathLike[str] | ArrayLike
     ) -> list[tuple[Reconstruction, NDArray[np.float32]]]:
-        """As calling it, each face with the landmarks (L, 2) in px that were detected."""
+        """As a call, but each face with its detected landmarks (L, 2), px."""
         started = time.perf_counter()
         source = digest = ""
         if isinstance(image, str | os.PathLike):
@@ -138,7 +147,7 @@ class Reconstructor:
     def _by_nets(
         self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
-        """A network's face, light and albedo that explain the image with it, FineNet's relief."""
+        """Face by a network, light and albedo fitted to the image, relief by FineNet."""
         model, clock = self.model, StageClock()
         error_mm: float | None = None
         with clock("coarse_net"):
@@ -228,7 +237,7 @@ def reconstruct(
 ) -> list[Reconstruction]:
     """Reconstruct every face of an image: `facerelief.reconstruct("photo.jpg")[0].save("out")`.
 
-    See `Reconstructor` for the arguments; use that class for many images.
+    Arguments as for `Reconstructor`, which is faster for many images.
     """
     return Reconstructor(model, config)(image)
 

@@ -1,4 +1,4 @@
-"""A face followed through a video: tracker, smoothing, files and overlay of a track."""
+"""Tracking of a face through a video: tracker, smoothing, files and overlay of a track."""
 
 from facerelief.tracking.frame import TrackedFrame
 from facerelief.tracking.tracker import Tracker, TrackerConfig, track

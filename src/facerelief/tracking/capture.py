@@ -24,7 +24,7 @@ class FaceCapture:
     """Parameters of a followed face, collected frame by frame: about a kilobyte each.
 
     The only image kept is that of the best frame (`best`), in which the face is largest, most frontal and
-    most certain; it gives the texture.
+    most certain; the texture comes from it.
 
     Args:
         fps: Nominal frame rate of the video, Hz, for the files.
@@ -53,7 +53,7 @@ class FaceCapture:
         return sum(frame[3] >= 0 for frame in self._frames)
 
     def add(self, frame: TrackedFrame) -> None:
-        """Add a frame.
+        """Add a frame of the video, with a face or without.
 
         Raises:
             ValueError: Its face has another model than those before.
@@ -68,14 +68,14 @@ class FaceCapture:
             if self.best is None or merit > self._merit:
                 self.best, self._merit = face, merit
         self._size = (frame.image.shape[1], frame.image.shape[0])
-        # in one step: after an interrupt the frame is there whole or not at all
+        # in one step: an interrupt leaves the whole frame or none
         self._frames.append((frame.index, frame.time, frame.state, identity, row))
 
     def track(self) -> Track:
-        """All numbers so far; shapes and units as in `tracking.track_file`."""
+        """All frames so far; shapes and units as in `tracking.track_file`."""
         model = None if self.best is None else self.best.model
         names = () if model is None else model.expression_names
-        person = np.array([f[3] for f in self._frames], np.int32)
+        rows = np.array([f[3] for f in self._frames], np.int32)
         wide = np.full((len(self), 6 + len(names) + 27 + 4 + 1 + 2 * _LANDMARKS), np.nan, np.float32)
         for i, (*_, row) in enumerate(self._frames):
             if row is not None:
@@ -83,7 +83,7 @@ class FaceCapture:
         ends = np.cumsum([6, len(names), 27, 4, 1])
         camera, expression, light, box, confidence, landmarks = np.split(wide, ends, axis=1)
         rotation = np.full((len(self), 3, 3), np.nan, np.float32)
-        for i in np.flatnonzero(person >= 0):
+        for i in np.flatnonzero(rows >= 0):
             rotation[i] = WeakPerspective.from_vector(camera[i]).rotation
         return Track(
             frame=np.array([f[0] for f in self._frames], np.int64),
@@ -97,7 +97,7 @@ class FaceCapture:
             box=box,
             confidence=confidence[:, 0],
             landmarks68_px=landmarks.reshape(-1, _LANDMARKS, 2),
-            person=person,
+            person=rows,
             identity=_stacked([p[0] for p in self._identities]),
             albedo=_stacked([p[1] for p in self._identities]),
             model="" if model is None else model.name,
@@ -141,11 +141,11 @@ def write_capture_glb(
 ) -> None:
     """Write a GLB of one head with an animation of its blendshape weights, rotation and translation.
 
-    The shape is the neutral of the identity that most frames have (the latest of several); the morph targets
-    are the model's; the texture comes from the face `best`. Keys stand at the times of the frames that show a
+    The shape is the neutral one of the identity of most frames (the latest of several); the morph targets are
+    the model's; the texture comes from the face `best`. The keys have the times of the frames that show a
     face; players interpolate between them, also where the face was lost.
 
-    The head keeps its size in mm and stands where the frame shows it: x = (t_u - W/2) / s,
+    The head keeps its size in mm and its place in the frame: x = (t_u - W/2) / s,
     y = (H/2 - t_v) / s from the middle of the image. z stays 0, since weak perspective does not determine the
     distance of a face.
 
@@ -163,13 +163,13 @@ def write_capture_glb(
     if not len(seen):
         raise ValueError("the track shows no face")
     times = track.time[seen].astype(np.float32)
-    keyed = np.append(True, np.diff(times) > 0)  # glTF's float32 times are coarser than float64
+    keyed = np.append(True, np.diff(times) > 0)  # times that are equal in glTF's float32
     seen, times = seen[keyed], times[keyed]
     model = best.model
     counts = np.bincount(track.person[track.faces])
-    person = int(np.flatnonzero(counts == counts.max())[-1])
+    row = int(np.flatnonzero(counts == counts.max())[-1])
     colors, texture = appearance(best, texture_size)
-    shape = model.shape(track.identity[person])
+    shape = model.shape(track.identity[row])
     animation = Animation(
         times=times,
         weights=track.expression[seen] if model.n_expression else None,
@@ -207,8 +207,8 @@ def _row(face: Reconstruction) -> Float32:
 
 
 def _merit(face: Reconstruction) -> float:
-    """Merit of a frame for the texture: the face's size in px/mm, less for a turned or uncertain face, and
-    for one that leaves the image."""
+    """Merit of a frame for the texture: the face's size in px/mm, reduced for a turned or uncertain face and
+    for one partly outside the image."""
     height, width = face.image.shape[:2]
     left, top, right, bottom = face.box
     across, down = min(right, width) - max(left, 0.0), min(bottom, height) - max(top, 0.0)

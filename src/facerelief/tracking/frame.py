@@ -22,7 +22,7 @@ class TrackedFrame:
     """One frame of a video with its followed face."""
 
     index: int
-    """Number of the frame in its source, from 0; frames that could not be decoded have numbers too."""
+    """Number of the frame in its source, from 0; frames that cannot be decoded have numbers too."""
     time: float
     """Seconds since the first frame, rising."""
     image: NDArray[np.uint8]

@@ -18,9 +18,9 @@ from facerelief.rendering.spherical_harmonics import sh_basis
 from facerelief.typed import Bool, Float32, Image
 
 _POINTS = 350
-"""Points of skin at which light is measured, about."""
+"""Approximate number of skin points at which light is measured."""
 _LEAST_POINTS = 40
-"""Fewer visible points than this neither give a light nor confirm the face."""
+"""With fewer visible points light is not measured and the face not confirmed."""
 _HOLD = 0.02
 """Weight of the previous light, as a share of the measurements' mean weight."""
 _FORGETTING = 0.05
@@ -28,7 +28,7 @@ _FORGETTING = 0.05
 
 
 class LightTracker:
-    """Albedo, light and usual brightness of one followed face.
+    """Albedo, light and reference brightness of one followed face.
 
     Args:
         model: Face model; its plain skin is measured.
@@ -42,7 +42,7 @@ class LightTracker:
         self._skin: Float32 | None = None
         """(P, 3) albedo at the points."""
         self._reference: Float32 | None = None
-        """(P,) usual brightness of the points, NaN where not seen yet."""
+        """(P,) reference brightness of the points, NaN until visible for the first time."""
         self.likeness = 1.0
         """Running correlation of the points' brightness with the reference."""
 
@@ -52,12 +52,12 @@ class LightTracker:
         return self._appearance
 
     def start(self, appearance: Appearance) -> None:
-        """Take a face's albedo, which stays from then on, and its first light."""
+        """Begin with the albedo of a face, which stays fixed, and its first light."""
         self._appearance = appearance
         self._skin = self.model.skin(appearance.albedo)[self._corners].mean(axis=1).astype(np.float32)
 
     def forget_reference(self) -> None:
-        """Compare with the next frame's brightness from now on; the likeness stays."""
+        """Take the next frame's brightness as the reference; the likeness stays."""
         self._reference = None
 
     def measure(self, image: Image, vertices: Float32, camera: WeakPerspective) -> tuple[Float32, bool]:
@@ -69,8 +69,8 @@ class LightTracker:
             camera: Camera of the frame.
 
         Returns:
-            Light (9, 3) that explains the skin best, held near the last one; and whether the skin looks as it
-            did. With hardly any skin in sight the light is the last one and the skin counts as changed.
+            Light (9, 3) that explains the skin best, held near the last one; and True if the skin is
+            unchanged. With too few visible points the light is the last one and the skin counts as changed.
         """
         assert self._appearance is not None
         assert self._skin is not None
@@ -86,7 +86,7 @@ class LightTracker:
         if np.count_nonzero(seen) < _LEAST_POINTS:
             return light, False
         color = image[row[seen], column[seen]] / np.float32(255)
-        same = self._looks_the_same(np.asarray(color @ LUMA, np.float32), seen)
+        same = self._unchanged(np.asarray(color @ LUMA, np.float32), seen)
         basis = sh_basis(normal[seen]).astype(np.float32)
         shaded = basis.T[None] * self._skin[seen].T[:, None]  # (3, 9, P)
         gram = shaded @ shaded.transpose(0, 2, 1)
@@ -97,8 +97,8 @@ class LightTracker:
         self._appearance = Appearance(self._appearance.albedo, out)
         return out, same
 
-    def _looks_the_same(self, brightness: Float32, seen: Bool) -> bool:
-        """Compare the brightness (Q,) of the points in sight with the reference, which follows it slowly."""
+    def _unchanged(self, brightness: Float32, seen: Bool) -> bool:
+        """Compare the visible points' brightness (Q,) with the reference, which then follows it slowly."""
         now = np.full(len(seen), np.nan, np.float32)
         now[seen] = brightness
         if self._reference is None:

@@ -11,15 +11,15 @@ from facerelief.typed import Float64
 
 
 class OneEuro:
-    """The 1 Euro filter (Casiez, Roussel, Vogel, CHI 2012) for many numbers at once.
+    """The 1 Euro filter (Casiez, Roussel, Vogel, CHI 2012) for an array of numbers.
 
-    A low-pass whose cutoff rises with speed: still faces stand still, quick ones are followed at once.
+    A low-pass whose cutoff rises with speed: little jitter at rest, little lag in motion.
 
     Args:
         min_cutoff: Cutoff at rest, Hz, one number or (N,); lower for less jitter.
         beta: Rise of the cutoff, Hz per unit/s, one number or (N,); higher for less lag.
         speed_cutoff: Cutoff of the low-pass of the speed itself, Hz.
-        together: Numbers of one quantity, whose highest cutoff counts for all of them.
+        together: Numbers that share the highest of their cutoffs.
 
     Raises:
         ValueError: A cutoff is not positive, or beta is negative.
@@ -41,11 +41,11 @@ class OneEuro:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all values: the next ones pass as they are."""
+        """Forget all values: the next ones pass unfiltered."""
         self._last: tuple[Float64, Float64, float] | None = None
 
     def __call__(self, values: ArrayLike, time: float) -> Float64:
-        """Filtered values (N,) at a time in s; where time does not rise the values pass as they are."""
+        """Filtered values (N,) at a time in s; where time does not rise they pass unfiltered."""
         new = np.asarray(values, np.float64)
         if self._last is None or not time > self._last[2]:
             self._last = (new.copy(), np.zeros_like(new), time)

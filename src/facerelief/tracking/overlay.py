@@ -1,5 +1,4 @@
-"""Overlay of a followed face: photo, coarse and detailed surface of each frame side by side, made while
-tracking."""
+"""Overlay of a followed face: photo, coarse and detailed surface of each frame side by side."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ _SIDES = (320, 640)
 _RAKING, _FILL = (-0.7, 0.6, 0.4), (0.6, -0.1, 0.8)
 """Directions of the lights on the clay: a strong one from the side, so that wrinkles show, and a weak one."""
 _FACETS_MM = 1.0
-"""Blur of the coarse surface's shading, mm: its facets are the model's, not the face's."""
+"""Blur of the coarse surface's shading, mm, against its facets."""
 
 
 def overlay_size(width: int, height: int, *, detail: bool = True) -> tuple[int, int]:
@@ -31,16 +30,16 @@ def overlay_size(width: int, height: int, *, detail: bool = True) -> tuple[int, 
 def overlay_frame(frame: TrackedFrame, *, detail: bool = True) -> Image:
     """Three panels in a row: the frame, its coarse surface in clay, its detailed surface in clay.
 
-    The clay lies over the frame at its own pose, in a light from the side. Panels have the frame's size, but
-    the longer side is at most 640 and at least 320 px. A frame without a face is shown in every panel,
-    labelled "no face"; one without relief shows its coarse surface again, labelled "no detail".
+    The clay is rendered over the frame, lit from the side. Panels have the frame's size, but
+    the longer side is at most 640 and at least 320 px. A frame without a face fills every panel,
+    labelled "no face"; one without relief has its coarse surface twice, the second labelled "no detail".
 
     Args:
         frame: A frame with its followed face.
         detail: Include the third panel.
 
     Returns:
-        (h, w, 3) uint8 RGB of the size that `overlay_size` gives.
+        (h, w, 3) RGB of the size `overlay_size`.
     """
     import cv2
 
@@ -59,7 +58,7 @@ def overlay_frame(frame: TrackedFrame, *, detail: bool = True) -> Image:
         labels = ["photo", "coarse", "detail" if face.fine else "no detail"][:count]
         for k, patch in enumerate([face.coarse, face.fine or face.coarse][: count - 1], 1):
             blur = _FACETS_MM if patch is face.coarse else 0.0
-            _lay_clay(sheet[:, k * w : (k + 1) * w], patch, face.camera.scale, zoom, blur)
+            _add_clay(sheet[:, k * w : (k + 1) * w], patch, face.camera.scale, zoom, blur)
     for k, label in enumerate(labels):
         _write(sheet, label, k * w, h)
     return sheet
@@ -72,16 +71,16 @@ def _panel_size(width: int, height: int) -> tuple[int, int]:
     return max(2 * round(zoom * width / 2), 2), max(2 * round(zoom * height / 2), 2)
 
 
-def _lay_clay(
+def _add_clay(
     panel: Image, patch: DepthPatch, scale: float, zoom: tuple[float, float], blur_mm: float
 ) -> None:
     """Shade a depth patch as clay into a panel (h, w, 3), in place; panel px = zoom times the frame's px.
 
-    scale: of the frame, px/mm; blur_mm: of the shading.
+    scale: px/mm of the frame; blur_mm: blur of the shading.
     """
     import cv2
 
-    step = max(int(1 / max(zoom)), 1)  # more samples would not be visible
+    step = max(int(1 / max(zoom)), 1)  # finer sampling would not be visible
     depth = patch.depth[::step, ::step]
     if depth.size == 0:
         return

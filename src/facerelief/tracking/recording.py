@@ -1,4 +1,4 @@
-"""A track while it is recorded: overlay to a video and a window, speed, the summary in track.json.
+"""Recording of a track: overlay to a video and a window, speed, the summary in track.json.
 
 Tested by tests/cli/test_track.py.
 """
@@ -25,28 +25,28 @@ from facerelief.video import VideoReader, VideoWriter
 _WINDOW = "facerelief"
 
 Window = Callable[[Image], bool]
-"""Shows an image, and returns whether the window is still open."""
+"""Shows an image; False when the window has been closed."""
 
 
 @contextmanager
 def overlay_sink(
     file: Path | None, reader: VideoReader, *, detail: bool, every: int = 1, window: Window | None = None
 ) -> Iterator[Callable[[TrackedFrame], bool]]:
-    """A function that adds a frame's overlay to a video and a window, and returns whether to go on.
+    """Context with a function that adds an overlay to video and window; False once the window is closed.
 
     Args:
         file: The .mp4 file to write, None for no file.
         reader: The video that is followed: size and frame rate.
-        detail: Show the surface with relief too.
-        every: Every n-th frame of the video is followed.
-        window: Of `preview_window`; it is closed at the end.
+        detail: Include the surface with relief.
+        every: Only every n-th frame of the video is followed.
+        window: From `preview_window`; it is closed at the end.
     """
     writer: VideoWriter | None = None
     if file is not None:
         width, height = overlay_size(reader.width, reader.height, detail=detail)
         writer = VideoWriter(file, width, height, max(reader.fps / every, 0.01))
 
-    def draw(frame: TrackedFrame) -> bool:
+    def add(frame: TrackedFrame) -> bool:
         if writer is None and window is None:
             return True
         panels = overlay_frame(frame, detail=detail)
@@ -55,7 +55,7 @@ def overlay_sink(
         return window is None or window(panels)
 
     try:
-        yield draw
+        yield add
     finally:
         if writer is not None:
             writer.close()
@@ -66,10 +66,10 @@ def overlay_sink(
 
 
 def preview_window() -> Window | str:
-    """A window that q or Esc closes; without windows the reason why there are none."""
+    """A window that q or Esc closes, or the reason why there is none."""
     import cv2
 
-    # asked first, since some kinds of windows end the process where there is no display
+    # checked first, since some window systems end the process where there is no display
     if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
         return "there is no display"
     try:
@@ -91,7 +91,7 @@ class Recording:
         self.reader = reader
         self.capture = FaceCapture(fps=reader.fps, source=reader.name)
         self.stopped = False
-        """`stop` or an interrupt ended it."""
+        """True if `stop` or an interrupt ended it."""
         self.failure: Exception | None = None
         """The error that ended it."""
         self._start = self._first = self._last = time.perf_counter()
@@ -99,22 +99,22 @@ class Recording:
     def follow(
         self,
         frames: Iterable[TrackedFrame],
-        draw: Callable[[TrackedFrame], bool],
+        add_overlay: Callable[[TrackedFrame], bool],
         stop: Callable[[], bool],
         progress: Callable[[int, int | None, str], None],
     ) -> None:
-        """Add frames until they end, or `draw` or `stop` ask for the end; frames before an error are kept.
+        """Add frames until they end, or `add_overlay` or `stop` ends them; frames before an error are kept.
 
         Args:
             frames: The tracked frames of the video.
-            draw: See `overlay_sink`.
-            stop: Whether to end after this frame.
+            add_overlay: From `overlay_sink`.
+            stop: True to end after this frame.
             progress: Called with the number of frames, the expected number, and a text, after each frame.
         """
         try:
             for frame in frames:
                 self.capture.add(frame)
-                wanted = draw(frame)
+                wanted = add_overlay(frame)
                 self._last = time.perf_counter()
                 if len(self.capture) == 1:
                     self._first = self._last
@@ -130,14 +130,14 @@ class Recording:
 
     @property
     def frames_per_second(self) -> float:
-        """Speed after the first frame, whose time is mostly that of loading."""
+        """Speed without the first frame, whose time is mostly that of loading."""
         frames = len(self.capture)
         if frames > 1:
             return (frames - 1) / max(self._last - self._first, 1e-9)
         return frames / max(self._last - self._start, 1e-9)
 
     def summary(self, machine: Mapping[str, Any]) -> dict[str, Any]:
-        """The content of track.json; machine: see `lab.benchmarks.timing.machine`."""
+        """The content of track.json; machine: from `lab.benchmarks.timing.machine`."""
         result = self.capture.track()
         gaps = [
             {

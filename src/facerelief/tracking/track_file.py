@@ -53,7 +53,7 @@ _BOX_COLUMNS = ("left_px", "top_px", "right_px", "bottom_px")
 
 @dataclass(frozen=True)
 class Gap:
-    """Frames in a row without a face: numbers of the first and the last, and their times in seconds."""
+    """A run of frames without a face: numbers of the first and last, and their times in seconds."""
 
     first: int
     last: int
@@ -87,7 +87,7 @@ class Track:
     image_size: tuple[int, int] = (0, 0)
     """Width and height of the video, px."""
     fps: float = 0.0
-    """Usual frames a second of the video."""
+    """Nominal frame rate of the video, Hz."""
     source: str = ""
     networks: Mapping[str, str] = field(default_factory=dict[str, str])
     """File name of each network -> SHA-256 of the file in hexadecimal."""
@@ -101,7 +101,7 @@ class Track:
 
     @property
     def gaps(self) -> list[Gap]:
-        """The stretches without a face."""
+        """Runs of frames without a face."""
         edges = np.flatnonzero(np.diff(np.concatenate([[True], self.faces, [True]]).astype(np.int8)))
         return [
             Gap(int(self.frame[a]), int(self.frame[b - 1]), float(self.time[a]), float(self.time[b - 1]))
@@ -111,7 +111,7 @@ class Track:
 
 _META = ("model", "model_version", "expression_kind", "image_size", "fps", "source")
 _ORIGIN = ("networks", "model_sha256")
-"""In meta where they are known; files of version 0.1 lack them."""
+"""Stored in meta if known; files of version 0.1 lack them."""
 
 
 def write_track(path: str | Path, track: Track) -> None:

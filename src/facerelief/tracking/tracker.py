@@ -1,6 +1,6 @@
 """A face followed through a video: Tracking CoarseNet from frame to frame, FineNet on each (Guo et al. 2019).
 
-The detector runs on the first frame, after a loss and at every n-th frame; between, each frame's crop comes
+The detector runs on the first frame, after a loss and at every n-th frame; otherwise each frame's crop comes
 from the frame before. Identity is the mean of CoarseNet's estimates on the first good frames and then stays,
 with the albedo of the frame that found the face. Light is measured in each frame (`light_tracking`).
 """
@@ -46,25 +46,25 @@ class TrackerConfig:
     depth: bool = True
     """Depth of the coarse surface for every frame; without it, and without detail, `coarse` is empty."""
     smooth: bool = True
-    """Take jitter out of pose and expression (`one_euro.OneEuro`)."""
+    """Remove jitter from pose and expression (`one_euro.OneEuro`)."""
     per_frame: bool = False
-    """CoarseNet for every frame in place of Tracking CoarseNet: for comparison."""
+    """CoarseNet for every frame instead of Tracking CoarseNet, for comparison."""
     identity_frames: int = 10
     """Number of first good frames over which identity is averaged."""
     check_every: int = 10
-    """At every n-th frame the detector confirms that the face is still there."""
+    """The detector confirms the face at every n-th frame."""
     least_overlap: float = 0.4
     """Least intersection over union of the detector's box and the face's."""
     outlier: float = 5.0
     """A frame whose pose changes by more standard deviations than this is checked."""
     ncc_drop: float = 0.25
-    """So is one after skin whose correlation with its usual brightness fell by more than this."""
+    """So is one after a frame in which the skin's correlation with its reference fell by more than this."""
     min_confidence: float = 0.5
     """Detections below this are ignored."""
-    other_person_mm: float = 1.4
-    """Mean distance of neutral landmarks, mm, beyond which a detected face is another identity. Two estimates
-    of one subject differ by 0.5 mm in the median and by up to 1.3, of two subjects by 1.2 in the median: a
-    swap is noticed less than half of the time."""
+    other_subject_mm: float = 1.4
+    """Mean distance of neutral landmarks, mm, from which a detected face counts as another subject's. Two
+    estimates of one subject differ by 0.5 mm in the median and by up to 1.3, of two subjects by 1.2 in the
+    median: less than half of all swaps are noticed."""
     nets: str | None = None
     """Folder with networks in place of the shipped ones."""
     threads: int | None = None
@@ -121,7 +121,7 @@ class Tracker:
         self._basis = np.ascontiguousarray(self.model.expression.reshape(3 * n, e).T)
         marks = self.model.landmarks["ibug68"].of(self.model.identity)
         self._identity_basis = np.ascontiguousarray(marks.reshape(-1, self.model.n_identity))
-        """(3 * 68, K) neutral landmarks' movement, mm."""
+        """(3 * 68, K) displacement of neutral landmarks, mm."""
         pose = np.full(6, c.pose_cutoff)
         cutoff = np.concatenate([pose, np.full(e, c.expression_cutoff)])
         # radians, px over the face's size and log scale per second; weights per second
@@ -135,7 +135,7 @@ class Tracker:
         self._light = LightTracker(self.model, c.ncc_drop)
         self._since_check = 0
         self.timings_ms: dict[str, float] = {}
-        """Of the last step, by stage."""
+        """Times of the last step, by stage."""
         self._suspicious = False
         self._last_box: Float32 | None = None
         self._angles: Float64 | None = None
@@ -219,7 +219,7 @@ class Tracker:
         return faces[0]
 
     def _with_mean_identity(self, state: FaceState) -> FaceState:
-        """The state with the mean identity of the first good frames; this one counts while they last."""
+        """The state with the mean identity of the first good frames, its own among them."""
         known = self._identity
         if len(known.estimates) < self.config.identity_frames:
             known.estimates.append(state.identity)
@@ -257,23 +257,23 @@ class Tracker:
                 if self._suspicious:
                     if self._is_other_identity(self.coarse(image, whole).state):
                         return None
-                    self._light.forget_reference()  # the light has changed, or something passed by
+                    self._light.forget_reference()  # the light has changed, or something occluded the face
             self._since_check, self._suspicious = 0, False
         return state
 
     def _still_there(self, image: Image, state: FaceState) -> bool:
-        """Whether the detector sees a face where the state has one."""
+        """True if the detector finds a face at the place of the state's."""
         box = self._box(self._shape(state), state.camera)
         faces = detect_faces(image, min_confidence=self.config.min_confidence, small_faces=False)
         return any(overlap(box, np.array(face.box)) >= self.config.least_overlap for face in faces)
 
     def _is_other_identity(self, seen: FaceState) -> bool:
-        """Whether a fresh estimate differs too much from the followed face's identity."""
+        """True if a fresh estimate differs too much from the followed face's identity."""
         known = self._identity.estimates
         if not known:
             return False
         apart = self._identity_basis @ (seen.identity - np.mean(known, axis=0))
-        return float(np.linalg.norm(apart.reshape(-1, 3), axis=1).mean()) > self.config.other_person_mm
+        return float(np.linalg.norm(apart.reshape(-1, 3), axis=1).mean()) > self.config.other_subject_mm
 
     def _lose(self) -> None:
         if self._state is not None:
@@ -295,15 +295,15 @@ class Tracker:
         return shape
 
     def _box(self, vertices: Float32, camera: WeakPerspective) -> Float32:
-        """(4,) left, top, right, bottom, px, from brows to chin as the detector's boxes."""
+        """(4,) left, top, right, bottom, px, from brows to chin like the detector's boxes."""
         uv = camera.project(self.model.landmarks["mediapipe478"].of(vertices))[:, :2]
         return np.concatenate(bounds(uv))
 
     # ------------------------------------------------------------ results
 
     def _smoothed(self, state: FaceState, time: float) -> FaceState:
-        """The state without jitter. The filter sees the place of the face's middle, not of the head's origin:
-        errors of angles and translation cancel there."""
+        """The state without jitter. Filtered is the position of the face's middle, where errors of angles and
+        translation cancel, instead of that of the head's origin."""
         if not self.config.smooth:
             return state
         pose = state.camera.vector
@@ -325,19 +325,19 @@ class Tracker:
         return FaceState(camera, state.identity, np.clip(values[6:], low, high).astype(np.float32))
 
     def _measured_light(self, image: Image, found: FaceState) -> Float32:
-        """(9, 3) light of the frame; a changed skin has the next frame checked."""
+        """(9, 3) light of the frame; where the skin has changed, the next frame is checked."""
         light, same = self._light.measure(image, self._shape(found), found.camera)
         self._suspicious |= not same
         return light
 
     def _result(self, image: Image, found: FaceState, state: FaceState, clock: StageClock) -> Reconstruction:
-        """The face of a frame: light measured at the state found, everything else in the filtered state."""
+        """The face of a frame: light measured in the unfiltered state, all else in the filtered one."""
         model = self.model
         with clock("shape"):
             vertices = self._shape(state)
         coarse, fine = DepthPatch(np.zeros((0, 0), np.float32), 0, 0), None
         if self.fine is not None:
-            # one thread rasterises while those of the network wait for each other
+            # in a thread of its own, while the network's threads wait for each other
             rendered = self._helper.submit(coarse_depth, model, vertices, state.camera, image.shape)
             lit = self._helper.submit(self._measured_light, image, found)
             with clock("fine"):
@@ -409,7 +409,7 @@ def _tracked(tracker: Tracker, frames: Iterable[VideoFrame]) -> Iterator[Tracked
 
 
 def _usable(camera: WeakPerspective, image: Image) -> bool:
-    """Whether a camera can show a face in an image at all."""
+    """True if a camera places a face of plausible size in the image."""
     if not np.isfinite(camera.vector).all():
         return False
     height, width = image.shape[:2]
