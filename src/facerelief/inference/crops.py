@@ -73,6 +73,14 @@ class SquareCrop:
         back = np.linalg.inv(turn[:, :2])
         return camera.moved(np.column_stack([back, -back @ turn[:, 2]]))
 
+    def surroundings(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom of the part of an image around the crop, px, for blurs; never empty."""
+        reach = 0.75 * self.side
+        left, right = (int(np.clip(self.centre_u + d, 0, width)) for d in (-reach, reach))
+        top, bottom = (int(np.clip(self.centre_v + d, 0, height)) for d in (-reach, reach))
+        right, bottom = max(right, left + 1), max(bottom, top + 1)
+        return min(left, width - 1), min(top, height - 1), right, bottom
+
     def cut(self, image: Image, *, flipped: bool = False, border: Border = "black") -> Image:
         """Cut the crop, bilinearly.
 

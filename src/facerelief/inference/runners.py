@@ -379,12 +379,7 @@ def smoothed_crop(image: Image, crop: SquareCrop) -> Image:
         flags = cv2.INTER_LINEAR if crop.zoom < 1 else cv2.INTER_CUBIC
         matrix, part = crop.pixel_matrix(), image
     else:
-        reach = 0.75 * crop.side
-        height, width = image.shape[:2]
-        left, right = (int(np.clip(crop.centre_u + d, 0, width)) for d in (-reach, reach))
-        top, bottom = (int(np.clip(crop.centre_v + d, 0, height)) for d in (-reach, reach))
-        right, bottom = max(right, left + 1), max(bottom, top + 1)
-        left, top = min(left, width - 1), min(top, height - 1)
+        left, top, right, bottom = crop.surroundings(*image.shape[:2])
         sigma = 0.45 * math.sqrt(1 / crop.zoom**2 - 1)
         part = np.asarray(cv2.GaussianBlur(image[top:bottom, left:right], (0, 0), sigma), np.uint8)
         matrix, flags = crop.pixel_matrix(left, top), cv2.INTER_LINEAR

@@ -1,4 +1,4 @@
-"""Images made from photos: another pose, expression or light, with the background kept."""
+"""Photos with another pose, expression or light, and their background."""
 
 from facerelief.synthesis.edit import Editor, Rendering, edit
 from facerelief.synthesis.vocabulary import EXPRESSIONS, LIGHTS, EditError

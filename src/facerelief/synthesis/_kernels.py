@@ -16,7 +16,7 @@ def unfold(nodes, cell_x, cell_y, least, rounds):
     """Smooth a grid's displacements (gy, gx, 2), px, in place where its cells fold; the border stays.
 
     A corner of a cell folds where the cross product of its two sides falls below `least` of the cell's area.
-    Returns the number of rounds used; `rounds` means that some may be folded still.
+    Returns the number of rounds used; at `rounds` some cells may still be folded.
     """
     gy, gx = nodes.shape[0], nodes.shape[1]
     bad = np.zeros((gy, gx), np.bool_)
@@ -83,9 +83,9 @@ def _step(low, high, x):
 
 @kernel
 def photo_share(area_old, area_new, normals_old, normals_new, seen, out):
-    """out (N,) = how much each vertex takes from the photo: seen there, and not stretched too far.
+    """out (N,) = share of the photo in each vertex's colour: 1 where visible and not stretched too far.
 
-    Where the surface looks as it did (same normal, same size) the photo is right, whatever `seen` fears.
+    Where normal and size of the surface are unchanged the photo is used even where `seen` is low.
     """
     for n in range(out.shape[0]):
         new = area_new[n]
@@ -147,7 +147,7 @@ class PhotoArrays(NamedTuple):
     share: Any
     """(N,) share of the photo in the colour."""
     lit: Any
-    """(N,) 0 where the photo shows background instead of skin: its light stays."""
+    """(N,) 0 where the photo shows background instead of skin, whose light stays."""
     inset: Any
     """(N,) share of the face in the image."""
     light: Any

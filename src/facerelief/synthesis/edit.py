@@ -1,8 +1,8 @@
 """A photo with another pose, expression and light.
 
 A reconstruction maps each pixel of the face to a point of the surface. A variation moves the points; each new
-pixel takes its colour from the place where the photo shows its point, times the ratio of new to old shading.
-So every pore, hair and shadow moves along that the model does not hold. Points that the photo does not show
+pixel takes its colour from its point's place in the photo, times the ratio of new to old shading. So pores,
+hairs and shadows, which the model does not hold, move along. Points that are hidden in the photo
 get their colour from the completed texture, without the photo's light. Hair, ears, neck and background follow
 by a smooth warp (`follow.BackgroundMotion`).
 """
@@ -49,7 +49,7 @@ class Rendering:
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """The rendered surface under another camera, expression and light."""
+    """The rendered surface with another camera, expression and light."""
 
     camera: WeakPerspective
     shape: Float32
@@ -77,10 +77,10 @@ class _FaceLayer:
     gain: Float32
     """(h, w, 3) new by old shading."""
     fill: Float32
-    """(h, w, 3) lit colour of points that the photo does not show, in [0, 1]."""
+    """(h, w, 3) lit colour of points hidden in the photo, in [0, 1]."""
 
     def over(self, background: Image, gain: Gain | None) -> Image:
-        """(h, w, 3) uint8, the face over its part of the background (H, W, 3), which `gain` lights."""
+        """(h, w, 3) the face over its part of the background (H, W, 3) lit by `gain`."""
         from facerelief.synthesis import _kernels
 
         lit = np.zeros((0, 0, 3), np.float32) if gain is None else gain.window(self.box)
@@ -92,16 +92,15 @@ class _FaceLayer:
 
 
 class Editor:
-    """One photo's face, prepared for many variations.
+    """The face of a photo, prepared for many variations.
 
     Preparation takes some tenths of a second, `render` some milliseconds for a small photo.
 
     Args:
         reconstruction: The face.
-        texture_size: Side of the texture for skin that the photo does not show, px; by default as fine as
-            the photo.
-        relief: Share of the relief's slopes that counts when the light changes, 0 to 1. One photo does not
-            separate wrinkles from marks on the skin; a mark taken for a slope would show under another light.
+        texture_size: Side of the texture for skin hidden in the photo, px; as fine as the photo unless given.
+        relief: Share of the relief's slopes in changes of light, 0 to 1. One photo does not separate wrinkles
+            from marks on the skin; a mark taken for a slope would be visible under another light.
     """
 
     def __init__(
@@ -123,7 +122,7 @@ class Editor:
         """The photo's camera with the head turned about the middle of its ears, which stays in place.
 
         Args:
-            yaw, pitch, roll: Radians, absolute; those left out stay.
+            yaw, pitch, roll: Radians, absolute; the photo's unless given.
             turn: (pitch, yaw, roll) in radians, added.
 
         Raises:
@@ -151,7 +150,7 @@ class Editor:
         )
 
     def light(self, name: str, camera: WeakPerspective | None = None) -> Float32:
-        """(9, 3) the light called `name`, as bright on the face as the photo's own; see `LIGHTS`."""
+        """(9, 3) the light `name` (see `named_light`), as bright on the face as the photo's own."""
         r = self.reconstruction
         turned = self.photo.normals[self.photo.front]
         if camera is not None:
@@ -166,13 +165,13 @@ class Editor:
         *,
         background: bool = True,
     ) -> Rendering:
-        """The photo under another camera, expression and light; arguments left out stay as in the photo.
+        """Render the photo with another camera, expression and light, each the photo's own unless given.
 
         Args:
             camera: Camera in the photo's pixels.
             expression: (E,) weights.
             light: (9, 3) in the space of the new camera.
-            background: Keep pixels off the face; black without.
+            background: Keep pixels off the face; else they are black.
 
         Raises:
             EditError: Wrong shapes, or numbers that are not finite.
@@ -191,7 +190,7 @@ class Editor:
         maps, gain = None, None
         if background:
             maps = self._motion(view.uvz, camera, view.normals).maps()
-            # a head cut off at the top or bottom repeats its last row; mirrored, a second head would appear
+            # beyond top and bottom the last row is repeated: mirrored, a cut head would appear twice
             np.clip(maps[1], 0, len(image) - 1, out=maps[1])
             image = _look_up(r.image, *maps)
             if not np.array_equal(lit, r.light):
@@ -215,7 +214,7 @@ class Editor:
         return _View(camera, shape, uvz, normals, light, photo.least_shading(normals, light))
 
     def _face_layer(self, view: _View, maps: tuple[Float32, Float32] | None) -> _FaceLayer | None:
-        """The rendered face over the part of the image that it covers; maps: sources of the background."""
+        """The rendered face over its part of the image; maps: sources of the background."""
         from facerelief.synthesis import _kernels
 
         r, photo, surface = self.reconstruction, self.photo, self.photo.surface
@@ -275,7 +274,7 @@ class Editor:
         )
         face_x, face_y, alpha = out.x, out.y, out.alpha
         if maps is not None:
-            # towards its outline the face has the sources of the warp: no seam, and no contour twice
+            # towards its outline the face takes the sources of the warp: no seam, no double contour
             x, y = (part[top:bottom, left:right] for part in maps)
             face_x, face_y = x + (face_x - x) * alpha, y + (face_y - y) * alpha
         alpha *= _soft_mask(fragments.mask, view.camera.scale)
@@ -293,7 +292,7 @@ class Editor:
         light: str | ArrayLike | None = None,
         background: bool = True,
     ) -> Reconstruction:
-        """Same as the function `edit`, for the prepared photo."""
+        """As the function `edit`, for the prepared photo."""
         r = self.reconstruction
         weights = np.zeros_like(r.expression) if neutral else r.expression.copy()
         for index, weight in expression_changes(r.model, expression or {}).items():
@@ -352,17 +351,17 @@ def edit(
     """The photo with another pose, expression or light, as a reconstruction of the new image.
 
     Camera, expression, light and coarse depth of the result are those of the edit, so that it can be saved or
-    edited again. For many variations of one photo make an `Editor`.
+    edited again. For many variations of one photo use an `Editor`.
 
     Args:
         reconstruction: The face of the photo.
-        yaw, pitch, roll: Radians, absolute; those left out stay as in the photo.
+        yaw, pitch, roll: Radians, absolute; the photo's unless given.
         turn: (pitch, yaw, roll) in radians, added.
         expression: Weights by name, of the model's expressions or of the names in `synthesis.EXPRESSIONS`;
-            they replace those weights and leave the others.
+            the other weights stay.
         neutral: Remove the photo's expression first.
         light: A name of `synthesis.LIGHTS`, rotate:DEG, or coefficients (9, 3).
-        background: Keep pixels off the face; black without.
+        background: Keep pixels off the face; else they are black.
 
     Returns:
         The new face; its `image` (H, W, 3) uint8 is the edited photo.

@@ -19,9 +19,9 @@ from facerelief.synthesis.surface import face_surface
 from facerelief.typed import Bool, Float32, Float64, Int32
 
 FACING = 0.3
-"""z of the normal below which relief is neither taken nor put."""
+"""z of the normal below which relief is neither mapped nor applied."""
 _FACING_FULL = 0.55
-"""z of the normal from which it is taken and put fully."""
+"""z of the normal from which it is fully mapped and applied."""
 _TEXEL_MM = 0.5
 _RADIUS_MM = 80.0
 """Radius of the cylinder."""
@@ -38,7 +38,7 @@ class FaceMap:
     fragments: Fragments
     """(h, w) triangles of the model rendered in the atlas."""
     plain: Float32
-    """(N,) 0..1 plain skin, from which relief is taken and on which it is put."""
+    """(N,) 0..1 plain skin, from and to which relief is transferred."""
     triangles: Int32
     """(T, 3) of the face region."""
     front: Bool

@@ -45,7 +45,7 @@ class BackgroundMotion:
         moved = (uvz[self._anchors, :2] - self.photo.uvz[self._anchors, :2]) * self._follow[:, None]
         if not len(self._skull):
             return np.concatenate([moved, np.zeros_like(self._still)])
-        # hair hides the skull at its outline: there the motion of the outline counts, not of the vertices
+        # hair hides the skull: its outline moves the background, not its vertices
         roll = camera.roll - self.photo.reconstruction.camera.roll
         spin = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
         reach = (self._directions @ spin @ uvz[self._skull, :2].T).max(axis=1) - self._reach
@@ -56,17 +56,17 @@ class BackgroundMotion:
         return np.concatenate([moved, np.zeros_like(self._still)])
 
     def _anchor_vertices(self) -> tuple[NDArray[np.intp], Float64]:
-        """Vertices (P,) that move the background, and the share (P,) of their motion that they pass on."""
+        """Vertices (P,) that move the background, and the share (P,) of their motion that it follows."""
         from scipy.spatial import KDTree
 
         r, surface = self.photo.reconstruction, self.photo.surface
         model = r.model
         n = model.n_vertices
         eyes = model.eyeballs
-        # vertices beyond the frame count too
+        # also beyond the image's border
         shown = self._unoccluded()
         rim = surface.rendered & ~eyes & (surface.outline_mm < 12.0)
-        # where the face hides its own far side, its contour is its outline
+        # where the face hides its far side, its contour is its outline
         contour = (self.photo.face_end_mm[:n] < 6.0) & (self.photo.normals[:n, 2] < 0.45)
         rim |= surface.rendered & ~eyes & contour
         if not rim.any():  # a model of skin alone: its silhouette
@@ -76,7 +76,7 @@ class BackgroundMotion:
         near = np.flatnonzero(shown & surface.rendered & ~eyes)
         rest = np.flatnonzero(shown & other)
         if len(near) and len(rest):
-            # behind the edge of the face (neck under the jaw) two motions meet; the face's counts
+            # behind the edge of the face (neck under the jaw) two motions meet: the face's is used
             gap, place = KDTree(self.photo.uvz[near, :2]).query(self.photo.uvz[rest, :2])
             deep = self.photo.uvz[near[place], 2] - self.photo.uvz[rest, 2] > 10.0
             chosen[rest[deep & (gap < 12.0 * r.camera.scale)]] = False
@@ -94,10 +94,7 @@ class BackgroundMotion:
     def _unoccluded(self) -> NDArray[np.bool_]:
         """(N,) not occluded in the camera's view, inside or outside the frame."""
         r = self.photo.reconstruction
-        low, high = self.photo.uvz[:, :2].min(axis=0), self.photo.uvz[:, :2].max(axis=0)
-        zoom = min(320.0 / float((high - low).max() + 1e-9), 4.0)
-        camera = r.camera.in_crop(low[0] - 1 / zoom, low[1] - 1 / zoom, zoom)
-        w, h = (int(x) for x in np.ceil((high - low) * zoom) + 2)
+        camera, _, h, w = self.photo.whole_view(320.0)
         uvz = camera.project(r.vertices.astype(np.float64))
         rendered = rasterize(uvz, r.model.triangles, h, w, cull_backfaces=True)
         return visible_vertices(

@@ -1,4 +1,4 @@
-"""Matte of the head with its hair: a new light applies to it and not to the background."""
+"""Matte of the head with its hair, to which a new light is applied and not to the background."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def head_matte(image: Image, head: Image, box: tuple[int, int, int, int], mm: fl
     label[inside > 5] = cv2.GC_FGD
     rows = np.flatnonzero(mask.any(axis=1))
     if len(rows):
-        # below the ears, collars and shoulders lie beside the head
+        # below the ears, collars and shoulders are beside the head
         low = rows[0] + 0.62 * (rows[-1] - rows[0])
         below = (np.arange(h) > low)[:, None] & (away > 0)
         label[below & (away < 45)] = cv2.GC_PR_BGD
     label[(labels == 1) & (away > 0)] = cv2.GC_PR_FGD
     found = (labels > 0).astype(np.float32)
     if (label == cv2.GC_FGD).any() and (label == cv2.GC_BGD).any():
-        cv2.setRNGSeed(0)  # the colour clusters start at random places
+        cv2.setRNGSeed(0)  # the colour clusters have a random start
         models = np.zeros((1, 65)), np.zeros((1, 65))
         cv2.grabCut(small[:, :, ::-1].copy(), label, (0, 0, 1, 1), *models, 2, cv2.GC_INIT_WITH_MASK)
         found = ((label == cv2.GC_FGD) | (label == cv2.GC_PR_FGD)).astype(np.float32)

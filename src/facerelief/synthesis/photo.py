@@ -1,7 +1,8 @@
-"""One photo's face prepared for edits: the costly part, done once per photo.
+"""The face of a photo prepared for edits: the costly part, done once per photo.
 
-Per vertex of the rendered surface (`surface.FaceSurface`): its place in the photo and the trust in it. Per
-pixel of the photo: fine minus smooth normals. And the completed texture without the photo's light.
+Prepared are, for each vertex of the rendered surface (`surface.FaceSurface`), its place in the photo and the
+trust in it; for each pixel of the photo fine minus smooth normals; the completed texture without the photo's
+light.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom of a part of the image, px."""
 
 _FLOOR = 0.25
-"""Least shading, as a share of the face's mean: deep shadows hold no colour to brighten."""
+"""Least shading, as a share of the face's mean: deep shadows have no colour to brighten."""
 _STEEP = 0.35
-"""Largest turn of a normal by relief, about, radians."""
+"""Approximately the largest turn of a normal by relief, radians."""
 
 
 class PhotoFace:
@@ -42,7 +43,7 @@ class PhotoFace:
         self.reconstruction = r
         self.surface = surface = face_surface(r.model)
         n = r.model.n_vertices
-        # the mouth's lining has vertices of its own, so its triangles only join the model's
+        # the mouth's lining has vertices of its own: its triangles follow the model's
         self.all_triangles = np.concatenate([r.model.triangles, surface.triangles[surface.first_mouth :]])
         self.vertices = surface.extended(r.vertices)
         self.uvz: Float64 = r.camera.project(self.vertices.astype(np.float64)).astype(np.float64)
@@ -54,14 +55,14 @@ class PhotoFace:
         self.floor = self.least_shading(self.normals, r.light)
         self.relief, self.relief_left, self.relief_top = self._relief_normals(relief)
         self.colors = np.zeros((len(self.vertices), 3), np.float32)
-        self.colors[:n] = np.clip(r.model.skin(r.albedo if len(r.albedo) else None), 0, 1)
+        self.colors[:n] = np.clip(r.model.skin(r.albedo), 0, 1)
         self.albedo = self._photo_albedo()
         self.skin_seen = self._skin_seen()
         self.lit = np.ones(len(self.vertices))
         self.lit[:n] = self.skin_seen
         self.seen = self._trusted()
         self.inset = surface.inset.astype(np.float64)
-        # an outline that the photo hides has no surroundings to blend with
+        # a hidden outline has no surroundings to blend with
         self.inset[:n] = np.where(surface.rendered, np.maximum(self.inset[:n], self.hidden), 0)
         self.texture, self.texture_uv = self._albedo_texture(texture_size)
 
@@ -71,7 +72,7 @@ class PhotoFace:
         return vertex_normals(seen, self.all_triangles).astype(np.float32)
 
     def areas(self, uvz: Float64) -> Float64:
-        """(N + M,) px^2 of the triangles around each vertex that face the viewer, for vertices at uvz."""
+        """(N + M,) area, px^2, of the triangles around each vertex that face the viewer; uvz: (N + M, 3)."""
         from facerelief.synthesis import _kernels
 
         out = np.empty(len(uvz))
@@ -94,7 +95,7 @@ class PhotoFace:
         return np.asarray(moved, np.float32)
 
     def mouth_share(self, shape: Float32) -> float:
-        """Share of the photo in the mouth's inside: 1 where the photo's mouth is open, and about as wide."""
+        """Share of the photo in the mouth's inside: 1 if the photo's mouth is open about as wide."""
         surface = self.surface
         if not len(surface.upper):
             return 0.0
@@ -104,13 +105,25 @@ class PhotoFace:
         same, wide = np.clip((ratio - 0.8) / 0.15, 0, 1), np.clip((ratio - 0.4) / 0.25, 0, 1)
         return float(max(seen * wide, same))
 
+    def whole_view(self, size: float) -> tuple[WeakPerspective, float, int, int]:
+        """The photo's pose in an image of the whole surface, also beyond the photo's border.
+
+        Args:
+            size: Longer side of the image, px, about.
+
+        Returns:
+            Camera, px of the image per px of the photo (at most 4), height and width.
+        """
+        low, high = self.uvz[:, :2].min(axis=0), self.uvz[:, :2].max(axis=0)
+        zoom = min(size / float((high - low).max() + 1e-9), 4.0)
+        camera = self.reconstruction.camera.in_crop(low[0] - 1 / zoom, low[1] - 1 / zoom, zoom)
+        w, h = (int(x) for x in np.ceil((high - low) * zoom) + 2)
+        return camera, zoom, h, w
+
     def _visible_in_photo(self) -> NDArray[np.bool_]:
         """(N + M,) not hidden by another part of the head, facing the viewer, and inside the image."""
         r = self.reconstruction
-        low, high = self.uvz[:, :2].min(axis=0), self.uvz[:, :2].max(axis=0)
-        zoom = min(640.0 / float((high - low).max() + 1e-9), 4.0)
-        camera = r.camera.in_crop(low[0] - 1 / zoom, low[1] - 1 / zoom, zoom)
-        w, h = (int(x) for x in np.ceil((high - low) * zoom) + 2)
+        camera, zoom, h, w = self.whole_view(640.0)
         uvz = camera.project(self.vertices.astype(np.float64))
         rendered = rasterize(uvz, self.all_triangles, h, w, cull_backfaces=True)
         visible = visible_vertices(uvz, self.all_triangles, rendered, self.normals, tolerance_mm=1.0)
@@ -128,7 +141,7 @@ class PhotoFace:
     def _skin_seen(self) -> Float64:
         """(N,) 0..1: 0 for vertices near the face's edges where the photo is much brighter than skin.
 
-        There the fit is off and a bright background shows; dark pixels may be hair and stay.
+        There the fit is inexact and shows a bright background; dark pixels may be hair and stay.
         """
         r, surface = self.reconstruction, self.surface
         n = r.model.n_vertices
@@ -144,7 +157,7 @@ class PhotoFace:
             return out
         middle = np.median(ratio[inner], axis=0)
         outer = skin & ((self.end_mm[:n] < 10) | (surface.outline_mm < 20))
-        # the photo itself must be bright too: division by little light brightens anything
+        # the photo itself must be bright too: division by little light brightens everything
         column, row = np.clip(column + left, 0, r.image.shape[1] - 1), np.clip(row + top, 0, len(r.image) - 1)
         photo = r.image[row, column].astype(np.float64).min(axis=1)
         bright = outer & ((ratio - middle).min(axis=1) > 0.3) & (photo > 1.15 * np.median(photo[inner]))
@@ -158,13 +171,13 @@ class PhotoFace:
         return out
 
     def _trusted(self) -> Float32:
-        """(N + M,) 0..1 trust in the photo at each vertex: 0 where hidden, rising over some mm beside."""
+        """(N + M,) 0..1 trust in the photo at each vertex: 0 where hidden, rising over some mm beside it."""
         r, surface = self.reconstruction, self.surface
         n = r.model.n_vertices
         a, b = surface.neighbours
         seen = self.visible[:n].astype(np.float64)
         eyes = r.model.eyeballs
-        # lids hide the rim of an eye: there pixels of the eye are better than completed ones
+        # at the rim of an eye, hidden by lids, pixels of the eye are better than completed ones
         near = seen.copy()
         np.maximum.at(near, a, seen[b])
         edge = surface.rendered & ~eyes
@@ -178,7 +191,7 @@ class PhotoFace:
         self.hidden = np.clip(1 - 3 * value, 0, 1)
         facing = np.clip((self.normals[:n, 2] - 0.08) / 0.22, 0, 1)
         out = np.ones(len(self.vertices), np.float32)
-        # at an edge a fit that is a little off shows the background
+        # at an edge an inexact fit shows the background
         margin = np.clip((self.edge_mm[:n] - 0.5) / 2.5, 0, 1)
         out[:n] = value * np.where(eyes, 1.0, facing * margin)
         return out

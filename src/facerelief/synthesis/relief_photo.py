@@ -1,4 +1,4 @@
-"""Relief of one photo's face, kept in the atlas as heights along the normal with weights of trust."""
+"""Relief of a photo's face, mapped to the atlas as heights along the normal with weights."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from facerelief.synthesis.surface import face_surface
 from facerelief.typed import Bool, Float, Float32, Float64, Image
 
 _BROADEST = 10.0
-"""px of a 256 px crop: relief broader than this Gaussian belongs to the coarse shape and is not mapped."""
+"""px of a 256 px crop: relief broader than this Gaussian is coarse shape and not mapped."""
 _HEIGHT_STEP = 1 / 2000
-"""mm: unit of heights in the atlas."""
+"""Unit of heights in the atlas, mm."""
 _STEEPEST = 1.0
-"""Slope (mm per mm) that relief hardly exceeds: steeper steps are glasses and hair rather than wrinkles."""
+"""Largest slope of relief, mm per mm: steeper steps are glasses and hair rather than wrinkles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +37,14 @@ class MappedRelief:
     height: NDArray[np.int16]
     """(h, w) along the normal, 1/2000 mm."""
     weight: NDArray[np.uint8]
-    """(h, w) 0..255, trust in the height."""
+    """(h, w) 0..255, weight of the height."""
     width: float
     """`neutral_width` of the source, mm."""
     bridge_step: float = 0.0
     """As `ReliefPhoto.bridge_step`."""
 
     def at(self, place: Float32) -> tuple[Float32, Float32]:
-        """Height in mm (S, S) and weight 0..1 (S, S) at places (S, S, 2) in the atlas, bilinear."""
+        """Height (S, S), mm, and weight (S, S), 0..1, at places (S, S, 2) in the atlas, bilinear."""
         height = _sampled(self.height.astype(np.float32), place)
         return height * np.float32(_HEIGHT_STEP), _sampled(self.weight, place) * np.float32(1 / 255)
 
@@ -58,7 +58,7 @@ class ReliefPhoto:
         camera: Camera of the fit.
         identity, expression, albedo, light: (K,), (E,), (A,) and (9, 3) of the fit.
         relief: Displacement of the model's depth, mm along camera z, on the photo's pixels, NaN off the face,
-            as `find_detail` returns it.
+            from `find_detail`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ReliefPhoto:
         self._surface = surface
 
     def mapped(self) -> MappedRelief:
-        """The relief in the atlas: on plain skin that is visible, faces the viewer and looks like skin."""
+        """Map the relief of plain skin that is visible and faces the viewer to the atlas."""
         import cv2
 
         known = face_map(self.model)
@@ -104,7 +104,7 @@ class ReliefPhoto:
         margin = cv2.distanceTransform(np.pad(surface.mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
         trust = facing(normals) * np.clip(np.asarray(margin) / (6 * unit) - 0.5, 0, 1)
         trust *= self._skin_likeness(relief)
-        # occlusion is known from the rendering: a texel's point must be the one visible at its pixel
+        # a texel's point is occluded unless it is the one visible at its pixel
         local = self.uvz - [self.left, self.top, 0]
         place = interpolate(known.fragments, known.triangles, local.astype(np.float32))
         behind = _sampled(np.nan_to_num(surface.depth, nan=1e3), place) - place[:, :, 2]
@@ -119,8 +119,8 @@ class ReliefPhoto:
         )
 
     def bridge_step(self) -> float:
-        """Largest change of log brightness per mm down the bridge of the nose: below 0.17 bare, above 0.24
-        with glasses; 0 for a model without a bridge."""
+        """Largest change of log brightness per mm down the bridge of the nose: below 0.17 without glasses,
+        above 0.24 with; 0 for a model without landmarks there."""
         import cv2
 
         known = face_map(self.model)
@@ -157,7 +157,7 @@ class ReliefPhoto:
             return np.asarray(cv2.GaussianBlur(small, (0, 0), max(sigma * unit / 2, 0.5)), np.float32)
 
         near = np.maximum(mean(inside, 3.0), np.float32(1e-3))
-        dark = mean(np.minimum(ratio - level, 0) * inside, 3.0) / near  # hair over 6 mm, not a line
+        dark = mean(np.minimum(ratio - level, 0) * inside, 3.0) / near  # hair wider than 6 mm, not a wrinkle
         slope = np.hypot(cv2.Sobel(relief, cv2.CV_32F, 1, 0), cv2.Sobel(relief, cv2.CV_32F, 0, 1)) / 8 * unit
         steep = np.sqrt(mean(np.square(slope), 2.0) / np.maximum(mean(inside, 2.0), np.float32(1e-3)))
         good = np.clip((0.45 + dark) / 0.2, 0, 1) * np.clip((_STEEPEST - steep) / (0.4 * _STEEPEST), 0, 1)
@@ -170,11 +170,7 @@ class ReliefPhoto:
         left and top of the part, px."""
         import cv2
 
-        reach = 0.75 * self.crop.side
-        height, width = self.image.shape[:2]
-        left, right = (int(np.clip(self.crop.centre_u + d, 0, width)) for d in (-reach, reach))
-        top, bottom = (int(np.clip(self.crop.centre_v + d, 0, height)) for d in (-reach, reach))
-        right, bottom = max(right, left + 1), max(bottom, top + 1)
+        left, top, right, bottom = self.crop.surroundings(*self.image.shape[:2])
         part = np.ascontiguousarray(self.image[top:bottom, left:right])
         own = self.own
         if self.crop.zoom < 1:

@@ -45,7 +45,7 @@ class Gain:
 
 
 class HeadLight:
-    """The head of one photo, prepared for any light."""
+    """The head of a photo, prepared for any light."""
 
     def __init__(self, photo: PhotoFace) -> None:
         self.photo = photo
@@ -90,13 +90,13 @@ class HeadLight:
         mask = rendered.mask.astype(np.float32)
         both = np.dstack([interpolate(rendered, r.model.triangles, change), mask])
         mm = r.camera.scale * zoom
-        # near the head as at its edge; with distance, where only hair is, closer to its mean
+        # near the head its edge decides; farther away, where there is only hair, its mean
         spread = np.full_like(both, 1e-6)
         for sigma, weight in ((5.0, 1.0), (20.0, 0.02)):
             spread += weight * np.asarray(cv2.GaussianBlur(both, (0, 0), max(sigma * mm, 0.7)))
         spread[:, :, :3] += 1e-6 * (both[:, :, :3].sum(axis=(0, 1)) / max(float(mask.sum()), 1.0) - 1)
         factor = np.ascontiguousarray(spread[:, :, :3] / spread[:, :, 3:])
-        # hair is rough: its sides differ less in brightness than those of a smooth skull
+        # hair is rough: its sides differ less in brightness than those of the smooth scalp
         mean = factor.mean(axis=(0, 1))
         factor = mean * np.clip(1 + 0.75 * (factor / mean - 1), 0.5, 1.6)
         dense = cv2.resize(
@@ -120,7 +120,7 @@ class HeadLight:
         w, h = max(round((right - left) * zoom), 2), max(round((bottom - top) * zoom), 2)
         uvz = (self.photo.uvz - [left, top, 0]) * [w / (right - left), h / (bottom - top), 1.0]
         rendered = rasterize(uvz[: r.model.n_vertices], r.model.triangles, h, w)
-        # collars hide the neck, hair the ears
+        # collars may hide the neck, hair the ears
         loose = (r.model.region("neck", "ears")) & ~self.photo.surface.rendered
         firm = np.logical_not(loose[r.model.triangles].any(axis=1))
         head = np.where(rendered.mask, np.where(firm[np.maximum(rendered.triangle, 0)], 2, 1), 0).astype(

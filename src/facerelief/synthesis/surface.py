@@ -1,7 +1,7 @@
 """The rendered part of a face model: skin of the face, eyes, and a lining of the mouth.
 
-Models are hollow behind the lips. A curved lining joins the rims of the mouth's opening: an open mouth has an
-inside, and teeth that the photo shows move along.
+Models are hollow behind the lips. A curved lining joins the rims of the mouth's opening, so that an open
+mouth has an inside and visible teeth move along.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class FaceSurface:
     lips: tuple[Int32, Int32]
     """Vertices nearest to the inner lip line, above and below, at each of the K places."""
     motions: Float32
-    """(E, 3 N) the model's expression basis, one row each: a weighted sum is one pass over memory."""
+    """(E, 3 N) the model's expression basis, one row each: contiguous, for fast weighted sums."""
 
     def extended(self, vertices: Float32) -> Float32:
-        """(N, 3) model vertices, mm -> (N + M, 3) with the lining."""
+        """(N + M, 3) the model's vertices (N, 3), mm, followed by the lining's."""
         if not len(self.upper):
             return vertices
         t = np.linspace(0, 1, LINING_ROWS, dtype=np.float32)[None, :, None]

@@ -1,14 +1,14 @@
-"""Relief of one face on another: wrinkles move through the surface of the model both are fitted with.
+"""Relief of one face on another: wrinkles are transferred through the face model of both.
 
-Guo et al. (TPAMI 2019) make FineNet's training data this way. Decisions that the paper leaves open:
+Guo et al. (TPAMI 2019) make FineNet's training data this way. The paper leaves open:
 
 - Correspondence: an atlas (`face_map`). A source's relief is kept there as height along the normal, mm, so
   that the pose of neither face changes the depth of a wrinkle.
 - Region: plain skin alone. Eyes, lips, brows and nostrils have shapes of their own, which belong to the model
-  or the identity; there, at the face's outline, and where either face turns away, weights fall to 0 over
+  or the identity: there, at the face's outline, and where either face turns away, weights fall to 0 over
   some mm.
 - Image: the photo times new by old shading, so that pores, hairs and specular highlights stay the photo's
-  own. Unchanged parts are the photo itself, to the bit.
+  own. Unchanged parts are the photo's own pixels.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _STRONGEST = 1.8
 _PORES, _TREND = 0.8, 16.0
 """px of a 256 px crop: structure finer or broader than these Gaussians stays in the photo under any light."""
 _COLOUR = 0.6
-"""Share of colour differences unlike shading that is removed nevertheless, as one photo cannot decide."""
+"""Share of colour differences unlike shading that is removed too, since one photo does not determine them."""
 _SHADING, _NOISE = 0.06, 0.008
 """Standard deviations, as shares of the colour, of unexplained shading and of image noise."""
 
 
 class ReliefView:
-    """One crop of a photo: its pixels, its coarse face, its relief; and the same face with another relief.
+    """One crop of a photo: pixels, coarse face and relief, and the same face with another relief.
 
     Args:
         photo: The prepared photo.
@@ -94,7 +94,7 @@ class ReliefView:
         self.inside: Float32 = ramp(border[1:-1, 1:-1], 1.0, 7.0).astype(np.float32)
         """(S, S) 0 at the mask's border and beyond, 1 some px inside."""
         self.free: Float32 = (across[:, :, 2] * facing(self.normals) * self.inside).astype(np.float32)
-        """(S, S) 0..1 weight of relief that is put: plain skin that faces the viewer."""
+        """(S, S) 0..1 weight of transferred relief: plain skin that faces the viewer."""
         self.light: Float = (
             photo.light
             if not crop.angle
@@ -143,7 +143,7 @@ class ReliefView:
             slant = np.maximum(self.normals[:, :, 2], np.float32(FACING))
             whole = height * np.float32(self.photo.width / source.width) / slant * weight
             gained = np.tensordot(np.asarray(gains, np.float32), relief_bands(whole, sigmas), axes=1)
-            # blurred bands reach beyond the weights' border, where nothing may be put
+            # blurred bands reach beyond the weights' border, where no relief is allowed
             out = out + gained * np.clip(8 * weight, 0, 1)
         return (out * self.mask).astype(np.float32)
 
@@ -202,8 +202,8 @@ class ReliefView:
         """(S, S, 3) factors that remove, within a band of widths, the difference between plain skin and the
         fit's albedo under the old light.
 
-        Estimated relief is less than true relief, so wrinkles under the old light remain in the photo over
-        its shading. Under another light they would look painted on, and the label has none there. A share of
+        Estimated relief is less than true relief, so the photo over its shading still has wrinkles under the
+        old light, which the label lacks and which are wrong under another light. A share of
         colour differences that are blotches and freckles (`relief.SKIN_DETAIL`) stays.
         shading: (S, S, 3) of the own relief by the old light.
         """
@@ -224,7 +224,7 @@ class ReliefView:
             out = both[:, :, :3] / np.maximum(both[:, :, 3:], np.float32(1e-4))
             return out if factor == 1 else np.asarray(cv2.resize(out, x.shape[1::-1]), np.float32)
 
-        # clipped, since moles and hair are no shading
+        # clipped, since moles and hair are not shading
         left = mean(np.clip(ratio - mean(ratio, _TREND), -0.4, 0.4), _PORES)
         covariance = np.asarray(SKIN_DETAIL) + np.eye(3) * _NOISE**2
         share = np.linalg.solve(covariance + _SHADING**2, np.full(3, _SHADING**2)).astype(np.float32)
@@ -259,7 +259,7 @@ class ReliefView:
         head = cv2.warpAffine(
             matte, self.crop.pixel_matrix(left, top), (size, size), borderMode=cv2.BORDER_REPLICATE
         )
-        # relief changes shading less than that; errors of brows and lids would change it more
+        # larger changes are errors at brows and lids, not relief
         factor = smooth * np.clip(factor / smooth, np.float32(1 / _STRONGEST), np.float32(_STRONGEST))
         share = np.maximum(np.asarray(head, np.float32) / 255, self.inside)[:, :, None]
         outside = 1 + share * (smooth - 1)

@@ -66,7 +66,7 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
     "kiss": {"mouthPucker": 1.0, "mouthFunnel": 0.3, **_both("eyeSquint", 0.2)},
     "puff": {"cheekPuff": 1.0},
 }
-"""Friendly names: weights of the blendshapes at weight 1. Left and right are the subject's own."""
+"""Name -> weights of the blendshapes at weight 1; left and right are the face's own."""
 
 LIGHTS: Mapping[str, tuple[float, float, float] | None] = {
     "from-left": (-1.0, 0.25, 0.6),
@@ -129,8 +129,8 @@ def named_light(name: str, own: ArrayLike, normals: ArrayLike) -> Float32:
     """A light by name, with the brightness and colour of the photo's own light on the face.
 
     Args:
-        name: One of `LIGHTS`, or rotate:DEG: the photo's own light turned about the vertical, to the image's
-            right for DEG > 0.
+        name: One of `LIGHTS`, or rotate:DEG: the photo's own light turned about the vertical axis, to the
+            image's right for DEG > 0.
         own: (9, 3) the photo's light.
         normals: (P, 3) camera space, of the face, over which brightness is compared.
 

@@ -1,8 +1,8 @@
 """A smooth warp of a whole image that moves some points to new places.
 
-Parts that are not modelled (hair, shoulders, the room) follow the head: displacements known at points of the
-head spread over a grid as a thin plate that is fixed at the image's border. Where the head reaches the border
-the plate continues beyond it. The grid's equations depend on the points' old places alone: they are
+Parts that are not modelled (hair, shoulders, background) follow the head: displacements of points of the head
+are spread over a grid as a thin plate that is fixed at the image's border. Where the head reaches the border
+the plate continues beyond it. The grid's equations depend on the old places of the points alone: they are
 factorised once, and each variation is one solve with two right-hand sides.
 """
 
@@ -19,7 +19,7 @@ from facerelief.typed import Float32, Float64
 _LEAST = 0.12
 """Least area at a cell's corner, as a share of the undeformed one."""
 _STIFFNESS = 0.01
-"""Weight of the plate's bending against one cell's worth of points."""
+"""Weight of the plate's bending relative to the points of one cell."""
 _TENSION = 0.08
 """Weight of a membrane's energy relative to the plate's: less overshoot beyond the points."""
 
@@ -36,8 +36,15 @@ class WarpField:
     def maps(
         self, left: int = 0, top: int = 0, right: int | None = None, bottom: int | None = None
     ) -> tuple[Float32, Float32]:
-        """Column and row of the source of each pixel in a rectangle of the image, as `cv2.remap` reads them
-        (integers are pixel centres); each (bottom - top, right - left) float32."""
+        """Sources of the pixels in a rectangle of the image; the whole image unless given.
+
+        Args:
+            left, top, right, bottom: The rectangle, px.
+
+        Returns:
+            Columns and rows, each (bottom - top, right - left), as for `cv2.remap`: integers are pixel
+            centres.
+        """
         import cv2
 
         right, bottom = right or self.width, bottom or self.height
@@ -109,7 +116,7 @@ class BackgroundWarp:
         parts = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], axis=1)
         rows = np.repeat(np.arange(len(node)), 4)
         shares = coo_array((parts.ravel(), (rows, ids.ravel())), shape=(len(node), gy * gx)).tocsr()
-        # the points of a cell count as one, whatever the density of the mesh
+        # the points of a cell count as one, independently of the density of the mesh
         crowd = np.bincount(node, held, minlength=gy * gx)[node]
         held = held / np.maximum(crowd, 1.0)
 
@@ -140,7 +147,7 @@ class BackgroundWarp:
     def nodes(self, displacement: ArrayLike) -> Float64:
         """(gy, gx, 2) px, motion of each node of the grid, for displacements (P, 2) px of the points.
 
-        Free of folds: where the points demand one, the displacements around it are smoothed until it is gone.
+        Where the cells would fold, the displacements around are smoothed until they do not.
         """
         from facerelief.synthesis import _kernels
 
@@ -171,7 +178,7 @@ def _bending(gy: int, gx: int) -> Any:
     from scipy.sparse import coo_array, vstack
 
     ids = np.arange(gy * gx).reshape(gy, gx)
-    # border nodes have a mirrored neighbour: the plate leaves the border level
+    # border nodes have a mirrored neighbour: the plate is level at the border
     up, down = np.vstack([ids[1:2], ids[:-1]]), np.vstack([ids[1:], ids[-2:-1]])
     left, right = np.hstack([ids[:, 1:2], ids[:, :-1]]), np.hstack([ids[:, 1:], ids[:, -2:-1]])
     blocks: list[Any] = []
