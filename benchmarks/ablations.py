@@ -2,9 +2,9 @@
 
     python benchmarks/ablations.py RUNS --coarse DIR --renders DIR --fine DIR --fine-own DIR --fine-one DIR
 
-Each run is a folder in RUNS; runs that are done are not repeated, stopped ones go on. Data sets that are not
-given are left out, with the trainings that need them. Prints tables in Markdown. Held out, for all, are the
-subjects of the `val` split of --coarse (photo-realistic images) and --fine (relief in three bands).
+Each run is a folder in RUNS; finished runs are not repeated, stopped ones continued. Trainings whose data
+sets are not given are left out. Prints tables in Markdown. Held out, for all, are the subjects of the `val`
+split of --coarse (photo-realistic images) and --fine (relief in three bands).
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def with_loss(config: TrainConfig, loss: CoarseLoss) -> TrainConfig:
 def table(
     title: str, runs: dict[str, TrainConfig], args: argparse.Namespace, held_out: str, names: tuple[str, ...]
 ) -> None:
-    """Train what is not trained yet, measure all, print."""
+    """Train the networks without a finished run, measure all, print a table."""
     rows: dict[str, dict[str, float]] = {}
     for name, config in runs.items():
         folder = args.runs / name.replace(" ", "_").replace(",", "").replace("'", "")

@@ -3,10 +3,9 @@
     python benchmarks/coarse_labels.py FITS [--photos 60] [--per-photo 6] [--kind coarse|renders]
         [--split val] [--json FILE]
 
-Landmarks detected on synthesised images against the labels (51 inner points of 68; the outline of the jaw
-means different points to a detector and to a face model): mean distance in
-% of the distance of the eyes' middles, median over the images, by yaw. Beside it the same on the photos
-themselves, where the label is the fit: a disagreement that was there before anything was synthesised.
+Landmarks detected on synthesised images are compared with the labels (51 inner points of 68; the jaw's points
+are defined differently by detector and face model): mean distance in % of the distance between the eyes,
+median over the images, by yaw. For comparison the same on the photos themselves, whose label is the fit.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ BINS = ((0, 15), (15, 30), (30, 45), (45, 90))
 def disagreement(found: NDArray[Any], marks: NDArray[Any]) -> float:
     """Mean distance of inner landmarks (68, 2) and (68, 2), % of the distance between the eyes."""
     eyes = np.linalg.norm(marks[36:42].mean(axis=0) - marks[42:48].mean(axis=0))
-    # seen from the side the eyes' distance says little about the face's size
+    # in profile the eyes' distance is no measure of the face's size
     eyes = max(float(eyes), 0.35 * float(np.ptp(marks[17:, 1])))
     return 100 * float(np.linalg.norm(found[17:] - marks[17:], axis=1).mean()) / eyes
 
@@ -75,7 +74,7 @@ def main() -> None:
             else:
                 missed.append(yaw)
     print(f"{len(names)} photos: fit against detector {np.median(own):.1f} % (median)\n")
-    print("| yaw, degrees | pictures | face found | median % | 90th percentile % |")
+    print("| yaw, degrees | images | face found | median % | 90th percentile % |")
     print("|---|---|---|---|---|")
     report: list[dict[str, float]] = []
     for low, high in (*BINS, (0, 90)):
@@ -87,7 +86,7 @@ def main() -> None:
             share = f"{100 * len(inside) / total:.0f} %"
             print(f"| {low} to {high} | {total} | {share} | {median:.1f} | {tail:.1f} |")
             report.append(
-                {"from": low, "to": high, "pictures": total, "median": float(median), "p90": float(tail)}
+                {"from": low, "to": high, "images": total, "median": float(median), "p90": float(tail)}
             )
     if arguments.json:
         arguments.json.write_text(

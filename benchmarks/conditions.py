@@ -1,12 +1,11 @@
-"""Which warnings ordinary photos give, and which the same ones made difficult.
+"""Warnings given for ordinary photos and for degraded copies of them.
 
     python benchmarks/conditions.py ../shared/data/photos --sources london us_congress --limit 20
 
-Every photo is taken to be an ordinary one of one face: what it is warned about is a false alarm (some sources
-do hold hard shadows and dark glasses: look at those listed). Each of `--degraded` photos a source is then
-made difficult in all ways of `degradations`. Printed for each way: how often
-a face is still found, how often a warning names the right cause and any cause, and by how much confidence
-falls.
+Every photo counts as an ordinary one of one face, and any warning as a false alarm (some sources do contain
+hard shadows and dark glasses: check the photos listed). `--degraded` photos of each source are then degraded
+in all ways of `degradations`. Printed for each way: the shares of images with a face found, with a warning of
+the right cause and of any cause, and the loss of confidence.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.pipeline.quality import confidence, warnings_about
 from facerelief.pipeline.reconstructor import residuals
 
-Looked = tuple[DetectedFace, InverseFit, Conditions]
+Examined = tuple[DetectedFace, InverseFit, Conditions]
 
 
 def warnings_of(face: DetectedFace, fit: InverseFit, seen: Conditions) -> tuple[str, ...]:
@@ -41,7 +40,7 @@ def confidence_of(face: DetectedFace, fit: InverseFit, seen: Conditions) -> floa
     return confidence(face, residuals(fit).landmark_rms_mm, seen)
 
 
-def look(model: FaceModel, image: NDArray[np.uint8]) -> Looked | None:
+def examine(model: FaceModel, image: NDArray[np.uint8]) -> Examined | None:
     """The best face of an image."""
     faces = detect_faces(image, max_faces=1)
     if not faces:
@@ -54,8 +53,8 @@ def look(model: FaceModel, image: NDArray[np.uint8]) -> Looked | None:
 def surroundings(
     image: NDArray[np.uint8], face: DetectedFace, side: float = 300
 ) -> tuple[NDArray[np.uint8], NDArray[np.floating]]:
-    """The face with room around it, at most `side` px large, and its 68 landmarks there: degrading the whole
-    photo would take longer than fitting it."""
+    """The face with its surroundings, at most `side` px large, and its 68 landmarks there: faster to degrade
+    than the whole photo."""
     import cv2
 
     middle, reach = face.landmarks.mean(axis=0), 1.3 * face.size
@@ -93,7 +92,7 @@ def main() -> int:
         every = max(1, len(files) // max(args.degraded, 1))
         for index, file in enumerate(files):
             image = read_image(file)
-            clean = look(model, image)
+            clean = examine(model, image)
             if clean is None:
                 continue
             ordinary[source][file.name] = list(warnings_of(*clean))
@@ -103,7 +102,7 @@ def main() -> int:
             crop, marks = surroundings(image, clean[0])
             for name, degrade in DEGRADATIONS.items():
                 rng = np.random.default_rng(zlib.crc32(f"{source}/{file.name} {name}".encode()))
-                found = look(model, degrade(crop, marks, rng))
+                found = examine(model, degrade(crop, marks, rng))
                 if found is not None:
                     said = warnings_of(*found)
                     right = any(word in line for line in said for word in CAUSES[name])

@@ -1,10 +1,10 @@
-"""How many photos have exactly one face found in them, and how long that takes.
+"""Number of photos with exactly one face found, and time of the detection.
 
     python benchmarks/detection.py ../shared/data/photos --sources us_congress london canada faker
 
 Every photo is expected to show one face. Printed are the photos with at least one and with exactly one face
 found, the others by name, and milliseconds a photo after warm-up: `detect_faces` on the decoded image
-(reading the file is timed apart), for each number of threads asked for.
+(reading the file is timed apart), for each number of threads given.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Single task: the expressive shape's error alone; multi-task: the neutral shape's and the expression's apart.
 No fusion: both from pool5; fusion: the expression from pool4 and pool5. Single task without fusion has one
-head for all, the plain regressor. Runs that are done are not repeated, stopped ones go on, so several
+head for all, the plain regressor. Finished runs are not repeated, stopped ones continued, so several
 processes may share the seeds. Held out are the subjects of the split `test` of --held-out. Prints tables in
 Markdown: root mean square distances of the face region's vertices, mm, means over samples, mean and standard
 deviation over seeds; below them the effect of each part, seed by seed.
@@ -83,7 +83,7 @@ def main() -> None:
 def measured(
     model: FaceModel, config: TrainConfig, folder: Path, held_out: str, samples: int
 ) -> dict[str, Any]:
-    """Measures of a cell's network on held-out subjects; it is trained first, unless it was."""
+    """Measures of a cell's network on held-out subjects; trained first if it has no finished run."""
     if not (folder / METRICS).is_file():
         run = RunConfig(precision="bf16-mixed", validate_every=0, validate_samples=64, accelerator="cpu")
         train(config, folder, run, resume=True, progress=lambda at: report(folder.name, at))

@@ -7,7 +7,7 @@ and parametric albedo, and compared with the label: correlation inside the mask 
 Gaussians, deviations in px of the 256 px crop: 1.5 and 10 ("all"), 1.5 and 4 ("wrinkles"), 4 and 10
 ("folds"). "photo" is sample 0 of each, the untouched photo with the relief found in it at the photo's own
 resolution; "moved" have another face's relief, "relit" another light as well; "changed" are both. Medians
-over the samples; the middle half of "all" in brackets. Persons are taken from all splits; three changed
+over the samples; the middle half of "all" in brackets. Subjects are from all splits; three changed
 samples of each photo.
 """
 

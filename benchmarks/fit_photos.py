@@ -52,7 +52,7 @@ def main() -> None:
                 **fit.timings_ms,
             }
         )
-    # the first image pays for compilation and caches
+    # the first image includes compilation
     timed = rows[1:] or rows
     column = {key: np.array([r[key] for r in timed]) for key in rows[0]}
     near = column["face_px"] > 250

@@ -1,11 +1,10 @@
-"""How far fits lie from known truth: random model instances rendered, detected, fitted.
+"""Errors of fits to rendered, detected random instances of the model.
 
     python benchmarks/fit_truth.py [--cases 60] [--seed 0] [--json FILE]
 
 Shape errors are mm between corresponding narrow-face vertices after the best similarity, pose errors degrees
-of rotation; "neutral" compares the shapes without expression. The rows "mean face" are the mean shape with
-the pose that landmarks give: what a fit has to beat. "exact landmarks" shows what stage 1 could do if the
-detector made no errors.
+of rotation; "neutral" compares the shapes without expression. "mean face" is the mean shape in the pose
+fitted to landmarks, the baseline; "exact landmarks" is stage 1 without errors of the detector.
 """
 
 from __future__ import annotations
@@ -64,8 +63,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cases", type=int, default=60, help="pictures")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the pictures")
+    parser.add_argument("--cases", type=int, default=60, help="images")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the images")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     model = open_model()
@@ -78,8 +77,8 @@ def main() -> None:
         else:
             rows.append((abs(float(np.degrees(case.camera.yaw))), found))
     report: list[dict[str, object]] = []
-    print(f"{arguments.cases} pictures, {missed} without a detected face\n")
-    print("| yaw, degrees | pictures | method | shape mm | neutral shape mm | pose degrees (median) |")
+    print(f"{arguments.cases} images, {missed} without a detected face\n")
+    print("| yaw, degrees | images | method | shape mm | neutral shape mm | pose degrees (median) |")
     print("|---|---|---|---|---|---|")
     for low, high in (*BINS, (0.0, 60.0)):
         chosen = [r for yaw, r in rows if low <= yaw <= high]
@@ -97,7 +96,7 @@ def main() -> None:
             report.append(
                 {
                     "yaw": [low, high],
-                    "pictures": len(chosen),
+                    "images": len(chosen),
                     "method": method,
                     "shape_mm": float(shape.mean()),
                     "neutral_mm": float(neutral.mean()),

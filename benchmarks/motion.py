@@ -1,17 +1,17 @@
-"""How faces move from one frame of real video to the next, and how much of it is the fit's own error.
+"""Motion of faces between frames of real video, and the part of it that is error of the fit.
 
     python benchmarks/motion.py VIDEO... -o src/facerelief/data/motion.npz --plot docs/images/motion.png
 
 Every frame is fitted on its own, without a tracker, so that errors of neighbouring frames are independent:
 
-1. The whole fit on `--anchors` frames spread over a clip; the means of identity and albedo are the person's.
-2. All frames with that identity and albedo held: pose, expression and light. From these tracks come the
+1. The whole fit on `--anchors` frames spread over a clip; the means of identity and albedo are the subject's.
+2. All frames with that identity and albedo fixed: pose, expression and light. From these tracks come the
    changes between frames (`motion_estimate.estimate_motion`).
-3. Every `--free-step`-th frame again with nothing held: what a stranger's single frame gives. Its distance
-   from the smoothed track of 2 is the error that a real previous estimate has.
+3. Every `--free-step`-th frame again with nothing fixed, as for a single frame of an unknown subject. Its
+   distance from the smoothed track of 2 is the error of a real previous estimate.
 
-Blinks are taken from the landmarks (how far the lids are apart), since the fit hardly sees them. Only numbers
-leave the videos. `--tracks FOLDER` keeps the fits there and takes them up again.
+Blinks are taken from the landmarks (the distance of the lids), since the fit misses most of them. Only
+numbers are stored. `--tracks FOLDER` keeps the fits there for later runs.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ def frames(video: Path) -> Iterator[NDArray[np.uint8]]:
     if not reader.isOpened():
         raise SystemExit(f"{video}: cannot be read as a video")
     while True:
-        good, picture = reader.read()
+        good, image = reader.read()
         if not good:
             break
-        yield np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+        yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
     reader.release()
 
 
 def frames_a_second(video: Path) -> float:
-    """As the file tells."""
+    """Frame rate of the file, Hz."""
     import cv2
 
     reader = cv2.VideoCapture(str(video))
@@ -66,8 +66,8 @@ def frames_a_second(video: Path) -> float:
     return found
 
 
-def held(model: FaceModel, identity: Float, albedo: Float) -> FaceModel:
-    """The model of one person: nothing but expression is left to find."""
+def fixed_identity(model: FaceModel, identity: Float, albedo: Float) -> FaceModel:
+    """The model with fixed identity and albedo: only the expression is left to fit."""
     return replace(
         model,
         mean=model.shape(identity),
@@ -87,7 +87,7 @@ def eye_opening(landmarks: Float) -> float:
 
 
 def longest_run(found: list[Found | None]) -> list[Found]:
-    """The most frames one after the other in which a face was found."""
+    """The longest run of frames in which a face was found."""
     runs: list[list[Found]] = [[]]
     for item in found:
         if item is None:
@@ -98,25 +98,25 @@ def longest_run(found: list[Found | None]) -> list[Found]:
 
 
 def fit_video(model: FaceModel, video: Path, anchors: int, free_step: int) -> MotionTrack:
-    """All frames of a video's longest stretch with a face."""
+    """Fits of all frames of a video's longest run with a face."""
     found: list[Found | None] = []
-    for picture in frames(video):
-        faces = detect_faces(picture, max_faces=1)
-        found.append((picture, faces[0]) if faces else None)
+    for image in frames(video):
+        faces = detect_faces(image, max_faces=1)
+        found.append((image, faces[0]) if faces else None)
     seen = longest_run(found)
     if len(seen) < 20:
         raise SystemExit(f"{video}: a face in {len(seen)} frames on end, expected at least 20")
 
     def fitted(with_model: FaceModel, at: int) -> Any:
-        picture, face = seen[at]
-        return fit_face(with_model, picture, face.box, face.landmarks)
+        image, face = seen[at]
+        return fit_face(with_model, image, face.box, face.landmarks)
 
     first = [fitted(model, int(k)) for k in np.linspace(0, len(seen) - 1, anchors)]
     identity = np.mean([fit.state.identity for fit in first], axis=0)
-    person = held(model, identity, np.mean([fit.appearance.albedo for fit in first], axis=0))
+    subject = fixed_identity(model, identity, np.mean([fit.appearance.albedo for fit in first], axis=0))
     states: list[Any] = []
     for at in range(len(seen)):
-        states.append(fitted(person, at).state)
+        states.append(fitted(subject, at).state)
         say(f"{video.name}: {at + 1} of {len(seen)} frames")
     free_at = np.arange(0, len(seen), free_step)
     free: list[Any] = []
@@ -142,7 +142,7 @@ def say(text: str) -> None:
 def fitted_video(
     model: FaceModel, video: Path, kept: Path | None, anchors: int, free_step: int
 ) -> MotionTrack:
-    """`fit_video`, or what is kept of it."""
+    """`fit_video`, or its stored result."""
     file = kept / f"{video.stem}.npz" if kept else None
     if file and file.exists():
         with np.load(file) as data:
@@ -187,7 +187,7 @@ def report(model: MotionModel, tracks: list[MotionTrack]) -> None:
 
 
 def rms(values: Float) -> float:
-    """Root mean square: changes go either way in time, so their mean is zero."""
+    """Root mean square: changes have either sign, so their mean is zero."""
     return float(np.sqrt(np.mean(np.square(values.astype(np.float64)))))
 
 
@@ -245,8 +245,8 @@ def main() -> None:
     )
     parser.add_argument("videos", type=Path, nargs="+", help="clips of one talking face each")
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write, .npz")
-    parser.add_argument("--plot", type=Path, help="picture to write, .png")
-    parser.add_argument("--anchors", type=int, default=10, help="frames that tell the identity (default 10)")
+    parser.add_argument("--plot", type=Path, help="image to write, .png")
+    parser.add_argument("--anchors", type=int, default=10, help="frames for the identity (default 10)")
     parser.add_argument("--free-step", type=int, default=2, help="see above (default 2)")
     parser.add_argument("--tracks", type=Path, help="folder to keep the fits in")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""How well shape from shading finds known folds and wrinkles: random faces with procedural relief.
+"""Errors of shape from shading on known folds and wrinkles: random faces with procedural relief.
 
     python benchmarks/relief_truth.py [--cases 50] [--seed 0] [--jpeg 0] [--ablate] [--json FILE]
         [--sheet FILE.jpg]
@@ -8,9 +8,9 @@ brow hairs; both have camera noise of 2/255. The solver is given the coarse dept
 light. Correlations are between true and recovered displacement inside the mask after a difference of
 Gaussians, deviations in px of a face 256 px wide: 1.5 and 10 ("all"), 0.75 and 1.5 ("fine"), 1.5 and 4
 ("wrinkles"), 4 and 10 ("folds"). Angles are between true normals and those of the coarse and the refined
-depth; "gain" is the median share of the coarse angle that relief takes away, "gain on grid" the same where
-the truth is the true depth on the image's own pixels: true normals hold slopes finer than a pixel, which no
-depth map of that size can have. Medians over the images.
+depth; "gain" is the median share of the coarse angle removed by the relief, "gain on grid" the same with
+the true depth on the image's pixels as truth: true normals have slopes finer than a pixel, which no depth map
+of that size has. Medians over the images.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ABLATIONS: dict[str, ReliefConfig] = {
 
 
 def solve(case: ReliefCase, config: ReliefConfig) -> tuple[Relief, float]:
-    """The relief and the milliseconds it took."""
+    """The relief and the time spent, ms."""
     color = case.image.astype(np.float32) / 255
     started = time.perf_counter()
     found = solve_relief(
@@ -61,7 +61,7 @@ def solve(case: ReliefCase, config: ReliefConfig) -> tuple[Relief, float]:
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Medians; "gain" is the share of the coarse surface's angle that is gone."""
+    """Medians; "gain" is the share of the coarse surface's angle removed."""
     for row in rows:
         row["gain"] = 1 - row["normals_refined_deg"] / row["normals_coarse_deg"]
         row["gain_grid"] = 1 - row["grid_refined_deg"] / row["grid_coarse_deg"]
@@ -116,10 +116,10 @@ def main() -> None:
     )
     parser.add_argument("--cases", type=int, default=50, help="faces")
     parser.add_argument("--seed", type=int, default=0, help="seed of the faces")
-    parser.add_argument("--jpeg", type=int, default=0, help="JPEG quality (4:2:0) of the pictures; 0: none")
+    parser.add_argument("--jpeg", type=int, default=0, help="JPEG quality (4:2:0) of the images; 0: none")
     parser.add_argument("--ablate", action="store_true", help="also vary the solver's weights and parts")
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--sheet", type=Path, help="draw the first six textured faces")
+    parser.add_argument("--sheet", type=Path, help="write an image of the first six textured faces")
     arguments = parser.parse_args()
     model = open_model()
     variants = ABLATIONS if arguments.ablate else {"default": DEFAULT}
@@ -127,7 +127,7 @@ def main() -> None:
     names = [*BANDS]
     print(f"{arguments.cases} faces, seed {arguments.seed}\n")
     print(
-        f"| pictures | solver | {' | '.join(names)} | coarse, deg | refined, deg | gain | gain on grid | ms |"
+        f"| images | solver | {' | '.join(names)} | coarse, deg | refined, deg | gain | gain on grid | ms |"
     )
     print("|---" * (len(names) + 7) + "|")
     for kind in ("plain", "textured"):
@@ -138,7 +138,7 @@ def main() -> None:
             cells += [f"{100 * found[key]:.0f} %" for key in ("gain", "gain_grid")]
             cells += [f"{found['ms']:.0f}"]
             print(f"| {kind} | {name} | {' | '.join(cells)} |")
-            report.append({"pictures": kind, "solver": name, **found})
+            report.append({"images": kind, "solver": name, **found})
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     if arguments.sheet:

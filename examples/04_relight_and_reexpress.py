@@ -1,7 +1,7 @@
 """Another pose, expression and light for a photo
 
-Re-renders a photo with changed pose, expression and light. Hair and background follow; every pixel keeps
-its own detail where the photo shows the place.
+Re-renders a photo with changed pose, expression and light. Hair and background follow; visible parts keep
+the photo's own detail.
 
 Features:
     * `Editor` prepares a photo once and renders many variations

@@ -1,8 +1,8 @@
 """Evaluation against a known shape
 
-Renders heads whose exact shape is known, reconstructs each image by networks and by inverse rendering,
-and measures the distance to the truth in mm. The mean face is the baseline: a method that does not beat
-it found nothing. `facerelief evaluate truth` is the same idea as a benchmark, with another model's heads.
+Renders heads whose exact shape is known, reconstructs each image by networks and by inverse rendering, and
+measures the distance to the truth in mm. The mean face is the baseline. `facerelief evaluate truth` is the
+same idea as a benchmark, with another model's heads.
 
 Features:
     * `ReconstructorConfig("fit")` and `("net")` choose the method

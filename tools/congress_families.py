@@ -1,12 +1,12 @@
-"""Families for two collections of portraits of the US Congress that name the same persons differently.
+"""Families for two collections of portraits of the US Congress that name the same subjects differently.
 
     python tools/congress_families.py PHOTOS/index.csv -o families.csv
 
-One collection names persons by their Biographical Directory identifier, whose first letter is that of the
-surname; the other by given name and surname ("john-lewis"). Whoever shares the surname's first letter is one
-family, so that nobody is trained on under one name and tested on under the other. Where the surname's
-beginning is doubtful ("van-drew") and the two readings are on different sides, the person is left out: the
-family is empty. `facerelief fit --families families.csv` reads the result.
+One collection names subjects by their Biographical Directory identifier, whose first letter is that of the
+surname; the other by given name and surname ("john-lewis"). All with the same first letter of the surname are
+one family, so that no subject is in the training data under one name and in the test data under the other.
+Where the surname's beginning is doubtful ("van-drew") and the two readings are on different sides, the
+subject is left out: the family is empty. `facerelief fit --families families.csv` reads the result.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
         writer = csv.writer(handle)
         writer.writerow(["person", "family"])
         writer.writerows(sorted(found.items()))
-    print(f"{len(found)} persons, {sum(not f for f in found.values())} left out")
+    print(f"{len(found)} subjects, {sum(not f for f in found.values())} left out")
 
 
 if __name__ == "__main__":

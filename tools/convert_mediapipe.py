@@ -7,7 +7,7 @@
 writes src/facerelief/data/mediapipe/*.onnx and prints, for every output, the largest difference to LiteRT
 over the photos divided by that output's range there. It fails when one exceeds 1e-3.
 
-The three nets hold only convolutions, PReLU/ReLU, additions, max pooling, channel padding and float16
+The three networks have only convolutions, PReLU/ReLU, additions, max pooling, channel padding and float16
 weights. Activations are NHWC in the source and NCHW here; weights are kept as float16 initialisers followed
 by a Cast. Inputs and outputs are float32. The first dimension is free ("N").
 """
@@ -42,8 +42,7 @@ DTYPES: dict[int, Any] = {
 
 @dataclass(frozen=True)
 class Source:
-    """One net of the wheel: where it is, and what its outputs are called and shaped here (after the
-    batch)."""
+    """One network of the wheel: its place, and names and shapes of its outputs (after the batch)."""
 
     path: str
     name: str
@@ -296,7 +295,7 @@ def check(source: Source, tflite_bytes: bytes, file: Path, inputs: list[NDArray[
 
 
 def network_inputs(photos: list[Path]) -> dict[str, list[NDArray[np.float32]]]:
-    """What each net is given when the package looks at these photos."""
+    """Inputs of each network when the package detects faces in these photos."""
     from facerelief.detection import detect_faces, detector, landmarks
     from facerelief.io.images import read_image
 
