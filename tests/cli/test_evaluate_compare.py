@@ -117,7 +117,7 @@ def test_one_command_writes_page_plots_and_json(data_set, photos, tmp_path):
     assert about["fairness"]["pictures"]["age"]["25 to 34"]["pictures"] == 1
     text = page.read_text()
     assert text.startswith(f"# Mine\n\n{OPEN}")
-    assert "2 pictures of 2 persons" in text
+    assert "2 images of 2 subjects" in text
     assert "(images/comparison_yaw.png)" in text
     assert (tmp_path / "images" / "comparison_yaw.png").is_file()
     assert "landmark fit" in result.stdout
@@ -173,7 +173,7 @@ def test_speed_has_every_method(tmp_path, monkeypatch):
         (("--speed", "--plots", "x"), 2, "--plots needs --coarse"),
         (("--coarse", "none", "--split", "train"), 2, "--split"),
         (("--coarse", "none"), 1, "none"),
-        (("--photos", "none"), 1, "none: no pictures"),
+        (("--photos", "none"), 1, "none: no images"),
         (("--fits", "none"), 1, "fits.json"),
         (("--speed", "--people", "none.csv"), 1, "none.csv: cannot be read"),
     ],

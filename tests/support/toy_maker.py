@@ -44,9 +44,9 @@ class ToyMaker:
     def __call__(self, fit: Fit, count: int, seed: int) -> Iterator[Sample]:
         _faults(fit.name)
         for number in range(count):
-            if fit.person == "useless" and number:
+            if fit.subject == "useless" and number:
                 raise FacereliefError(f"{fit.name}: too small")
-            if fit.person == "buggy":
+            if fit.subject == "buggy":
                 raise IndexError("out of range")
             started = time.perf_counter()
             rng = photo_rng(seed, fit.name, number)

@@ -104,8 +104,8 @@ class Compare:
             only_known = self.people is not None
             run = Comparison(open_model(), names, self.nets, self.seed, people, only_known, notes)
             compared, rows = run.measure(data)
-        if self.plots is not None and compared.pictures is not None:
-            for file in plots.write_plots(self.plots, rows, compared.pictures.report):
+        if self.plots is not None and compared.images is not None:
+            for file in plots.write_plots(self.plots, rows, compared.images.report):
                 note(f"{file}: written")
         return ComparisonReport(
             {name: METHODS[name] for name in names},
@@ -137,8 +137,8 @@ def _link(results: Path | None, plots: Path | None) -> str | None:
 def _print(made: ComparisonReport) -> None:
     compared = made.compared
     found: list[tables.Table] = []
-    if compared.pictures is not None:
-        found += tables.image_tables(compared.pictures.report)
+    if compared.images is not None:
+        found += tables.image_tables(compared.images.report)
     if compared.photos is not None:
         found += tables.photo_tables(compared.photos.report, compared.relief)
     if compared.fairness is not None:

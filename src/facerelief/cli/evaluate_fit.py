@@ -76,7 +76,7 @@ def _print(made: FitReport) -> None:
         table("skin|photos|brightness|albedo|light", rows, title)
     for group, found in made.identity.items():
         say(
-            f"{group}: {found.persons} persons with two photos: shapes {found.same_mm:.2f} mm apart, "
+            f"{group}: {found.subjects} persons with two photos: shapes {found.same_mm:.2f} mm apart, "
             f"of different persons {found.different_mm:.2f} mm (same over different "
             f"{found.same_over_different:.2f}); rank-1 {100 * found.rank1:.0f} % by shape, "
             f"{100 * found.rank1_coefficients:.0f} % by coefficients"

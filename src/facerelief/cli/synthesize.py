@@ -67,7 +67,7 @@ class Synthesize:
             config=self.sample,
             per_photo=self.per_photo,
             seed=self.seed,
-            picture=self.format,
+            image_format=self.format,
             splits=splits,
             limit=self.limit,
             photos_per_shard=self.photos_per_shard,

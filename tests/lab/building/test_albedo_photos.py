@@ -94,7 +94,7 @@ def observe(model, photos, *, state=None, **settings) -> tuple[list[Skin], list[
 class TestObserving:
     def test_every_photo_in_its_order_with_its_person(self, stage, toy_model, photos):
         seen, notes = observe(toy_model, photos)
-        assert [skin.person for skin in seen] == [photo.person for photo in photos]
+        assert [skin.person for skin in seen] == [photo.subject for photo in photos]
         assert stage.fits == list(range(PERSONS))
         assert notes == []
 
@@ -161,7 +161,7 @@ class TestBuilding:
         assert held_out == {f"person {k:02}" for k in range(0, PERSONS, 4)}
         assert held_out.isdisjoint(build.learner.persons)
         assert build.statistics.persons == len(build.learner.persons) == PERSONS - len(held_out)
-        assert build.groups == {photo.person: photo.group for photo in photos}
+        assert build.groups == {photo.subject: photo.group for photo in photos}
 
     def test_all_photos_are_fitted_as_often_as_asked(self, stage, toy_model, photos):
         self.build(toy_model, photos, fits=2)

@@ -118,7 +118,7 @@ def test_what_is_missing_is_made_and_nothing_else(toy_fits, whole, tmp_path, her
         ({"seed": 5}, "seed: 0 there, 5 asked"),
         ({"per_photo": 4}, "per_photo: 3 there, 4 asked"),
         ({"config": toy_maker.ToyConfig(size=32)}, "config.size: 24 there, 32 asked"),
-        ({"picture": "png"}, "picture: jpg there, png asked"),
+        ({"image_format": "png"}, "picture: jpg there, png asked"),
         ({"limit": 3}, "limit: null there, 3 asked"),
     ],
 )

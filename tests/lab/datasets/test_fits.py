@@ -18,7 +18,7 @@ from facerelief.lab.datasets.photos import find_photos
 def test_names_splits_and_failures(fits):
     assert fits.names == ["a/eileen", "b/nelliee"]
     eileen, other = (fits.load(name) for name in fits.names)
-    assert (eileen.person, eileen.family, eileen.group, eileen.split) == ("eileen", "family 1", "a", "train")
+    assert (eileen.subject, eileen.family, eileen.group, eileen.split) == ("eileen", "family 1", "a", "train")
     assert other.split == "val"
     assert set(fits.failures()) == {"b/wall", "b/broken"}
     assert "no face" in fits.failures()["b/wall"]
@@ -68,7 +68,7 @@ def test_a_run_goes_on_and_leaves_what_is_there(photo_folder, fits, tmp_path):
 
 
 def test_an_empty_family_leaves_a_person_out(photo_folder, tmp_path):
-    photos = [p for p in find_photos(photo_folder) if p.person == "eileen"]
+    photos = [p for p in find_photos(photo_folder) if p.subject == "eileen"]
     assert len(fit_photos(photos, photo_folder, tmp_path / "f", families={"eileen": ""})) == 0
 
 

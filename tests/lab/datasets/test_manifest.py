@@ -46,7 +46,7 @@ def test_splits_of_the_plan_share_no_family(toy_fits):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"per_photo": 0}, {"seed": -1}, {"limit": 0}, {"picture": "gif"}, {"splits": ()}]
+    "wrong", [{"per_photo": 0}, {"seed": -1}, {"limit": 0}, {"image_format": "gif"}, {"splits": ()}]
 )
 def test_impossible_recipes_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} (is|are)"):
@@ -68,7 +68,7 @@ def test_a_manifest_is_read_back_equal(toy_fits, tmp_path):
     plan = make_plan(toy_maker.RECIPE, toy_fits)
     shard = plan.shards[0]
     photos = [
-        {"licence": p.licence, "group": p.group, "person": p.person, "samples": 3} for p in shard.photos
+        {"licence": p.licence, "group": p.group, "person": p.subject, "samples": 3} for p in shard.photos
     ]
     samples = 3 * len(photos)
     record = {"name": shard.name, "split": shard.split, "bytes": 7, "sha256": "0", "samples": samples}

@@ -22,7 +22,7 @@ def test_provenance_survives_json(toy_fits):
     fit = toy_fits.load("a/p000")
     about = about_source(fit, "toy", 2, 5)
     assert json.loads(json.dumps(about)) == about
-    assert (about["source"], about["person"], about["split"]) == (fit.file, fit.person, fit.split)
+    assert (about["source"], about["person"], about["split"]) == (fit.file, fit.subject, fit.split)
     assert (about["kind"], about["number"], about["seed"]) == ("toy", 2, 5)
 
 

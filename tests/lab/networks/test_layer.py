@@ -69,12 +69,12 @@ def test_another_size_differs_from_another_shape(toy_model):
     grown = 0.07 * (layer.mean - (layer.weights[:, None] * layer.mean).mean(dim=0))[None]
     size = (grown.square().sum(dim=2) * layer.weights).mean()
     for share in (0.0, 0.1, 1.0):
-        left = layer.resized(grown, share)
+        left = layer.discount_size(grown, share)
         assert float((left.square().sum(dim=2) * layer.weights).mean() / size) == pytest.approx(
             share, abs=1e-6
         )
     apart = torch.randn(2, len(layer.mean), 3, generator=torch.Generator().manual_seed(0)).double()
-    torch.testing.assert_close(layer.resized(apart, 1.0), apart)
+    torch.testing.assert_close(layer.discount_size(apart, 1.0), apart)
     torch.testing.assert_close(
-        layer.resized(apart + 3 * grown, 0.0), layer.resized(apart, 0.0), atol=1e-4, rtol=0
+        layer.discount_size(apart + 3 * grown, 0.0), layer.discount_size(apart, 0.0), atol=1e-4, rtol=0
     )

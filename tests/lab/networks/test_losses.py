@@ -18,9 +18,9 @@ from facerelief.lab.networks.losses import (
     coarse_loss,
     distances,
     fine_loss,
-    gap_error,
     gaussian_nll,
     normals,
+    opening_error,
     root,
     split_loss,
     tracking_loss,
@@ -119,15 +119,15 @@ def test_split_parts_see_their_own_numbers_alone(layer):
     assert float(pose_right["pose_mm"]) == 0.0
 
 
-def test_gaps_are_those_of_eyes_and_lips_wherever_the_face_is():
+def test_openings_are_those_of_eyes_and_lips_wherever_the_face_is():
     marks = torch.rand(2, 68, 3, dtype=torch.float64)
     closed = marks.clone()
     closed[0, [41, 40]] += torch.tensor([0.0, 7.0, 0.0], dtype=torch.float64)
-    # two of seven gaps in one of two faces
-    assert float(gap_error(closed + 5.0, marks)) == pytest.approx(7.0 * 2 / 14)
+    # two of seven openings in one of two faces
+    assert float(opening_error(closed + 5.0, marks)) == pytest.approx(7.0 * 2 / 14)
     outline = marks.clone()
     outline[:, :17] += 3.0
-    assert float(gap_error(outline, marks)) == 0.0
+    assert float(opening_error(outline, marks)) == 0.0
 
 
 def test_distances_are_mm_whatever_the_crops_scale():

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -73,3 +73,11 @@ def test_a_run_knows_width_and_size_of_its_net(coarse, toy_model, tmp_path):
     assert (found.size, found.width) == (48, 0.125)
     with pytest.raises(FacereliefError, match="cannot be read"):
         coarse_config(tmp_path)
+
+
+def test_a_configuration_of_version_0_1_is_read_with_the_names_of_today(coarse, tmp_path):
+    stored = json.loads(json.dumps(asdict(coarse)))
+    stored["task"]["coarse_loss"]["gaps"] = stored["task"]["coarse_loss"].pop("openings")
+    stored["task"]["fine_loss"]["rounded"] = stored["task"]["fine_loss"].pop("huber_delta")
+    (tmp_path / CONFIG).write_text(json.dumps(stored), "utf-8")
+    assert coarse_config(tmp_path) == coarse.task.coarse

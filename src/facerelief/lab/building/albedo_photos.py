@@ -79,9 +79,9 @@ def build_albedo(
     deleted afterwards. Raises ModelError for too few persons or a model without mirror symmetry.
     """
     config = config or PhotoConfig()
-    persons = sorted({photo.person for photo in photos})
+    persons = sorted({photo.subject for photo in photos})
     kept = set(persons[:: config.hold_out]) if config.hold_out else set[str]()
-    groups = {photo.person: photo.group for photo in photos}
+    groups = {photo.subject: photo.group for photo in photos}
     learner, test = None, []
     for round_ in range(config.fits):
         seen = observe_photos(model, photos, config, state, workers=workers, progress=progress)
@@ -164,7 +164,7 @@ def _observe(job: tuple[Photo, str, Path | None]) -> tuple[Skin | None, float, s
     photo, studio, place = job
     if place is not None and place.is_file():
         with np.load(place, allow_pickle=False) as kept:
-            skin = Skin(photo.person, studio, kept["color"], kept["normal"], kept["weight"])
+            skin = Skin(photo.subject, studio, kept["color"], kept["normal"], kept["weight"])
             return skin, float(kept["off_mm"]), ""
     try:
         image = read_image(photo.file)
@@ -175,7 +175,7 @@ def _observe(job: tuple[Photo, str, Path | None]) -> tuple[Skin | None, float, s
         return None, 0.0, f"{photo.file}: no face found"
     face = faces[0]
     fit = fit_face(_WORKER[0], image, face.box, face.landmarks)
-    skin = observe_skin(_WORKER[0], image, face.box, fit.state, photo.person, studio)
+    skin = observe_skin(_WORKER[0], image, face.box, fit.state, photo.subject, studio)
     off_mm = fit.spread_mm
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -154,16 +154,16 @@ class CoarseMaker:
         matrix = varied.similarity.astype(np.float64).copy()
         # OpenCV counts pixel centres from 0
         matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
-        picture = cv2.warpAffine(
+        image = cv2.warpAffine(
             made.image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         r, camera = ready.reconstruction, made.camera.moved(varied.similarity)
-        labels = picture_labels(
+        labels = image_labels(
             self.model, camera, made.vertices, r.identity, made.expression, r.albedo, made.light, size
         )
         self._spend("labels", started)
         about = about_source(fit, "coarse", number, seed)
-        return Sample(sample_key(fit, "coarse", number), np.asarray(picture, np.uint8), labels, about)
+        return Sample(sample_key(fit, "coarse", number), np.asarray(image, np.uint8), labels, about)
 
     def vary(self, ready: Prepared, split: str, rng: np.random.Generator) -> Variation:
         """A random variation of a prepared photo."""
@@ -243,7 +243,7 @@ class CoarseMaker:
         return now
 
 
-def picture_labels(
+def image_labels(
     model: FaceModel,
     camera: WeakPerspective,
     vertices: Float32,

@@ -232,7 +232,8 @@ def make_shard(job: ShardJob) -> dict[str, Any]:
                 with _timed(spent, "write"):
                     for key, members in coded:
                         writer.write(key, members)
-                about = {k: getattr(source, k) for k in ("name", "person", "family", "group", "licence")}
+                about = {"name": source.name, "person": source.subject, "family": source.family}
+                about |= {"group": source.group, "licence": source.licence}
                 photos.append(about | {"samples": len(coded)})
             with _timed(spent, "write"):
                 sha256, size = writer.finish()
@@ -268,7 +269,7 @@ def _coded(
     try:
         for sample in maker(fits.load(name), recipe.per_photo, recipe.seed):
             with _timed(spent, "encode"):
-                coded.append((sample.key, encode_sample(sample, recipe.picture)))
+                coded.append((sample.key, encode_sample(sample, recipe.image_format)))
     except (FacereliefError, MemoryError):
         raise
     except Exception as error:  # one photo's bug is not the end of all others

@@ -1,7 +1,7 @@
 """FineData: photos of faces with other faces' wrinkles, and the relief that is truly there.
 
 After Guo et al. (TPAMI 2019): relief moves from wrinkled source photos to target photos in three bands with
-random gains, the target keeps its albedo, and is shaded anew. Persons never cross splits: a photo takes
+random gains, the target keeps its albedo, and is shaded anew. Subjects never cross splits: a photo takes
 wrinkles and lights from photos of its own split alone.
 """
 

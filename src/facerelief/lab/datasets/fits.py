@@ -52,7 +52,7 @@ class Fit:
     """The photo, relative to the photos' folder."""
     sha256: str
     """Of the photo's file."""
-    person: str
+    subject: str
     family: str
     """Never divided between splits: the subject, or all who may be the same person."""
     group: str
@@ -159,6 +159,7 @@ class FitFolder:
             about = json.loads(bytes(data["about"]).decode("utf-8"))
             return Fit(
                 name=name,
+                subject=about.pop("person"),
                 camera=WeakPerspective.from_vector(data["camera"]),
                 identity=data["identity"],
                 expression=data["expression"],
@@ -206,7 +207,7 @@ def fit_photos(
 ) -> FitFolder:
     """Inverse-render the best face of every photo into a folder; what is there already is left as it is.
 
-    root: the photos' folder; families: person -> family (see `splits`), a family of its own where it names
+    root: the photos' folder; families: subject -> family (see `splits`), a family of its own where it names
     none, left out where it is empty. A photo without a face, or one that cannot be read, is recorded with
     the reason. Raises OutputError where the folder cannot be written.
     """
@@ -222,7 +223,7 @@ def fit_photos(
     families = families or {}
     jobs: list[_FitJob] = []
     for photo in photos:
-        if family := families.get(photo.person, photo.person):
+        if family := families.get(photo.subject, photo.subject):
             jobs.append(_FitJob(photo, photo.file.resolve().relative_to(root).as_posix(), family, out))
     total = len(jobs)
     jobs = [job for job in jobs if not job.path(_DONE).exists() and not job.path(_FAILED).exists()]
@@ -291,7 +292,7 @@ def _packed(job: _FitJob, r: Reconstruction, landmarks: Float32) -> bytes:
     about = {
         "file": job.file,
         "sha256": r.source_sha256,
-        "person": job.photo.person,
+        "person": job.photo.subject,
         "family": job.family,
         "group": job.photo.group,
         "licence": job.photo.licence,

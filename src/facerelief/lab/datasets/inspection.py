@@ -121,7 +121,7 @@ def describe(data: DataSet, *, split: str | None = None, samples: int = 2000) ->
     damaged shards.
     """
     tallies: dict[str, dict[str, dict[str, int]]] = {"splits": {}, "groups": {}, "licences": {}}
-    persons: dict[str, set[str]] = {}
+    subjects: dict[str, set[str]] = {}
     for record in data.records:
         for photo in record["photos"]:
             names = {"splits": record["split"], "groups": photo["group"], "licences": photo["licence"]}
@@ -129,9 +129,9 @@ def describe(data: DataSet, *, split: str | None = None, samples: int = 2000) ->
                 row = tallies[what].setdefault(name, {"photos": 0, "samples": 0})
                 row["photos"] += 1
                 row["samples"] += photo["samples"]
-            persons.setdefault(record["split"], set()).add(photo["person"])
+            subjects.setdefault(record["split"], set()).add(photo["person"])
     for name, row in tallies["splits"].items():
-        row["persons"] = len(persons[name])
+        row["persons"] = len(subjects[name])
         row["shards"] = sum(r["split"] == name for r in data.records)
     total = sum(r["samples"] for r in data.records)
     seconds = sum(r["seconds"] for r in data.records)
@@ -231,9 +231,7 @@ def contact_sheet(
     for k, index in enumerate(chosen):
         key, members = found[places[index]]
         try:
-            tile = _tile(
-                shards.decode_picture(members), shards.unpack_labels(members["npz"]) if k % 2 else {}
-            )
+            tile = _tile(shards.decode_image(members), shards.unpack_labels(members["npz"]) if k % 2 else {})
         except (ValueError, KeyError) as error:
             raise FacereliefError(
                 f"{places[index].shard}.tar: {key}: {error}; verify the data set"

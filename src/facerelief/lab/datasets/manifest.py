@@ -24,7 +24,7 @@ from facerelief.errors import FacereliefError, OutputError
 from facerelief.io.atomic import TEMPORARY_PREFIX, write_bytes
 from facerelief.lab.datasets.fits import _DONE, FitFolder
 from facerelief.lab.datasets.kinds import Kind
-from facerelief.lab.datasets.shards import PICTURE_FORMATS, PictureFormat
+from facerelief.lab.datasets.shards import IMAGE_FORMATS, ImageFormat
 from facerelief.lab.datasets.splits import SPLITS, split_of
 
 SCHEMA = "facerelief dataset 1"
@@ -41,7 +41,7 @@ class Recipe:
     per_photo: int = 30
     """Samples of each photo."""
     seed: int = 0
-    picture: PictureFormat = "jpg"
+    image_format: ImageFormat = "jpg"
     splits: tuple[str, ...] = SPLITS
     limit: int | None = None
     """At most this many photos, sampled by the seed; all of them unless given."""
@@ -53,8 +53,8 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected at least {least}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit is {self.limit}: expected at least 1")
-        if self.picture not in PICTURE_FORMATS:
-            raise ValueError(f"picture is {self.picture!r}: expected {' or '.join(PICTURE_FORMATS)}")
+        if self.image_format not in IMAGE_FORMATS:
+            raise ValueError(f"image_format is {self.image_format!r}: expected {' or '.join(IMAGE_FORMATS)}")
         if not self.splits or not set(self.splits) <= set(SPLITS):
             raise ValueError(f"splits are {', '.join(self.splits)}: expected some of {', '.join(SPLITS)}")
 
@@ -64,7 +64,7 @@ class SourcePhoto:
     """A photo of a plan, as the manifest lists it."""
 
     name: str
-    person: str
+    subject: str
     family: str
     group: str
     licence: str
@@ -143,7 +143,7 @@ def make_plan(recipe: Recipe, fits: FitFolder) -> Plan:
         "config": {} if recipe.config is None else asdict(recipe.config),
         "per_photo": recipe.per_photo,
         "seed": recipe.seed,
-        "picture": recipe.picture,
+        "picture": recipe.image_format,
         "splits": sorted(recipe.splits),
         "limit": recipe.limit,
         "photos_per_shard": recipe.photos_per_shard,
@@ -238,7 +238,7 @@ def write_manifest(out: Path, plan: Plan, records: Sequence[dict[str, Any]]) -> 
     counts = {split: Counter[str]() for split in plan.recipe.splits}
     licences: dict[str, Counter[str]] = {}
     groups: dict[str, Counter[str]] = {}
-    persons: dict[str, set[str]] = {split: set() for split in plan.recipe.splits}
+    subjects: dict[str, set[str]] = {split: set() for split in plan.recipe.splits}
     for record in records:
         failures.update(record["failures"])
         for photo in record["photos"]:
@@ -249,12 +249,12 @@ def write_manifest(out: Path, plan: Plan, records: Sequence[dict[str, Any]]) -> 
             )
             for tally in tallies:
                 tally.update(photos=1, samples=photo["samples"])
-            persons[record["split"]].add(photo["person"])
+            subjects[record["split"]].add(photo["person"])
         counts[record["split"]].update(shards=1, bytes=record["bytes"])
     manifest = plan.about | {
         "counts": {
             split: {key: counts[split][key] for key in ("shards", "photos", "samples", "bytes")}
-            | {"persons": len(persons[split])}
+            | {"persons": len(subjects[split])}
             for split in plan.recipe.splits
         },
         "licences": {name: dict(tally) for name, tally in sorted(licences.items())},

@@ -114,8 +114,8 @@ class PairMaker:
         varied = self.coarse.vary(ready, fit.split, rng)
         first = self.draw(rng, varied.expression)
         exposure = rng.uniform(0.3, 1.0) * c.shutter if rng.random() < c.blur else 0.0
-        picture, path = self.exposed(ready, fit, varied, first, exposure, number, seed)
-        labels = dict(picture.labels)
+        sample, path = self.exposed(ready, fit, varied, first, exposure, number, seed)
+        labels = dict(sample.labels)
         identity, expression = labels["identity"], labels["expression"]
         camera = WeakPerspective.from_vector(labels["camera"])
         states: list[tuple[WeakPerspective, Float, Float, int]] = []
@@ -138,7 +138,7 @@ class PairMaker:
             "blur": np.array([path], np.float32),
         }
         about = about_source(fit, "pairs", number, seed)
-        return Sample(sample_key(fit, "pairs", number), picture.image, labels, about)
+        return Sample(sample_key(fit, "pairs", number), sample.image, labels, about)
 
     def draw(self, rng: np.random.Generator, expression: Float) -> _Motion:
         """A motion that led to an image with this expression (E,)."""
@@ -203,11 +203,11 @@ class PairMaker:
         if path < _LEAST_BLUR_PX:
             return middle, 0.0
         back = _inverse(varied.similarity)
-        pictures = [middle.image.astype(np.float32)]
+        images = [middle.image.astype(np.float32)]
         for side, expression in sides:
             state = replace(varied, camera=side.moved(back), expression=expression)
-            pictures.append(self.coarse.make(ready, fit, state, number, seed).image.astype(np.float32))
-        mean = smear(np.mean(pictures, axis=0), way.mean(axis=0))
+            images.append(self.coarse.make(ready, fit, state, number, seed).image.astype(np.float32))
+        mean = smear(np.mean(images, axis=0), way.mean(axis=0))
         return replace(middle, image=np.clip(np.rint(mean), 0, 255).astype(np.uint8)), path
 
     def _expression(self, varied: Variation, change: Float) -> Float:

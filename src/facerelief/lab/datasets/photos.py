@@ -16,7 +16,7 @@ class Photo:
     """A photo of a collection and its subject."""
 
     file: Path
-    person: str
+    subject: str
     group: str
     licence: str = ""
 
@@ -50,5 +50,5 @@ def find_photos(folder: str | Path, groups: Sequence[str] = (), limit: int | Non
         photos = chosen
     if not photos:
         which = f" in {', '.join(groups)}" if groups else ""
-        raise ImageError(f"{folder}: no pictures{which}; name a folder of photos")
+        raise ImageError(f"{folder}: no images{which}; name a folder of photos")
     return photos

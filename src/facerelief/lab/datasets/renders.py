@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
-from facerelief.lab.datasets.coarse import picture_labels
+from facerelief.lab.datasets.coarse import image_labels
 from facerelief.lab.datasets.fits import Fit, FitFolder
 from facerelief.lab.datasets.samples import Sample, about_source, photo_rng, sample_key
 from facerelief.lab.scenes import (
@@ -111,11 +111,11 @@ class RenderMaker:
         behind = photo_background(photo, c.size, rng)
         image, _ = shade_mesh(mesh, camera, c.size, c.size, light=light, background=behind)
         noisy = image + rng.normal(0, c.noise, image.shape)
-        picture = np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
-        labels = picture_labels(model, camera, vertices, identity, expression, albedo, light, c.size)
+        image = np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
+        labels = image_labels(model, camera, vertices, identity, expression, albedo, light, c.size)
         self.spent_ms["render"] = self.spent_ms.get("render", 0.0) + 1e3 * (time.perf_counter() - started)
         about = about_source(fit, "renders", number, seed)
-        return Sample(sample_key(fit, "renders", number), picture, labels, about)
+        return Sample(sample_key(fit, "renders", number), image, labels, about)
 
 
 def _clipped_normal(rng: np.random.Generator, count: int, sigma: float) -> Float32:

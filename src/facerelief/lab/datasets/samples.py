@@ -47,7 +47,7 @@ def about_source(fit: Fit, kind: str, number: int, seed: int) -> dict[str, Any]:
         "kind": kind,
         "source": fit.file,
         "source_sha256": fit.sha256,
-        "person": fit.person,
+        "person": fit.subject,
         "family": fit.family,
         "split": fit.split,
         "group": fit.group,

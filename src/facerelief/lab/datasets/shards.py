@@ -27,8 +27,8 @@ from facerelief.io.npz import write_npz
 from facerelief.io.write_images import encode_jpeg, encode_png
 from facerelief.lab.datasets.samples import Sample
 
-PictureFormat = Literal["jpg", "png"]
-PICTURE_FORMATS: tuple[str, ...] = get_args(PictureFormat)
+ImageFormat = Literal["jpg", "png"]
+IMAGE_FORMATS: tuple[str, ...] = get_args(ImageFormat)
 QUALITY = 95
 """Of JPEG images, which keep colours at full resolution."""
 
@@ -55,17 +55,17 @@ def unpack_labels(data: bytes) -> dict[str, NDArray[Any]]:
         raise ValueError(f"no labels ({error})") from error
 
 
-def encode_sample(sample: Sample, picture: PictureFormat = "jpg") -> dict[str, bytes]:
+def encode_sample(sample: Sample, image_format: ImageFormat = "jpg") -> dict[str, bytes]:
     """A sample's members: bytes by the ending of their name. Raises ValueError for a key no tar may hold."""
     if not sample.key or not all(c.isascii() and (c.isalnum() or c in "_-") for c in sample.key):
         raise ValueError(f"sample key {sample.key!r}: expected letters, digits, _ and -")
     coded = (
         encode_png(sample.image, 1)
-        if picture == "png"
+        if image_format == "png"
         else encode_jpeg(sample.image, QUALITY, full_color=True)
     )
     about = json.dumps(sample.about, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return {picture: coded, "npz": pack_labels(sample.labels), "json": about.encode("utf-8")}
+    return {image_format: coded, "npz": pack_labels(sample.labels), "json": about.encode("utf-8")}
 
 
 class ShardWriter:
@@ -163,19 +163,19 @@ def read_members(path: str | Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 def decode_sample(key: str, members: Mapping[str, bytes]) -> Sample:
     """Inverse of `encode_sample`, but for what JPEG loses. Raises ValueError for other members."""
-    return Sample(key, decode_picture(members), unpack_labels(_member(members, "npz")), decode_about(members))
+    return Sample(key, decode_image(members), unpack_labels(_member(members, "npz")), decode_about(members))
 
 
-def decode_picture(members: Mapping[str, bytes]) -> NDArray[np.uint8]:
+def decode_image(members: Mapping[str, bytes]) -> NDArray[np.uint8]:
     """A sample's image (S, S, 3), RGB. Raises ValueError where it has none."""
     import cv2
 
     data = members.get("jpg") or members.get("png")
     if not data:
-        raise ValueError("no picture")
+        raise ValueError("no image")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError("a picture that cannot be decoded")
+        raise ValueError("an image that cannot be decoded")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -27,7 +27,7 @@ def split_of(family: str, shares: dict[str, float] = SHARES) -> str:
 
 
 def read_families(file: str | Path) -> dict[str, str]:
-    """Person -> family, from a CSV file with the columns `person` and `family`.
+    """Subject -> family, from a CSV file with the columns `person` and `family`.
 
     Where two subjects may be one person (two collections that name them differently), a common family keeps
     them on one side; an empty family leaves the subject out. Raises FacereliefError for another file.

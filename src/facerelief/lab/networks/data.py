@@ -1,4 +1,4 @@
-"""Data sets of the networks: how a crop is cut from an image, and its labels with it."""
+"""Data sets of the networks: crops of images, with the labels of the crops."""
 
 # pyright: reportPrivateImportUsage=false
 
@@ -95,8 +95,8 @@ class CoarseItem(NamedTuple):
     """(6,) in the crop, log scale"""
 
 
-class CoarseTargets(NamedTuple):
-    """A sample of CoarseNet before its image is cut."""
+class CoarsePlan(NamedTuple):
+    """Crop and labels of a sample of CoarseNet whose image is still to be cut."""
 
     sample: int
     """Index in the shards."""
@@ -124,7 +124,7 @@ class CoarseData(_Data):
         super().__init__(shards, seed, augmentation, flip)
         self.crop, self.mirror = crop, mirror_of(model) if flip else None
 
-    def target(self, position: int) -> CoarseTargets:
+    def target(self, position: int) -> CoarsePlan:
         """Crop and labels of a sample."""
         index, rng = self.order(position), self.rng(position)
         labels = self.shards.labels(index, ("box", "camera", "identity", "expression"))
@@ -135,7 +135,7 @@ class CoarseData(_Data):
         if flipped and self.mirror is not None:
             pose = mirrored_pose(pose, crop.size)
             identity, expression = identity * self.mirror.identity, expression[self.mirror.expression]
-        return CoarseTargets(index, crop, flipped, identity, expression, pose, rng)
+        return CoarsePlan(index, crop, flipped, identity, expression, pose, rng)
 
     def __getitem__(self, position: int) -> CoarseItem:
         index, crop, flipped, identity, expression, pose, rng = self.target(position)

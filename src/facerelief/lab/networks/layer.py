@@ -57,13 +57,13 @@ class MorphableLayer(nn.Module):
         moved = identity @ self.identity.T + expression @ self.expression.T
         return self.mean + moved.reshape(len(identity), -1, 3)
 
-    def neutral(self, identity: Tensor) -> Tensor:
-        """(B, V, 3) displacements of points by identities (B, K), mm."""
+    def identity_offsets(self, identity: Tensor) -> Tensor:
+        """(B, V, 3) displacements of the points from the mean face by identities (B, K), mm."""
         return (identity @ self.identity.T).reshape(len(identity), -1, 3)
 
-    def resized(self, apart: Tensor, share: float) -> Tensor:
-        """Differences (B, V, 3) with a share of the weighted squares that another size of the head explains:
-        0 takes that part out, 1 changes nothing."""
+    def discount_size(self, apart: Tensor, share: float) -> Tensor:
+        """Differences (B, V, 3), of whose weighted squares the part that another size of the head explains
+        counts by a share: 0 removes it, 1 changes nothing."""
         grown = (self.weights[:, None] * apart * self.growth).sum(dim=2).mean(dim=1)
         return apart - (1 - share**0.5) * grown[:, None, None] * self.growth
 

@@ -46,7 +46,7 @@ class CoarseLoss:
     """Weight of the mean square of standardized identity and expression."""
     delta: float = 0.1
     """Weight of the mean absolute standardized change of a Tracking CoarseNet."""
-    gaps: float = 0.25
+    openings: float = 0.25
     """Weight of the mean absolute error of the openings of eyes and lips, mm: lids are few points, and
     without this blinks are learned last. Not with kind "parameters"."""
     confidence: float = 0.05
@@ -58,14 +58,14 @@ class FineLoss:
     """Loss of FineNet."""
 
     kind: Literal["l1", "l2"] = "l1"
-    """l1: absolute errors, squared below `rounded` (Huber), and normals; l2: squared errors alone, as the
+    """l1: absolute errors, squared below `huber_delta`, and normals; l2: squared errors alone, as the
     paper's is thought to be."""
     normals: float = 20.0
     """Weight of 1 - cos of the angle between normals, only with l1. A typical angle, 2.5 degrees, counts
     0.001, and a typical relief 0.1: a weight of about 1 would do nothing."""
-    rounded: float = 0.3
-    """Hundredths of the face's width. Most of a face has next to no relief, and with plain absolute errors a
-    network never leaves zero (found with six images that squared errors learn at once)."""
+    huber_delta: float = 0.3
+    """Of the Huber loss, hundredths of the face's width. Most of a face has next to no relief, and with plain
+    absolute errors a network never leaves zero (found with six images that squared errors learn at once)."""
 
 
 class CoarseTarget(NamedTuple):
@@ -103,14 +103,14 @@ def _mean_square(apart: Tensor, weights: Tensor) -> Tensor:
     return (apart.square().sum(dim=2) * weights).mean(dim=1)
 
 
-GAPS = ((37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65))
+OPENINGS = ((37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65))
 """Pairs of iBUG's 68 landmarks across the openings of eyes and mouth."""
 
 
-def gap_error(marks: Tensor, truth: Tensor) -> Tensor:
+def opening_error(marks: Tensor, truth: Tensor) -> Tensor:
     """Mean absolute error of the openings between landmarks (B, 68, 3) in model space, mm; DECA (Feng et al.,
     SIGGRAPH 2021) does so in the image plane."""
-    upper, lower = (list(side) for side in zip(*GAPS))
+    upper, lower = (list(side) for side in zip(*OPENINGS))
     found, true = (x[:, upper] - x[:, lower] for x in (marks, truth))
     return (found - true).abs().sum(dim=2).mean()
 
@@ -154,7 +154,7 @@ def coarse_loss(
     score = _geometry(truth.identity, out.identity, out.expression, out.pose, truth, layer, scaled, config)
     terms = {"regular": config.regular * scaled[0][:, :-POSE].square().mean()}
     if config.neutral and config.kind != "parameters":
-        apart = layer.resized(layer.neutral(out.identity - truth.identity), config.size)
+        apart = layer.discount_size(layer.identity_offsets(out.identity - truth.identity), config.size)
         terms["neutral"] = config.neutral * root(_mean_square(apart, layer.weights)).mean()
     return _sum(score, terms, out.log_variance, config)
 
@@ -200,7 +200,7 @@ def _geometry(
     there = project(true_shape, truth.pose)
     by_pose = distances(project(true_shape, pose), there, scale, weights, config.axes)
     if config.axes == 3:  # rigid motion preserves distances
-        by_shape = _mean_square(layer.resized(shape - true_shape, config.size), weights)
+        by_shape = _mean_square(layer.discount_size(shape - true_shape, config.size), weights)
     else:
         by_shape = distances(project(shape, truth.pose), there, scale, weights, config.axes)
     error = root(distances(project(shape, pose), there, scale, weights, config.axes))
@@ -211,10 +211,10 @@ def _geometry(
         loss = (scaled[0] - scaled[1]).square().mean()
     else:
         loss = split_loss(pose_error, shape_error, config.pose_share)
-        if config.gaps:
-            gaps = gap_error(layer.landmarks(shape), layer.landmarks(true_shape))
-            loss = loss + config.gaps * gaps
-            extra["gaps_mm"] = gaps
+        if config.openings:
+            openings = opening_error(layer.landmarks(shape), layer.landmarks(true_shape))
+            loss = loss + config.openings * openings
+            extra["openings_mm"] = openings
     parts = {"pose_mm": root(by_pose).mean(), "shape_mm": root(by_shape).mean(), "error_mm": error.mean()}
     return _Geometry(loss, parts | extra, error)
 
@@ -262,7 +262,7 @@ def fine_loss(
     if config.kind == "l2":
         loss = apart.square().sum() / count
         return LossTerms(loss, {"l2": loss.detach()})
-    flat = functional.smooth_l1_loss(apart, torch.zeros_like(apart), reduction="sum", beta=config.rounded)
+    flat = functional.smooth_l1_loss(apart, torch.zeros_like(apart), reduction="sum", beta=config.huber_delta)
     flat = flat / count
     mm = 0.01 * face_width[:, None, None]
     where = inner(mask)
@@ -270,4 +270,4 @@ def fine_loss(
     turned = ((1 - (found * true).sum(dim=3)) * where).sum() / where.sum().clamp_min(1.0)
     loss = flat + config.normals * turned
     plain = apart.detach().abs().sum() / count
-    return LossTerms(loss, {"l1": plain, "rounded": flat.detach(), "normals": turned.detach()})
+    return LossTerms(loss, {"l1": plain, "huber": flat.detach(), "normals": turned.detach()})

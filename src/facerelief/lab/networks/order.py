@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from facerelief.errors import FacereliefError
 from facerelief.lab.datasets.manifest import RECIPE, read_json
-from facerelief.lab.datasets.shards import decode_picture, open_shard
+from facerelief.lab.datasets.shards import decode_image, open_shard
 from facerelief.typed import Image
 
 Labels = Mapping[str, NDArray[Any]]
@@ -86,7 +86,7 @@ class Shards:
         at = _Location(*map(int, self.locations[index]))
         data = self._read(at.shard, at.image, at.image_size)
         try:
-            return decode_picture({"jpg": data})
+            return decode_image({"jpg": data})
         except ValueError as error:
             raise self._damaged(at, error) from error
 

@@ -31,6 +31,8 @@ from facerelief.morphable.model import FaceModel
 CHECKPOINT, METRICS, CONFIG = "last.pt", "metrics.json", "config.json"
 FORMAT = 1
 """Of checkpoints; those of version 0.1 have the same."""
+_RENAMED = {"gaps": "openings", "rounded": "huber_delta"}
+"""Fields of configurations of version 0.1, and their names now."""
 
 
 def take_folder(out: Path, config: dict[str, Any], resume: bool) -> dict[str, Any] | None:
@@ -67,9 +69,16 @@ def take_folder(out: Path, config: dict[str, Any], resume: bool) -> dict[str, An
 
 def _config_of(run: Path) -> dict[str, Any]:
     try:
-        return json.loads((run / CONFIG).read_text("utf-8"))
+        return _renamed(json.loads((run / CONFIG).read_text("utf-8")))
     except (OSError, ValueError) as error:
         raise FacereliefError(f"{run / CONFIG}: cannot be read ({error}); choose another folder") from error
+
+
+def _renamed(config: Any) -> Any:
+    """A stored configuration with the fields' names of today."""
+    if not isinstance(config, dict):
+        return config
+    return {_RENAMED.get(name, name): _renamed(value) for name, value in config.items()}
 
 
 def _differing(a: Any, b: Any, name: str = "") -> Iterator[str]:
@@ -96,7 +105,7 @@ def _read(file: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise FacereliefError(f"{file}: no checkpoint of this version; train again")
-    return found
+    return found | {"config": _renamed(found["config"])}
 
 
 def write_checkpoint(out: Path, state: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facerelief.lab.evaluation.compare.fairness import LEAST_PERSONS, image_fairness, photo_fairness
+from facerelief.lab.evaluation.compare.fairness import LEAST_SUBJECTS, image_fairness, photo_fairness
 from facerelief.lab.evaluation.compare.images import ImageRow
 from facerelief.lab.evaluation.compare.photos import PhotoRow
 from facerelief.lab.evaluation.metrics.groups import AGE, GENDER, TONE
@@ -30,18 +30,18 @@ class TestTables:
     def test_photos_by_group(self, toy_model):
         rows = photo_rows(toy_model, 12)
         groups = [
-            {TONE: "light" if int(row.person) < 8 else "dark", AGE: "", GENDER: "female"} for row in rows
+            {TONE: "light" if int(row.subject) < 8 else "dark", AGE: "", GENDER: "female"} for row in rows
         ]
         found = photo_fairness(toy_model, rows, groups)
         assert list(found) == [TONE, GENDER]
         assert list(found[TONE]) == ["light", "dark"]
         light, dark = found[TONE]["light"], found[TONE]["dark"]
-        assert (light.photos, light.persons) == (16, 8)
+        assert (light.photos, light.subjects) == (16, 8)
         assert light.methods["net"].measures["nme68"].value == pytest.approx(3.5)
-        assert light.methods["net"].consistency.persons == 8
+        assert light.methods["net"].consistency.subjects == 8
         assert light.methods["net"].consistency.auc.value == 1
         # four persons are too few for a figure, and are counted
-        assert LEAST_PERSONS > 4
+        assert LEAST_SUBJECTS > 4
         assert to_json(dark) == {"photos": 8, "persons": 4, "methods": {}}
         everybody = found[GENDER]["female"].methods["net"].measures["nme68"].value
         assert everybody == pytest.approx(np.mean([row.measures["net"]["nme68"] for row in rows]))
@@ -55,5 +55,5 @@ class TestTables:
         groups = [{TONE: "tan"} if k < 6 else {} for k in range(10)]
         found = image_fairness(rows, groups)
         assert list(found) == [TONE]
-        assert found[TONE]["tan"].pictures == 6
+        assert found[TONE]["tan"].images == 6
         assert found[TONE]["tan"].methods["fit"].measures["rigid_mm"].value == pytest.approx(2.5)

@@ -76,14 +76,14 @@ class TestImages:
         assert floor.below_mean_face == Interval(0, 0, 0)
         rigid = floor.measures["rigid_mm"]
         assert rigid.low <= rigid.value <= rigid.high
-        assert (report.pictures, report.persons) == (6, 3)
+        assert (report.images, report.subjects) == (6, 3)
 
     def test_parts_make_up_the_whole(self, toy_model, samples, methods):
         report = image_report(compare_images(toy_model, methods, samples, anywhere).rows)
         found = report.methods["mean_face"]
         parts = found.by_yaw.values()
-        assert sum(part.pictures for part in parts) == 6
-        total = sum(part.pictures * part.measures["rigid_mm"].value for part in parts)
+        assert sum(part.images for part in parts) == 6
+        total = sum(part.images * part.measures["rigid_mm"].value for part in parts)
         assert total / 6 == pytest.approx(found.whole.measures["rigid_mm"].value)
 
     def test_a_picture_is_left_out_for_all_or_for_none(self, toy_model, samples, methods):

@@ -104,7 +104,7 @@ class TestPhotos:
                 photos.append(PhotoInput(f"{k}-{number}", str(k), "ab"[k % 2], k < 1, image, face))
         rows, _ = compare_photos(toy_model, {"net": method}, photos)
         report = photo_report(toy_model, rows)
-        assert (report.photos, report.persons, report.held_out_persons) == (12, 6, 1)
+        assert (report.photos, report.subjects, report.held_out_subjects) == (12, 6, 1)
         found = report.consistency["net"]
         assert set(found) == {"all", "a", "b"}  # one held-out person has nobody to be told from
         assert (found["all"].genuine, found["all"].impostor) == (6, 30)

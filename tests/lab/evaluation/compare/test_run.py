@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from facerelief.lab.evaluation.compare.photos import PhotoRow
-from facerelief.lab.evaluation.compare.run import available_methods, person_angles
+from facerelief.lab.evaluation.compare.run import available_methods, subject_angles
 
 
 def test_a_photo_without_skin_does_not_hide_the_subjects_other():
     rows = [PhotoRow(name, name[0], "g", True, {}, {}) for name in ("a1", "a2", "b1")]
-    found = person_angles(rows, {"a1": 40.0, "a2": float("nan"), "b1": float("nan")})
+    found = subject_angles(rows, {"a1": 40.0, "a2": float("nan"), "b1": float("nan")})
     assert found["a"] == 40.0
     assert np.isnan(found["b"])
 

@@ -47,9 +47,9 @@ def test_tables_of_groups_tell_counts_of_those_too_small():
     tables = fairness_tables(FairnessReport(photos={"skin tone": groups}))
     assert len(tables) == 5
     for table in tables:
-        assert table.head[:3] == ("group", "persons", "photos")
+        assert table.head[:3] == ("group", "subjects", "photos")
         assert all(len(row) == len(table.head) == 5 for row in table.rows)
-        assert table.rows[1][:4] == ("skin tone: dark", "1", "2", "fewer than 5 persons")
+        assert table.rows[1][:4] == ("skin tone: dark", "1", "2", "fewer than 5 subjects")
     assert fairness_tables(FairnessReport()) == []
 
 

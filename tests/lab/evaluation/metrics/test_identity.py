@@ -28,7 +28,7 @@ class TestIdentity:
         own = identity_consistency(first, second, shape_gram(toy_model))
         other = shape_agreement(first, second, shape_gram(toy_model))
         assert own is not None
-        assert (own.persons, own.rank1) == (other.persons, other.rank1)
+        assert (own.subjects, own.rank1) == (other.subjects, other.rank1)
         for name in ("same_mm", "different_mm", "same_over_different"):
             assert getattr(own, name).value == pytest.approx(getattr(other, name))
         assert own.same_over_different.value == pytest.approx(own.same_mm.value / own.different_mm.value)

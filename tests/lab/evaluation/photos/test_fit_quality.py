@@ -198,7 +198,7 @@ class TestEvaluate:
         )
         for report in (one, two):
             (measures,) = report.measures
-            assert measures.photo.person == "eileen"
+            assert measures.photo.subject == "eileen"
             assert 0 < measures.full_error < measures.coarse_error < 0.15
             ((file, why),) = report.failures.items()
             assert file.endswith("broken.jpg")

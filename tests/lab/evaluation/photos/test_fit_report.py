@@ -37,7 +37,7 @@ class TestIdentityAgreement:
             return float(np.sqrt((moved.astype(float) ** 2).sum(axis=1).mean()))
 
         assert found is not None
-        assert found.persons == 2
+        assert found.subjects == 2
         assert found.same_mm == pytest.approx((apart(a, b) + apart(c, d)) / 2, rel=1e-3)
         assert found.different_mm == pytest.approx((apart(a, d) + apart(c, b)) / 2, rel=1e-3)
         assert found.same_over_different == pytest.approx(found.same_mm / found.different_mm)
@@ -48,7 +48,7 @@ class TestIdentityAgreement:
         found = identity_agreement(every, toy_model)
         assert found is not None
         assert found.same_mm == pytest.approx(0, abs=1e-5)
-        assert (found.persons, found.rank1, found.rank1_coefficients) == (4, 1.0, 1.0)
+        assert (found.subjects, found.rank1, found.rank1_coefficients) == (4, 1.0, 1.0)
 
     def test_persons_mixed_up(self, toy_model):
         first, second = np.eye(5)[:2]

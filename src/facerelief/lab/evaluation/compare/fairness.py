@@ -12,12 +12,12 @@ from facerelief.lab.evaluation.compare.images import ImageRow, methods_of
 from facerelief.lab.evaluation.compare.photos import PhotoRow, consistency_of
 from facerelief.lab.evaluation.metrics.groups import ATTRIBUTES, group_names
 from facerelief.lab.evaluation.metrics.identity import Consistency
-from facerelief.lab.evaluation.metrics.intervals import Interval, PersonBootstrap
-from facerelief.lab.evaluation.metrics.reports import IF_KNOWN, INLINE
+from facerelief.lab.evaluation.metrics.intervals import Interval, SubjectBootstrap
+from facerelief.lab.evaluation.metrics.reports import IF_KNOWN, IMAGES, INLINE, SUBJECTS
 from facerelief.morphable.model import FaceModel
 from facerelief.typed import Bool
 
-LEAST_PERSONS = 5
+LEAST_SUBJECTS = 5
 """Groups of fewer subjects are counted and not measured."""
 IMAGE_MEASURES = ("rigid_mm", "level_mm", "neutral_mm", "nme68")
 
@@ -42,8 +42,8 @@ class Group:
     """One group; number of its photos or of its labelled images."""
 
     photos: int | None = field(metadata=IF_KNOWN)
-    pictures: int | None = field(metadata=IF_KNOWN)
-    persons: int
+    images: int | None = field(metadata=IF_KNOWN | IMAGES)
+    subjects: int = field(metadata=SUBJECTS)
     methods: Mapping[str, GroupMeasures]
     """Empty for groups below `LEAST_PERSONS`."""
 
@@ -56,7 +56,7 @@ Fairness = dict[str, dict[str, Group]]
 class FairnessReport:
     """Measures by group, of labelled images and of photos without known shape."""
 
-    pictures: Fairness | None = field(default=None, metadata=IF_KNOWN)
+    images: Fairness | None = field(default=None, metadata=IF_KNOWN | IMAGES)
     photos: Fairness | None = field(default=None, metadata=IF_KNOWN)
 
 
@@ -64,7 +64,7 @@ def photo_fairness(
     model: FaceModel, rows: Sequence[PhotoRow], groups: Sequence[Mapping[str, str]], seed: int = 0
 ) -> Fairness:
     """Measures of photos without known shape by group; groups: of each row (`groups_of`)."""
-    boot = PersonBootstrap([row.person for row in rows], seed)
+    boot = SubjectBootstrap([row.subject for row in rows], seed)
 
     def measured(name: str, where: Bool) -> PhotoGroupMeasures:
         values = {x: np.array([row.measures[name][x] for row in rows]) for x in photos.MEASURES}
@@ -78,7 +78,7 @@ def photo_fairness(
 
 def image_fairness(rows: Sequence[ImageRow], groups: Sequence[Mapping[str, str]], seed: int = 0) -> Fairness:
     """The same for labelled images; groups: of the photo that each was made of."""
-    boot = PersonBootstrap([row.person for row in rows], seed)
+    boot = SubjectBootstrap([row.subject for row in rows], seed)
 
     def measured(name: str, where: Bool) -> GroupMeasures:
         return GroupMeasures(
@@ -90,7 +90,7 @@ def image_fairness(rows: Sequence[ImageRow], groups: Sequence[Mapping[str, str]]
 
 
 def _by_group(
-    boot: PersonBootstrap,
+    boot: SubjectBootstrap,
     groups: Sequence[Mapping[str, str]],
     names: Sequence[str],
     measured: Callable[[str, Bool], GroupMeasures],
@@ -103,9 +103,9 @@ def _by_group(
         parts: dict[str, Group] = {}
         for group in group_names(attribute, found):
             where = np.array([x == group for x in found])
-            count, persons = int(where.sum()), boot.persons(where)
-            methods = {name: measured(name, where) for name in names} if persons >= LEAST_PERSONS else {}
-            parts[group] = Group(count if of_photos else None, None if of_photos else count, persons, methods)
+            count, known = int(where.sum()), boot.subjects(where)
+            methods = {name: measured(name, where) for name in names} if known >= LEAST_SUBJECTS else {}
+            parts[group] = Group(count if of_photos else None, None if of_photos else count, known, methods)
         if parts:
             out[attribute] = parts
     return out

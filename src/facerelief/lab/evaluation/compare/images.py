@@ -17,8 +17,8 @@ from facerelief.inverse.landmark_fit import FaceState
 from facerelief.lab.datasets.samples import Sample
 from facerelief.lab.evaluation.compare.methods import MEAN_FACE, METHODS, Face, Method
 from facerelief.lab.evaluation.metrics import face_errors
-from facerelief.lab.evaluation.metrics.intervals import Interval, PersonBootstrap, below_percent
-from facerelief.lab.evaluation.metrics.reports import IF_KNOWN, INLINE
+from facerelief.lab.evaluation.metrics.intervals import Interval, SubjectBootstrap, below_percent
+from facerelief.lab.evaluation.metrics.reports import IF_KNOWN, IMAGES, INLINE, SUBJECTS
 from facerelief.morphable.model import FaceModel
 from facerelief.typed import Bool, Float, Image
 
@@ -31,7 +31,7 @@ MEASURES = ("rigid_mm", "level_mm", "neutral_mm", "nme68", "nme51", "yaw", "pitc
 class ImageRow:
     """One labelled image, measured with every method."""
 
-    person: str
+    subject: str
     """The family: subjects that are never divided between training and test."""
     source: str
     """The photo it was made of."""
@@ -149,8 +149,8 @@ def rigid_distance(own: Float, other: Float) -> float:
 class ImagePart:
     """One method on some of the images."""
 
-    pictures: int
-    persons: int
+    images: int = field(metadata=IMAGES)
+    subjects: int = field(metadata=SUBJECTS)
     measures: dict[str, Interval] = field(metadata=INLINE)
     """`MEASURES` -> mean."""
 
@@ -179,8 +179,8 @@ class ImageMethod:
 class ImageReport:
     """All methods on labelled images."""
 
-    pictures: int
-    persons: int
+    images: int = field(metadata=IMAGES)
+    subjects: int = field(metadata=SUBJECTS)
     methods: dict[str, ImageMethod]
 
 
@@ -191,7 +191,7 @@ def methods_of(found: Mapping[str, Any] | None) -> list[str]:
 
 def image_report(rows: Sequence[ImageRow], seed: int = 0) -> ImageReport:
     """Means with intervals by method."""
-    boot = PersonBootstrap([row.person for row in rows], seed)
+    boot = SubjectBootstrap([row.subject for row in rows], seed)
     bins = np.array([face_errors.yaw_bin(row.yaw) for row in rows])
     groups = sorted({group for row in rows for group in row.groups})
     out: dict[str, ImageMethod] = {}
@@ -201,7 +201,7 @@ def image_report(rows: Sequence[ImageRow], seed: int = 0) -> ImageReport:
 
         def part(where: Bool, values: dict[str, Float] = values) -> ImagePart:
             cells = {measure: boot.mean(found, where) for measure, found in values.items()}
-            return ImagePart(int(where.sum()), boot.persons(where), cells)
+            return ImagePart(int(where.sum()), boot.subjects(where), cells)
 
         below = None
         if MEAN_FACE in names:
@@ -211,8 +211,8 @@ def image_report(rows: Sequence[ImageRow], seed: int = 0) -> ImageReport:
         spent = float(np.median([row.ms[name] for row in rows]))
         every = part(np.ones(len(rows), np.bool_))
         out[name] = ImageMethod(
-            WholePart(every.pictures, every.persons, every.measures, below, middle, high, spent),
+            WholePart(every.images, every.subjects, every.measures, below, middle, high, spent),
             {x: part(bins == x) for x in face_errors.YAW_NAMES if (bins == x).any()},
             {x: part(np.array([x in row.groups for row in rows])) for x in groups},
         )
-    return ImageReport(len(rows), boot.persons(), out)
+    return ImageReport(len(rows), boot.subjects(), out)

@@ -27,7 +27,7 @@ PARTS = ("pictures", "photos", "fairness", "speed")
 
 _INTRO = (
     "`facerelief evaluate compare` writes this section; [how methods are compared](../comparison.md) defines "
-    "the figures. In brackets: 95 % intervals, bootstrap over persons."
+    "the figures. In brackets: 95 % intervals, bootstrap over subjects."
 )
 
 
@@ -42,19 +42,19 @@ def sections(
     """
     compared = report.compared
     out: dict[str, str] = {}
-    if (found := compared.pictures) is not None:
+    if (found := compared.images) is not None:
         intro = [
-            f"Held-out persons (split `{found.split}`), edited pictures whose labels come from inverse "
+            f"Held-out subjects (split `{found.split}`), edited images whose labels come from inverse "
             "rendering: **inverse rendering has the home advantage here**, its own kind of faces being the "
             "truth, and the networks learned from such labels. The neutral judge is rendered truth "
-            "(`facerelief evaluate truth`). All methods start from the same detected face; pictures in which "
+            "(`facerelief evaluate truth`). All methods start from the same detected face; images in which "
             f"it is not found ({len(found.left_out)}) are left out for all. FineNet adds relief and "
             "leaves the coarse shape as it is.",
         ]
         outro = [not_measured(report)] if report.not_measured else []
         if images is not None:
             outro += [
-                f"![Share of pictures by shape error and by landmark error]({images}{CUMULATIVE})",
+                f"![Share of images by shape error and by landmark error]({images}{CUMULATIVE})",
                 f"![Shape error and landmark error by yaw]({images}{BY_YAW})",
             ]
         threads = f"{report.threads} thread" + ("" if report.threads == 1 else "s")
@@ -64,15 +64,15 @@ def sections(
     if (found := compared.photos) is not None:
         photos = found.report
         intro = [
-            "On photos nobody knows the shape. The networks have seen photos of the persons that are not "
-            f"held out ({photos.persons - photos.held_out_persons} of {photos.persons}) in training. "
+            "On photos nobody knows the shape. The networks have seen photos of the subjects that are not "
+            f"held out ({photos.subjects - photos.held_out_subjects} of {photos.subjects}) in training. "
             "Landmark fit, inverse rendering and the poses of UH-E2FAR and the mean face are fitted to the "
             "very landmarks they are measured against; CoarseNet is not.",
         ]
         out["photos"] = _part(intro, photo_tables(photos, compared.relief))
     if (found := compared.fairness) is not None:
         intro = [
-            "By group, of photos without known shape and of labelled pictures. Skin tone is the individual "
+            "By group, of photos without known shape and of labelled images. Skin tone is the individual "
             "typology angle of the photo's pixels, light and exposure included; it means skin where photos "
             "share a studio, and less elsewhere. Age and gender are self-reported, where a file tells them; "
             "nothing is guessed.",

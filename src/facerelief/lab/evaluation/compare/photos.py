@@ -24,7 +24,8 @@ from facerelief.lab.evaluation.metrics.identity import (
     photo_pairs,
     shape_gram,
 )
-from facerelief.lab.evaluation.metrics.intervals import Interval, PersonBootstrap
+from facerelief.lab.evaluation.metrics.intervals import Interval, SubjectBootstrap
+from facerelief.lab.evaluation.metrics.reports import SUBJECTS
 from facerelief.lab.evaluation.photos.fit_quality import rendered_albedo, rerendered
 from facerelief.morphable.model import FaceModel
 from facerelief.typed import Float, Image
@@ -37,7 +38,7 @@ class PhotoInput:
     """A photo, its detected face and its subject."""
 
     name: str
-    person: str
+    subject: str
     group: str
     """The photo's collection."""
     held_out: bool
@@ -53,7 +54,7 @@ class PhotoRow:
     """A photo without known shape, measured with every method."""
 
     name: str
-    person: str
+    subject: str
     group: str
     held_out: bool
     measures: dict[str, dict[str, float]]
@@ -85,7 +86,7 @@ def compare_photos(
             left_out[photo.name] = str(error)
         else:
             identities = {name: state.identity for name, state in states.items()}
-            row = PhotoRow(photo.name, photo.person, photo.group, photo.held_out, measures, identities)
+            row = PhotoRow(photo.name, photo.subject, photo.group, photo.held_out, measures, identities)
             rows.append(row)
         progress(done)
     return rows, left_out
@@ -147,8 +148,8 @@ class PhotoReport:
     """All methods on photos without known shape."""
 
     photos: int
-    persons: int
-    held_out_persons: int
+    subjects: int = field(metadata=SUBJECTS)
+    held_out_subjects: int = field(metadata={"key": "held_out_persons"})
     methods: dict[str, dict[str, Interval]]
     """Method -> `MEASURES` -> mean."""
     consistency: dict[str, dict[str, Consistency]]
@@ -157,14 +158,14 @@ class PhotoReport:
 
 def photo_report(model: FaceModel, rows: Sequence[PhotoRow], seed: int = 0) -> PhotoReport:
     """Means with intervals by method, and identity consistency."""
-    boot = PersonBootstrap([row.person for row in rows], seed)
+    boot = SubjectBootstrap([row.subject for row in rows], seed)
     names = methods_of(rows[0].measures if rows else None)
     parts = {"all": list(rows), "held out": [row for row in rows if row.held_out]}
     parts |= {group: [row for row in rows if row.group == group] for group in sorted({r.group for r in rows})}
     return PhotoReport(
         len(rows),
-        boot.persons(),
-        len({row.person for row in rows if row.held_out}),
+        boot.subjects(),
+        len({row.subject for row in rows if row.held_out}),
         {
             name: {x: boot.mean(np.array([row.measures[name][x] for row in rows])) for x in MEASURES}
             for name in names
@@ -185,7 +186,7 @@ def consistency_of(
 ) -> Consistency | None:
     """`identity_consistency` of a method over the subjects with two photos, the first two by name; None below
     two such subjects."""
-    pairs = photo_pairs(rows, lambda row: row.person, lambda row: row.name)
+    pairs = photo_pairs(rows, lambda row: row.subject, lambda row: row.name)
     if len(pairs) < 2:
         return None
     first, second = (np.stack([pair[k].identities[name] for pair in pairs]) for k in (0, 1))

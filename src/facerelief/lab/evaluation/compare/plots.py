@@ -57,7 +57,7 @@ def plot_cumulative(rows: Sequence[ImageRow]) -> bytes:
             errors, shares = cumulative(values)
             axis.step(errors, shares, where="post", color=_COLORS[name], label=METHODS[name])
         every = np.concatenate(list(found.values())) if found else np.zeros(1)
-        axis.set(xlabel=label, ylabel="share of pictures", ylim=(0, 1))
+        axis.set(xlabel=label, ylabel="share of images", ylim=(0, 1))
         axis.set_xlim(0, max(float(np.nanpercentile(every, 98)), 1e-3))
         axis.grid(alpha=0.3)
     axes[0].legend(loc="lower right", fontsize=8)

@@ -41,8 +41,8 @@ from facerelief.lab.evaluation.compare.photos import (
 from facerelief.lab.evaluation.compare.sources import PhotoSources
 from facerelief.lab.evaluation.metrics.face_errors import Progress
 from facerelief.lab.evaluation.metrics.groups import People, groups_of, skin_tone
-from facerelief.lab.evaluation.metrics.intervals import Interval, PersonBootstrap
-from facerelief.lab.evaluation.metrics.reports import IF_KNOWN, INLINE
+from facerelief.lab.evaluation.metrics.intervals import Interval, SubjectBootstrap
+from facerelief.lab.evaluation.metrics.reports import IF_KNOWN, IMAGES, INLINE
 from facerelief.lab.evaluation.nets.fine import evaluate_photos
 from facerelief.lab.evaluation.nets.held_out import held_out, held_out_fits, photo_reliefs
 from facerelief.morphable.model import FaceModel
@@ -91,7 +91,7 @@ class ReliefAgreement:
 class Compared:
     """Measured parts; None for those without data."""
 
-    pictures: ComparedImagesReport | None = field(default=None, metadata=IF_KNOWN)
+    images: ComparedImagesReport | None = field(default=None, metadata=IF_KNOWN | IMAGES)
     fairness: FairnessReport | None = field(default=None, metadata=IF_KNOWN)
     photos: ComparedPhotosReport | None = field(default=None, metadata=IF_KNOWN)
     relief: ReliefAgreement | None = field(default=None, metadata=IF_KNOWN)
@@ -130,7 +130,7 @@ class ComparisonData:
     """Of the data set and the fits: "val" or "test"."""
     limit: int
     """Most labelled images."""
-    persons: int | None
+    subjects: int | None
     """Most subjects of the photos."""
 
 
@@ -181,21 +181,21 @@ class Comparison:
         Raises:
             FacereliefError: A folder or a network cannot be used, or nothing in a folder could be measured.
         """
-        pictures = photos = relief = None
+        images = photos = relief = None
         rows: list[ImageRow] = []
         of_images: Fairness | None = None
         of_photos: Fairness | None = None
         given = data.fits is not None or data.photos is not None
         if data.coarse is not None:
             sources = PhotoSources(data.fits, data.photos) if given else None
-            pictures, rows, of_images = self.images(data.coarse, data.split, data.limit, sources)
+            images, rows, of_images = self.images(data.coarse, data.split, data.limit, sources)
         if given:
-            photos, of_photos = self.photos(PhotoSources(data.fits, data.photos), data.persons)
+            photos, of_photos = self.photos(PhotoSources(data.fits, data.photos), data.subjects)
         if data.fits is not None and NET_FINE in self.names:
             relief = self.relief(data.fits, data.photos, data.split)
         by_group = of_images is not None or of_photos is not None
         fairness = FairnessReport(of_images, of_photos) if by_group else None
-        return Compared(pictures, fairness, photos, relief), rows
+        return Compared(images, fairness, photos, relief), rows
 
     def images(
         self, folder: Path, split: str | None, limit: int, sources: PhotoSources | None
@@ -232,7 +232,7 @@ class Comparison:
             found = None if photo is None else sources.load(photo)
             if found is not None:
                 angle = skin_tone(self.model, found.image, np.asarray(found.face.landmarks))
-                by_file[source] = groups_of(self.people, found.person, found.name, angle)
+                by_file[source] = groups_of(self.people, found.subject, found.name, angle)
             note(done)
         return [by_file.get(row.source, {}) for row in rows]
 
@@ -265,11 +265,11 @@ class Comparison:
 
     def _photo_fairness(self, rows: Sequence[PhotoRow], angles: Mapping[str, float]) -> Fairness | None:
         people = self.people
-        members = [r for r in rows if not self.only_known or people.find(r.person, r.name) is not None]
+        members = [r for r in rows if not self.only_known or people.find(r.subject, r.name) is not None]
         if not members:
             return None
-        tones = person_angles(members, angles)
-        groups = [groups_of(people, row.person, row.name, tones[row.person]) for row in members]
+        tones = subject_angles(members, angles)
+        groups = [groups_of(people, row.subject, row.name, tones[row.subject]) for row in members]
         return photo_fairness(self.model, members, groups, self.seed)
 
     def relief(self, fits: Path, photos: Path | None, split: str | None) -> ReliefAgreement:
@@ -282,25 +282,25 @@ class Comparison:
         folder = FitFolder(fits, photos)
         names = held_out_fits(folder, split, MOST_RELIEFS)
         note = self.notes("relief", len(names))
-        persons: list[str] = []
+        subjects: list[str] = []
         values: list[tuple[float, float, float]] = []
         reliefs = photo_reliefs(self.model, folder, names, net.size)
         for done, (name, photo) in enumerate(zip(names, reliefs), 1):
             for row in evaluate_photos(self.model, net, [photo]):
-                persons.append(folder.load(name).family)
+                subjects.append(folder.load(name).family)
                 values.append((row.errors["band_r"], row.errors["found_mm"], row.errors["true_mm"]))
             note(done)
-        boot = PersonBootstrap(persons, self.seed)
+        boot = SubjectBootstrap(subjects, self.seed)
         r, found, true = np.array(values).reshape(-1, 3).T
         return ReliefAgreement(len(values), boot.mean(r), boot.ratio(found, true))
 
 
-def person_angles(rows: Sequence[PhotoRow], angles: Mapping[str, float]) -> dict[str, float]:
+def subject_angles(rows: Sequence[PhotoRow], angles: Mapping[str, float]) -> dict[str, float]:
     """Subject -> mean typology angle of the photos that show skin, so that every subject is in one group; NaN
     where none does."""
-    by_person: dict[str, list[float]] = {}
+    by_subject: dict[str, list[float]] = {}
     for row in rows:
-        known = by_person.setdefault(row.person, [])
+        known = by_subject.setdefault(row.subject, [])
         if np.isfinite(angles[row.name]):
             known.append(angles[row.name])
-    return {person: float(np.mean(known)) if known else np.nan for person, known in by_person.items()}
+    return {subject: float(np.mean(known)) if known else np.nan for subject, known in by_subject.items()}

@@ -48,21 +48,21 @@ class PhotoSources:
 
         Where there are none: one photo each of at most `MOST_SINGLE` subjects. All evenly spread.
         """
-        by_person: dict[str, list[Photo]] = {}
+        by_subject: dict[str, list[Photo]] = {}
         for photo in sorted(self.photos, key=lambda photo: str(photo.file)):
-            by_person.setdefault(photo.person, []).append(photo)
-        persons = [
-            person
-            for person, found in by_person.items()
-            if len(found) >= 2 or people.find(person, found[0].file.name) is not None
+            by_subject.setdefault(photo.subject, []).append(photo)
+        subjects = [
+            subject
+            for subject, found in by_subject.items()
+            if len(found) >= 2 or people.find(subject, found[0].file.name) is not None
         ]
-        if not persons:
-            found = list(by_person)
+        if not subjects:
+            found = list(by_subject)
             step = max(len(found) / MOST_SINGLE, 1.0)
-            persons = [found[int(k * step)] for k in range(min(MOST_SINGLE, len(found)))]
-        if most is not None and len(persons) > most:
-            persons = [persons[int(k * len(persons) / most)] for k in range(most)]
-        return [photo for person in persons for photo in by_person[person][:2]]
+            subjects = [found[int(k * step)] for k in range(min(MOST_SINGLE, len(found)))]
+        if most is not None and len(subjects) > most:
+            subjects = [subjects[int(k * len(subjects) / most)] for k in range(most)]
+        return [photo for subject in subjects for photo in by_subject[subject][:2]]
 
     def load(self, photo: Photo) -> PhotoInput | None:
         """The photo and its face; None, with the reason in `left_out`, for a photo of no use."""
@@ -72,7 +72,7 @@ class PhotoSources:
             if fit is not None and self.fits is not None:
                 state = FaceState(fit.camera, fit.identity, fit.expression)
                 held, image = fit.split != "train", self.fits.image(fit)
-                return PhotoInput(name, photo.person, photo.group, held, image, fit, {FIT: state})
+                return PhotoInput(name, photo.subject, photo.group, held, image, fit, {FIT: state})
             image = read_image(photo.file)
             faces = detect_faces(image, max_faces=1)
             if not faces:
@@ -80,8 +80,8 @@ class PhotoSources:
         except FacereliefError as error:
             self.left_out[name] = str(error)
             return None
-        held = split_of(photo.person) != "train"
-        return PhotoInput(name, photo.person, photo.group, held, image, faces[0])
+        held = split_of(photo.subject) != "train"
+        return PhotoInput(name, photo.subject, photo.group, held, image, faces[0])
 
     def _fit(self, name: str) -> Fit | None:
         stem = Path(name).with_suffix("").as_posix()

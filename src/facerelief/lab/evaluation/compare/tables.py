@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from facerelief.lab.evaluation.compare.fairness import (
-    LEAST_PERSONS,
+    LEAST_SUBJECTS,
     Fairness,
     FairnessReport,
     GroupMeasures,
@@ -83,22 +83,22 @@ def image_tables(report: ImageReport) -> list[Table]:
         )
         for name, whole, found in ((n, m.whole, m.whole.measures) for n, m in report.methods.items())
     )
-    count = f"{report.pictures} pictures of {report.persons} persons"
-    tables = [Table(f"Pictures with labels: {count}", head, rows)]
+    count = f"{report.images} images of {report.subjects} subjects"
+    tables = [Table(f"Images with labels: {count}", head, rows)]
     for title, parts, names in (
         ("by yaw, degrees", {name: m.by_yaw for name, m in report.methods.items()}, YAW_NAMES),
         ("by expression", {name: m.by_expression for name, m in report.methods.items()}, None),
     ):
         first = next(iter(parts.values()), {})
         chosen = [x for x in names or first if x in first]
-        head = ("method", *(f"{x} ({first[x].pictures})" for x in chosen))
+        head = ("method", *(f"{x} ({first[x].images})" for x in chosen))
         body = tuple(
             (METHODS[name], *(cell(found[x].measures["rigid_mm"]) for x in chosen))
             for name, found in parts.items()
             if name != NET_FINE
         )
         if chosen:
-            tables.append(Table(f"Shape after pose, mm, {title} (pictures)", head, body))
+            tables.append(Table(f"Shape after pose, mm, {title} (images)", head, body))
     return tables
 
 
@@ -107,7 +107,7 @@ def image_tables(report: ImageReport) -> list[Table]:
 
 def photo_tables(report: PhotoReport, relief: ReliefAgreement | None = None) -> list[Table]:
     """Measures of photos without known shape, identity consistency, and agreement of relief."""
-    title = f"Photos without known shape: {report.photos} of {report.persons} persons"
+    title = f"Photos without known shape: {report.photos} of {report.subjects} subjects"
     head = ("method", "68 landmarks from the detector's, %", "from the other methods, mm", "re-render error")
     rows = tuple(
         (METHODS[name], cell(found["nme68"]), cell(found["apart_mm"]), cell(found["rerender"], 4))
@@ -132,7 +132,7 @@ def _identity_table(part: str, methods: Mapping[str, Consistency]) -> Table:
     """Identity consistency over one part of the subjects, of which there is at least one method."""
     head = (
         "method",
-        "persons",
+        "subjects",
         "same, mm",
         "others, mm",
         "same / others",
@@ -143,7 +143,7 @@ def _identity_table(part: str, methods: Mapping[str, Consistency]) -> Table:
     rows = tuple(
         (
             METHODS[name],
-            str(found.persons),
+            str(found.subjects),
             cell(found.same_mm),
             cell(found.different_mm),
             cell(found.same_over_different),
@@ -154,8 +154,8 @@ def _identity_table(part: str, methods: Mapping[str, Consistency]) -> Table:
         for name, found in methods.items()
     )
     last = list(methods.values())[-1]
-    label = {"all": "all persons", "held out": "persons held out from training"}.get(part, part)
-    pairs = f"{last.genuine} pairs of one person, {last.impostor} of two"
+    label = {"all": "all subjects", "held out": "subjects held out from training"}.get(part, part)
+    pairs = f"{last.genuine} pairs of one subject, {last.impostor} of two"
     return Table(f"Identity from two photos, {label}: {pairs}", head, rows)
 
 
@@ -167,9 +167,9 @@ _FAIRNESS = (
     ("photos", "rerender", "Re-render error, photos", 4),
     ("photos", "same_over_different", "Identity: same / others, within the group, photos", 2),
     ("photos", "auc", "Identity: AUC within the group, photos", 3),
-    ("pictures", "rigid_mm", "Shape after pose, mm, labelled pictures", 2),
-    ("pictures", "neutral_mm", "Neutral shape, mm, labelled pictures", 2),
-    ("pictures", "nme68", "68 landmarks, %, labelled pictures", 2),
+    ("images", "rigid_mm", "Shape after pose, mm, labelled images", 2),
+    ("images", "neutral_mm", "Neutral shape, mm, labelled images", 2),
+    ("images", "nme68", "68 landmarks, %, labelled images", 2),
 )
 """Data, measure, title and digits of each table."""
 
@@ -188,13 +188,13 @@ def fairness_tables(report: FairnessReport) -> list[Table]:
             for name, group in groups.items():
                 cells = [cell(_measure(group.methods.get(method), measure), digits) for method in shown]
                 if not group.methods:
-                    cells = [f"fewer than {LEAST_PERSONS} persons", *[""] * (len(shown) - 1)]
+                    cells = [f"fewer than {LEAST_SUBJECTS} subjects", *[""] * (len(shown) - 1)]
                 # in photos of many sources the tone is half light
-                what = "skin in the photo" if (data, attribute) == ("pictures", TONE) else attribute
-                count = group.photos if data == "photos" else group.pictures
-                rows.append((f"{what}: {name}", str(group.persons), str(count), *cells))
+                what = "skin in the photo" if (data, attribute) == ("images", TONE) else attribute
+                count = group.photos if data == "photos" else group.images
+                rows.append((f"{what}: {name}", str(group.subjects), str(count), *cells))
         if shown:
-            head = ("group", "persons", data, *(METHODS[name] for name in shown))
+            head = ("group", "subjects", data, *(METHODS[name] for name in shown))
             tables.append(Table(title, head, tuple(rows)))
     return tables
 

@@ -96,14 +96,14 @@ class Person:
 class People:
     """Subjects of a file: by name, or by the number that their photos' names begin with."""
 
-    by_person: Mapping[str, Person] = field(default_factory=dict[str, Person])
+    by_subject: Mapping[str, Person] = field(default_factory=dict[str, Person])
     by_number: Mapping[str, Person] = field(default_factory=dict[str, Person])
     """Of the Face Research Lab London Set: "001" for the photos 001_03 and 001_08."""
 
-    def find(self, person: str, photo: str) -> Person | None:
-        """person: a name; photo: a file's name, whose stem counts."""
+    def find(self, subject: str, photo: str) -> Person | None:
+        """subject: a name; photo: a file's name, whose stem counts."""
         number = _LONDON.fullmatch(Path(photo).stem)
-        return self.by_person.get(person) or (self.by_number.get(number[1]) if number else None)
+        return self.by_subject.get(subject) or (self.by_number.get(number[1]) if number else None)
 
 
 _LONDON = re.compile(r"(\d{3})_\d{2}")
@@ -138,7 +138,7 @@ def read_people(file: str | Path) -> People:
             why = f"{name} a second time" if name else f"no {key}"
             raise FacereliefError(f"{file}: line {line}: {why}; give each person one line")
         out[name] = Person(years, ((row.get(gender) or "") if gender else "").strip().lower())
-    return People(by_number=out) if london else People(by_person=out)
+    return People(by_number=out) if london else People(by_subject=out)
 
 
 def _csv(file: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -188,7 +188,7 @@ def group_names(attribute: str, found: Sequence[str]) -> list[str]:
     return known + sorted({name for name in found if name and name not in known})
 
 
-def groups_of(people: People, person: str, photo: str, angle: float) -> dict[str, str]:
+def groups_of(people: People, subject: str, photo: str, angle: float) -> dict[str, str]:
     """Attribute -> group of a photo; "" where it has none. angle: see `skin_tone`."""
-    known = people.find(person, photo) or Person()
+    known = people.find(subject, photo) or Person()
     return {TONE: tone_group(angle), AGE: age_group(known.age), GENDER: known.gender}

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
 from facerelief.lab.evaluation.metrics.intervals import Interval
+from facerelief.lab.evaluation.metrics.reports import SUBJECTS
 from facerelief.morphable.model import FaceModel
 from facerelief.typed import Float
 
 T = TypeVar("T")
 
-_PERSON_DRAWS = 400
+_SUBJECT_DRAWS = 400
 """Bootstrap draws: fewer than for means, since each looks at all pairs of subjects."""
 _NAN = float("nan")
 
@@ -39,7 +40,7 @@ def shape_distances(first: Float, second: Float, gram: Float) -> Float:
 class Consistency:
     """Agreement of neutral shapes over two photos of each of several subjects, with intervals."""
 
-    persons: int
+    subjects: int = field(metadata=SUBJECTS)
     genuine: int
     """Pairs of photos of one subject, one for each subject."""
     impostor: int
@@ -62,7 +63,7 @@ class Consistency:
 class Agreement:
     """The values of `Consistency` without intervals, and identification by coefficients."""
 
-    persons: int
+    subjects: int = field(metadata=SUBJECTS)
     same_mm: float
     different_mm: float
     same_over_different: float
@@ -71,12 +72,14 @@ class Agreement:
     """`rank1` by the cosine between identity coefficients in place of distances of shapes."""
 
 
-def photo_pairs(rows: Iterable[T], person: Callable[[T], str], name: Callable[[T], str]) -> list[tuple[T, T]]:
+def photo_pairs(
+    rows: Iterable[T], subject: Callable[[T], str], name: Callable[[T], str]
+) -> list[tuple[T, T]]:
     """The first two photos, by name, of each subject with two or more; subjects in alphabetical order."""
-    by_person: dict[str, list[T]] = {}
+    by_subject: dict[str, list[T]] = {}
     for row in sorted(rows, key=name):
-        by_person.setdefault(person(row), []).append(row)
-    return [(found[0], found[1]) for _, found in sorted(by_person.items()) if len(found) >= 2]
+        by_subject.setdefault(subject(row), []).append(row)
+    return [(found[0], found[1]) for _, found in sorted(by_subject.items()) if len(found) >= 2]
 
 
 def shape_agreement(first: Float, second: Float, gram: Float) -> Agreement:
@@ -101,7 +104,7 @@ def identity_consistency(first: Float, second: Float, gram: Float, seed: int = 0
         return None
     distance = shape_distances(first, second, gram)
     rng = np.random.default_rng([seed, 0x1D, count])
-    draws = rng.multinomial(count, np.full(count, 1 / count), size=_PERSON_DRAWS).astype(np.float64)
+    draws = rng.multinomial(count, np.full(count, 1 / count), size=_SUBJECT_DRAWS).astype(np.float64)
     figures = _verified(distance, np.concatenate([np.ones((1, count)), draws]))
     intervals: list[Interval] = []
     for row in figures:

@@ -32,7 +32,7 @@ def below_percent(share: Interval) -> Interval:
     return Interval(100 * (1 - share.value), 100 * (1 - share.high), 100 * (1 - share.low))
 
 
-class PersonBootstrap:
+class SubjectBootstrap:
     """Means of rows with 95 % bootstrap intervals over subjects.
 
     A draw takes as many subjects as there are, with replacement, each with all of its rows: images of one
@@ -42,15 +42,15 @@ class PersonBootstrap:
 
     def __init__(
         self,
-        persons: Sequence[str] | Sequence[int],
+        subjects: Sequence[str] | Sequence[int],
         seed: int = 0,
         draws: int = DRAWS,
         *,
         stream: int = 0xC0FA,
     ) -> None:
-        """persons: subject of each row. stream: separates the draws of different benchmarks."""
-        place: dict[Any, int] = {person: k for k, person in enumerate(sorted(set(persons)))}
-        self._at = np.array([place[person] for person in persons], np.int64)
+        """subjects: of each row. stream: separates the draws of different benchmarks."""
+        place: dict[Any, int] = {subject: k for k, subject in enumerate(sorted(set(subjects)))}
+        self._at = np.array([place[subject] for subject in subjects], np.int64)
         count = len(place)
         rng = np.random.default_rng([seed, stream])
         share = np.full(count, 1 / max(count, 1))
@@ -77,6 +77,6 @@ class PersonBootstrap:
         low, high = np.percentile(drawn, (2.5, 97.5))
         return Interval(float(top.sum() / bottom.sum()), float(low), float(high))
 
-    def persons(self, where: Bool | None = None) -> int:
+    def subjects(self, where: Bool | None = None) -> int:
         """Number of subjects of the rows of `where` (N,)."""
         return len(np.unique(self._at if where is None else self._at[where]))

@@ -16,8 +16,8 @@ from typing import Any
 
 INLINE = {"inline": True}
 IF_KNOWN = {"if_known": True}
-TARGETS = {"key": "bars"}
-"""The key of `Target`s in all reports."""
+TARGETS, SUBJECTS, IMAGES = {"key": "bars"}, {"key": "persons"}, {"key": "pictures"}
+"""Keys of `Target`s, and of numbers of subjects and images, in all reports."""
 
 
 def to_json(report: Any) -> Any:

@@ -120,7 +120,7 @@ def _group(name: str, members: Sequence[FitMeasures]) -> FitGroup:
 def identity_agreement(measures: Sequence[FitMeasures], model: FaceModel) -> Agreement | None:
     """`shape_agreement` over all subjects with two photos, the first two by file name; None below two such
     subjects."""
-    pairs = photo_pairs(measures, lambda m: m.photo.person, lambda m: str(m.photo.file))
+    pairs = photo_pairs(measures, lambda m: m.photo.subject, lambda m: str(m.photo.file))
     if len(pairs) < 2:
         return None
     first, second = (np.stack([pair[k].identity for pair in pairs]) for k in (0, 1))

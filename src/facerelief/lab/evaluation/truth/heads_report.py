@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from facerelief.lab.evaluation.compare.methods import E2FAR, FIT, MEAN_FACE, NET
-from facerelief.lab.evaluation.metrics.intervals import PersonBootstrap, below_percent
+from facerelief.lab.evaluation.metrics.intervals import SubjectBootstrap, below_percent
 from facerelief.lab.evaluation.metrics.reports import INLINE, TARGETS, Target
 from facerelief.lab.evaluation.truth.heads_draw import GROUPS, HEAD_YAW_NAMES
 
@@ -134,10 +134,10 @@ class HeadBenchmarkReport:
 def head_report(rows: Sequence[HeadRow], methods: Sequence[str], seed: int = 0) -> HeadReport:
     """Means with bootstrap intervals over subjects, of all images and by yaw and expression.
 
-    The same draws serve all methods and parts (`PersonBootstrap`), so that differences and ratios of methods
+    The same draws serve all methods and parts (`SubjectBootstrap`), so that differences and ratios of methods
     are those of the same images.
     """
-    boot = PersonBootstrap([row.person for row in rows], seed, stream=_STREAM)
+    boot = SubjectBootstrap([row.person for row in rows], seed, stream=_STREAM)
 
     def part(method: str, belongs: Callable[[HeadRow], bool] = lambda row: True) -> HeadPart:
         return _part(rows, boot, method, belongs)
@@ -186,7 +186,7 @@ def _found_counts(rows: Sequence[HeadRow]) -> FoundCounts:
 
 
 def _part(
-    rows: Sequence[HeadRow], boot: PersonBootstrap, method: str, belongs: Callable[[HeadRow], bool]
+    rows: Sequence[HeadRow], boot: SubjectBootstrap, method: str, belongs: Callable[[HeadRow], bool]
 ) -> HeadPart:
     where = np.array([belongs(row) and method in row.errors for row in rows], np.bool_)
 
