@@ -152,7 +152,7 @@ def test_speed_has_every_method(tmp_path, monkeypatch):
         return {
             "machine": where,
             "load_before": 0.0,
-            "picture": "x",
+            "image": "x",
             "threads": [1, 2],
             "methods": table,
         }

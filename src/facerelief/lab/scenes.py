@@ -12,8 +12,7 @@ from facerelief.typed import Float, Float32, Float64, Image
 
 
 def hair_cap(model: FaceModel) -> Float64:
-    """(N, 1) share of hair colour: a cap above the forehead, since detectors have not seen many bald
-    heads."""
+    """(N, 1) share of hair colour: a cap above the forehead, since detectors miss some bald heads."""
     eyes = model.landmarks["ibug68"].of(model.mean)[36:48].mean(axis=0)
     height, depth = model.mean[:, 1] - eyes[1], model.mean[:, 2] - eyes[2]
     # the hairline runs from the temples up over the forehead
@@ -22,7 +21,7 @@ def hair_cap(model: FaceModel) -> Float64:
 
 
 def hair_noise(points: Float32, rng: np.random.Generator) -> Float64:
-    """(N,) light and dark streaks along the head's height, mostly between -2 and 2; points (N, 3) mm."""
+    """(N,) light and dark vertical streaks, clipped to -2..2; points (N, 3) mm."""
     return np.clip(skin_noise(points * np.array([4, 1, 2], np.float32), rng), -2, 2)
 
 
@@ -47,7 +46,7 @@ class LightRanges:
     fill: float = 0.25
     """Strength of the light from the other side, uniform from 0 to this."""
     sideways: float = 0.8
-    """Standard deviation of the key light's direction to the side, where 1 is the way to the viewer."""
+    """Standard deviation of the key light's direction to the side, relative to 1 toward the viewer."""
     from_above: bool = True
     """The key light never comes from below."""
     tint: float = 0.05
@@ -55,11 +54,11 @@ class LightRanges:
     ambient_tint: float = 0.03
     """Standard deviation of the ambient light's colour."""
     strength_first: bool = False
-    """The key light's strength is sampled before its colour; decides which light a seed gives."""
+    """Sample the key light's strength before its colour: the order determines the light of a seed."""
 
 
 def random_light(rng: np.random.Generator, ranges: LightRanges) -> Float32:
-    """(9, 3) a random light in camera space."""
+    """(9, 3) a random light, camera space."""
     side, height = rng.normal(0, ranges.sideways), rng.normal(0.4, 0.5)
     direction = np.array([side, abs(height) if ranges.from_above else height, 1.0])
     strength = rng.uniform(*ranges.key) if ranges.strength_first else 0.0
@@ -95,7 +94,7 @@ def photo_background(photo: Image, size: int, rng: np.random.Generator, least: f
 
 
 def smooth_background(colors: Float, size: int) -> Image:
-    """(size, size, 3) smooth colours through a coarse grid (h, w, 3) of them, 0 to 1."""
+    """(size, size, 3) smooth interpolation of a coarse grid of colours (h, w, 3), 0 to 1."""
     import cv2
 
     smooth = cv2.resize(colors.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)

@@ -1,7 +1,6 @@
-"""Time of every method for a face, time until a fresh process has its first one, and its memory.
+"""Time of every method for a face, time to the first face of a fresh process, and memory.
 
-`facerelief evaluate compare --speed` prints it. Every method runs in processes of its own: no method pays for
-another's caches, and memory is that method's alone.
+`facerelief evaluate compare --speed` prints it. Every method runs in processes of its own.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _CHILD = "from facerelief.lab.benchmarks.methods import child; child()"
 
 def bench_methods(
     methods: Sequence[str],
-    picture: str | Path | None = None,
+    image: str | Path | None = None,
     *,
     threads: Sequence[int] = THREADS,
     calls: int = 30,
@@ -40,23 +39,36 @@ def bench_methods(
     nets: str | Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Time methods on one image, each in fresh processes; JSON-serialisable.
+    """Time methods on one image, each in fresh processes.
 
-    methods: of `evaluation.comparison_methods`, or `DETECTOR`; image: a file with a face, the portrait that
-    is shipped unless given; threads: of networks, linear algebra and OpenCV, one row each. Of each method and
-    number of threads `starts` processes are started; the last goes on for at most `calls` faces or `seconds`.
+    For each method and number of threads `starts` processes are started; the last continues for at most
+    `calls` faces or `seconds`.
 
-    {"machine", "load_before", "picture", "threads", "methods": {method: {threads: {"median_ms", "p90_ms",
-    "calls", "cold_start_s", "peak_mb"}}}}: median_ms from the detected face to the shape, after the first;
-    cold_start_s from the start of the process to the first face's shape, image read and face detected,
-    median; peak_mb the most memory resident, MiB, None where the system does not report it. Raises
-    FacereliefError where a process fails.
+    Args:
+        methods: Of `lab.evaluation.compare.methods`, or `DETECTOR`.
+        image: File with a face; the shipped portrait unless given.
+        threads: Numbers of threads of networks, linear algebra and OpenCV.
+        calls: Largest number of faces.
+        seconds: Longest time per method and number of threads.
+        starts: Processes per method and number of threads.
+        nets: Folder of networks; the shipped ones unless given.
+        progress: Called with the name of each measurement before it begins.
+
+    Returns:
+        JSON-serialisable: {"machine", "load_before", "image", "threads", "methods": {method: {threads:
+        {"median_ms", "p90_ms", "calls", "cold_start_s", "peak_mb"}}}}. median_ms: from the detected face to
+        the shape, without the first; cold_start_s: from the start of the process to the first shape, image
+        read and face detected, median; peak_mb: peak resident memory, MiB, None where it is unknown.
+
+    Raises:
+        FacereliefError: A process fails.
+        ValueError: `starts` or `calls` is less than 1.
     """
     from facerelief.examples import astronaut_path
 
     if starts < 1 or calls < 1:
         raise ValueError(f"starts is {starts}, calls is {calls}: expected at least 1")
-    file = Path(picture) if picture is not None else Path(astronaut_path())
+    file = Path(image) if image is not None else Path(astronaut_path())
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     table: dict[str, dict[str, Any]] = {}
     for name in methods:
@@ -70,27 +82,27 @@ def bench_methods(
     return {
         "machine": machine(),
         "load_before": load,
-        "picture": file.name,
+        "image": file.name,
         "threads": list(threads),
         "methods": table,
     }
 
 
 def _fresh(
-    method: str, picture: Path, threads: int, calls: int, seconds: float, nets: str | Path | None
+    method: str, image: Path, threads: int, calls: int, seconds: float, nets: str | Path | None
 ) -> tuple[float, dict[str, Any]]:
     """Seconds to the first face of a fresh process, and its report. Raises FacereliefError."""
     held = dict.fromkeys(("FACERELIEF_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), str(threads))
     arguments = [
         method,
-        str(picture),
+        str(image),
         str(threads),
         str(calls),
         str(seconds),
         "" if nets is None else str(nets),
     ]
     started = time.perf_counter()
-    # messages go to a file: a full pipe that nobody reads would stop the process
+    # to a file: a pipe that is not read would block the process when full
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
         subprocess.Popen(
@@ -107,25 +119,25 @@ def _fresh(
         out = process.stdout.read()
         process.wait()
         errors.seek(0)
-        told = errors.read()
+        messages = errors.read()
     if process.returncode or first != _READY:
-        line = (told.strip().splitlines() or ["it said nothing"])[-1]
+        line = (messages.strip().splitlines() or ["no message"])[-1]
         raise FacereliefError(f"{method}: a fresh process failed: {line}")
     return spent, json.loads(out)
 
 
 def child() -> None:
-    """Main program of a fresh process; see `_fresh` for its arguments."""
-    method, picture, threads, calls, seconds, nets = sys.argv[1:]
-    run = one_face(method, picture, int(threads), nets or None)
+    """Main program of a fresh process, with the arguments of `_fresh`."""
+    method, image, threads, calls, seconds, nets = sys.argv[1:]
+    run = one_face(method, image, int(threads), nets or None)
     run()
     print(_READY, flush=True)
     print(json.dumps(repeated(run, int(calls), float(seconds)) | {"peak_mb": peak_mb()}))
 
 
-def one_face(method: str, picture: str | Path, threads: int, nets: str | None = None) -> Callable[[], object]:
-    """A call of the method on the best face of an image that is already read and detected: from
-    the face to its shape's vertices. `DETECTOR`: from the image to the face. Raises FacereliefError."""
+def one_face(method: str, file: str | Path, threads: int, nets: str | None = None) -> Callable[[], object]:
+    """A function that runs the method on the best face of an image, from the detected face to the shape's
+    vertices; of `DETECTOR` from the image to the face. Raises FacereliefError."""
     import cv2
 
     from facerelief.detection import detect_faces
@@ -135,10 +147,10 @@ def one_face(method: str, picture: str | Path, threads: int, nets: str | None = 
     from facerelief.morphable import open_model
 
     cv2.setNumThreads(threads)
-    image = read_image(picture)
+    image = read_image(file)
     faces = detect_faces(image, max_faces=1)
     if not faces:
-        raise NoFaceError(f"{picture}: no face found; give a picture with a visible face")
+        raise NoFaceError(f"{file}: no face found; give an image with a visible face")
     if method == DETECTOR:
         return lambda: detect_faces(image, max_faces=1)
     model = open_model()
@@ -152,8 +164,8 @@ def one_face(method: str, picture: str | Path, threads: int, nets: str | None = 
 
 
 def repeated(run: Callable[[], object], calls: int, seconds: float) -> dict[str, Any]:
-    """{"median_ms", "p90_ms", "calls"} of calls of `run`, after one that does not count, until there are
-    `calls` or `seconds` are over; None in place of times where there are no calls."""
+    """{"median_ms", "p90_ms", "calls"} of at most `calls` calls of `run` in `seconds`, after one to warm up;
+    times are None without calls."""
     spent: list[float] = []
     if calls:
         run()
@@ -167,7 +179,7 @@ def repeated(run: Callable[[], object], calls: int, seconds: float) -> dict[str,
 
 
 def peak_mb() -> float | None:
-    """Most memory (resident set, MiB) of this process so far; None where the system does not report it."""
+    """Peak resident memory of this process so far, MiB; None where it is unknown."""
     try:
         # on Linux getrusage gives the memory of the process that started this one
         lines = Path("/proc/self/status").read_text().splitlines()

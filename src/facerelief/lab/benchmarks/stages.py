@@ -32,10 +32,10 @@ STAGES = (
     Stage("depth", "the model's depth on the photo's pixels, per face"),
     Stage("relief", "shape from shading, per face"),
     Stage("albedo", "the photo's albedo, per face"),
-    Stage("conditions", "light, cover and exposure measured, per face"),
+    Stage("conditions", "light, occlusion and exposure measured, per face"),
     Stage("330 px photometric", "the photometric fit of a face enlarged to 330 px", 1500),
     Stage("330 px in all", "its landmarks to its albedo", 3000),
-    Stage("660 px in all", "the same, twice as large, at the same relief resolution"),
+    Stage("660 px in all", "the same at twice the size, with equal resolution of relief"),
     Stage("texture", "texture without light, completed, per face"),
     Stage("preview", "the preview sheet, per face"),
     Stage("save", "all files of a face, texture and preview among them"),
@@ -60,7 +60,7 @@ def bench_reconstruct(
         images: Files with a face.
         repeat: Rounds over all of them, after one to warm up (new processes: at most three).
         threads: Threads of networks, linear algebra and OpenCV; None for the defaults of each.
-        progress: Called with the name of what begins.
+        progress: Called with the name of each measurement before it begins.
 
     Raises:
         ImageError, NoFaceError: A file has no usable image, or no face.
@@ -105,7 +105,7 @@ def _new_process(stopwatch: Stopwatch, image: Path, threads: int | None) -> None
         check=False,
     )
     if done.returncode:
-        # either the image or the installation is at fault: the same call here raises our own error
+        # the same call here raises our own error for an unusable image
         import facerelief
 
         facerelief.reconstruct(image)
@@ -160,7 +160,7 @@ def _image_to_folder(stopwatch: Stopwatch, reconstructor: Reconstructor, image: 
 
 
 def _save_parts(stopwatch: Stopwatch, face: Reconstruction, out: Path) -> None:
-    """Those parts of saving that can be called alone."""
+    """Texture and preview, the parts of saving that can be called alone."""
     from facerelief.facefolder.save import appearance, preview
     from facerelief.geometry.depth import depth_to_mesh
 
@@ -175,8 +175,7 @@ def _save_parts(stopwatch: Stopwatch, face: Reconstruction, out: Path) -> None:
 
 
 def _enlarged(stopwatch: Stopwatch, reconstructor: Reconstructor, file: Path) -> None:
-    """The image's best face, scaled to the size of the target and to twice that; relief at the resolution
-    of the smaller."""
+    """The image's best face scaled to 330 and to 660 px, with equal resolution of relief."""
     import cv2
 
     from facerelief.detection import detect_faces
@@ -199,7 +198,7 @@ def _enlarged(stopwatch: Stopwatch, reconstructor: Reconstructor, file: Path) ->
 
 
 def _rasterise(stopwatch: Stopwatch, model: FaceModel, calls: int) -> None:
-    """The mean head, turned a little, filling 256 x 256 px."""
+    """The mean head, slightly turned, filling 256 x 256 px."""
     from facerelief.geometry import WeakPerspective
     from facerelief.rendering import rasterize
 

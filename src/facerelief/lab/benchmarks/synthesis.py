@@ -21,39 +21,53 @@ class SynthesisTiming:
     ray: bool
     samples: int
     samples_per_s: float
-    """Of all workers together while they are at work, each one's first shard left out."""
+    """Of all workers together, without the first shard of each."""
     mb_per_s: float
-    """Written, likewise; MB are 10^6 bytes."""
+    """Written, likewise, 10^6 bytes."""
     whole_samples_per_s: float
-    """The whole run, with the start of its processes."""
+    """Of the whole run, with the start of its processes."""
     ms: dict[str, float]
-    """Milliseconds of a worker for a sample, by stage; "other" is what no stage claims."""
+    """Time of a worker for a sample by stage, ms; "other" is the rest."""
     memory_mb: tuple[float, float, float]
-    """Memory of the largest worker after its first shard, after its last, and at most."""
+    """Memory of the largest worker after its first shard, after its last, and its peak."""
 
 
 def bench_synthesis(
     fits: FitFolder, recipe: Recipe, *, workers: int = 1, ray: str | None = None
 ) -> SynthesisTiming:
-    """Make a data set in a temporary folder and throw it away.
+    """Time the making of a data set in a temporary folder.
 
-    Raises FacereliefError as `synthesize` does.
+    Args:
+        fits: Fits of the photos.
+        recipe: Kind, configuration and numbers of samples.
+        workers: Worker processes.
+        ray: Address of a Ray cluster, "local" to start one; None for processes of this machine.
+
+    Raises:
+        FacereliefError: As `synthesize`.
     """
     records: list[dict[str, Any]] = []
 
-    def note(progress: Progress) -> None:
+    def collect(progress: Progress) -> None:
         if progress.record is not None:
             records.append(progress.record)
 
     with tempfile.TemporaryDirectory(prefix="facerelief-") as folder:
         started = time.perf_counter()
-        synthesize(fits, Path(folder, "out"), recipe, workers=workers, ray=ray, progress=note)
+        synthesize(fits, Path(folder, "out"), recipe, workers=workers, ray=ray, progress=collect)
         whole = time.perf_counter() - started
     return summary(records, workers, ray is not None, whole)
 
 
 def summary(records: list[dict[str, Any]], workers: int, ray: bool, whole: float) -> SynthesisTiming:
-    """Summary of a run of `whole` seconds, from the records of shards in the order they were made."""
+    """Summarise a run.
+
+    Args:
+        records: Of its shards, in the order of completion.
+        workers: Worker processes.
+        ray: True if they ran on Ray.
+        whole: Duration of the run, s.
+    """
     by_worker: dict[int, list[dict[str, Any]]] = {}
     for record in records:
         by_worker.setdefault(record["pid"], []).append(record)

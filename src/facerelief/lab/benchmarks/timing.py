@@ -1,7 +1,7 @@
-"""Timings of stages, reported in one way by all benchmarks.
+"""Timings of stages, shared by all benchmarks.
 
-A `Stage` has a name and a target; a `Stopwatch` collects milliseconds by stage; `timings` turns both into
-medians and 90th percentiles; `machine` describes where they were taken.
+A `Stage` has a name and a target; a `Stopwatch` collects milliseconds by stage; `timings` gives their
+medians and 90th percentiles; `machine` describes the machine.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ import numpy as np
 from facerelief.runtime.threads import available_cores
 
 PACKAGES = ("facerelief", "numpy", "scipy", "numba", "opencv-python-headless", "openvino")
-"""Packages whose versions decide about speed."""
+"""Packages whose versions affect speed."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Something that is timed."""
+    """A timed part of a computation."""
 
     name: str
     what: str
+    """Description."""
     target_ms: float | None = None
-    """Target for the median; None where nothing was promised."""
+    """Target for the median, ms; None without one."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Times the block under this name; a block that raises does not count."""
+        """Time a block under this name, unless it raises."""
         started = time.perf_counter()
         yield
         self.add(name, 1e3 * (time.perf_counter() - started))
@@ -112,7 +113,7 @@ def _processor() -> str:
 
 
 def report(measured: Sequence[Timing], **about: Any) -> dict[str, Any]:
-    """Timings as a JSON-serialisable document: {"machine", "stages", and what else is given}."""
+    """Timings as a JSON-serialisable document: {"machine", "stages", and the given `about`}."""
     rows = [
         {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(timing).items()}
         | {"within": timing.within}

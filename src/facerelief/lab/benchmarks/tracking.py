@@ -1,6 +1,6 @@
 """Time of tracking per frame, beside MediaPipe's landmark net; start and memory of a fresh process.
 
-`facerelief bench track` prints it. Decoding is no part of the times: all frames are decoded first.
+`facerelief bench track` prints it. Times exclude decoding: all frames are decoded first.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ Progress = Callable[[str], None]
 SIZE = 512
 """Side of the frames, px."""
 COARSE_MS, FULL_MS, COLD_MS, MEMORY_MB = 6.0, 16.0, 3000.0, 500.0
-"""Targets: medians per frame, a fresh process's first result, most memory of one that tracks."""
+"""Targets: medians per frame, first result of a fresh process, peak memory of one that tracks."""
 _ONE = ", one thread"
 _COLD_STARTS = 3
 _PARTS = {
     "coarse": "Tracking CoarseNet: state, crop, PNCC image, net",
     "identity": "CoarseNet, in the first frames",
-    "check": "the detector, every n-th frame and when in doubt",
+    "check": "the detector, at every n-th frame and where the track is suspicious",
     "light": "light from the skin's pixels",
-    "shape": "vertices of the shown state",
+    "shape": "vertices of the filtered state",
     "fine": "FineNet: crop, coarse surface, net",
     "depth": "depth on the image's pixels, relief on it",
-    "looking": "whole frames in which the face was looked for: detector, CoarseNet",
+    "looking": "whole frames in which the face was searched: detector, CoarseNet",
 }
-"""Parts of a followed frame, as `TrackedFrame.timings_ms` has them, and what is no followed frame."""
+"""Parts of a frame, as in `TrackedFrame.timings_ms`; the last of one without a followed face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Clip:
 
 
 def read_clip(file: str | Path, frames: int | None = None) -> Clip:
-    """The first frames of a video, all unless given, cut square and scaled to `SIZE`. Raises VideoError."""
+    """At most `frames` first frames of a video, cut square and scaled to `SIZE`. Raises VideoError."""
     from facerelief.video import VideoReader
 
     with VideoReader(file, limit=frames) as reader:
@@ -65,7 +65,7 @@ def read_clip(file: str | Path, frames: int | None = None) -> Clip:
 
 
 def squared(image: Image, size: int = SIZE) -> Image:
-    """(size, size, 3) the middle square of an image (H, W, 3)."""
+    """The middle square of an image (H, W, 3), scaled to (size, size, 3)."""
     import cv2
 
     height, width = image.shape[:2]
@@ -86,17 +86,20 @@ def bench_track(
     nets: str | Path | None = None,
     progress: Progress = lambda text: None,
 ) -> dict[str, Any]:
-    """Time following the face of a clip; JSON-serialisable.
+    """Time the tracking of the face of a clip.
 
-    Medians are over frames in which the face was followed; those in which it was looked for are apart.
+    Medians are over frames in which the face was followed; those in which it was searched are another stage.
     Everything is measured again with one thread.
 
     Args:
         video: File of a clip with one face.
-        frames: At most this many frames, all unless given.
+        frames: Largest number of frames; all unless given.
         threads: Threads of networks, linear algebra and OpenCV; None for the defaults of each.
         nets: Folder of networks, the shipped ones unless given.
-        progress: Called with the name of what begins.
+        progress: Called with the name of each measurement before it begins.
+
+    Returns:
+        The `document`, with the load of the machine before the run.
 
     Raises:
         VideoError: The video cannot be read.
@@ -106,7 +109,7 @@ def bench_track(
     """
     if frames is not None and frames < 2:
         raise ValueError(f"frames is {frames}: expected at least 2")
-    # reported, since other processes at work make all times longer
+    # reported, since other processes make all times longer
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     progress("decoding")
     clip = read_clip(video, frames)
@@ -129,7 +132,8 @@ def bench_track(
 
 
 def time_landmark_net(watch: Stopwatch, clip: Clip, suffix: str = "") -> None:
-    """MediaPipe's landmark net alone, on one square of every frame. Raises FacereliefError without a face."""
+    """Time MediaPipe's landmark network alone, on one square of every frame. Raises FacereliefError without a
+    face."""
     from facerelief.detection import detect_faces
     from facerelief.detection.landmarks import face_points, face_square
 
@@ -148,8 +152,20 @@ def time_landmark_net(watch: Stopwatch, clip: Clip, suffix: str = "") -> None:
 def time_tracker(
     watch: Stopwatch, clip: Clip, name: str, suffix: str = "", *, detail: bool, nets: str | Path | None = None
 ) -> None:
-    """A fresh tracker over all frames, and its parts. Raises ModelError, or FacereliefError where no frame
-    was followed."""
+    """Time a fresh tracker over all frames, and its parts.
+
+    Args:
+        watch: Gets the times.
+        clip: The frames.
+        name: Of the stage.
+        suffix: End of all names.
+        detail: Estimate relief and depth.
+        nets: Folder of networks; the shipped ones unless given.
+
+    Raises:
+        ModelError: Networks are missing.
+        FacereliefError: No face was followed.
+    """
     from facerelief.tracking.tracker import Tracker, TrackerConfig
 
     tracker = Tracker(
@@ -200,8 +216,8 @@ print(shown, most)
 
 
 def cold_start_ms(nets: str | Path | None = None, photo: str | Path | None = None) -> float:
-    """Time from the start of `facerelief reconstruct PHOTO` in a fresh process to its end, all files written;
-    of the shipped portrait unless given. Raises FacereliefError where it fails."""
+    """Time of `facerelief reconstruct PHOTO` in a fresh process, all files written; of the shipped portrait
+    unless given. Raises FacereliefError where it fails."""
     from facerelief.examples import astronaut_path
 
     with tempfile.TemporaryDirectory() as folder:
@@ -213,8 +229,8 @@ def cold_start_ms(nets: str | Path | None = None, photo: str | Path | None = Non
 def peak_memory_mb(
     video: str | Path, frames: int | None = None, nets: str | Path | None = None
 ) -> float | None:
-    """Most memory (resident set, MiB) of a fresh process that follows a clip with relief; None where the
-    system does not report it. Raises FacereliefError where it fails."""
+    """Peak resident memory, MiB, of a fresh process that tracks a clip with relief; None where it is unknown.
+    Raises FacereliefError where the process fails."""
     if os.name == "nt":
         return None
     return float(_run(_TRACK, nets, str(video), str(frames or 0)).split()[-1])
@@ -239,7 +255,7 @@ def _run(code: str, nets: str | Path | None, *arguments: str) -> str:
 
 
 def stages(watch: Stopwatch) -> list[Stage]:
-    """Stages that were timed, in the order of the table."""
+    """The timed stages, in the order of the table."""
     timed = {key.removesuffix(_ONE).partition(": ")[2] for key in watch.ms}
     parts = _PARTS | dict.fromkeys(sorted(timed - {""} - _PARTS.keys()), "")
     out: list[Stage] = []
@@ -257,7 +273,15 @@ def stages(watch: Stopwatch) -> list[Stage]:
 def document(
     clip: Clip, watch: Stopwatch, cold_ms: float, memory_mb: float | None, threads: int
 ) -> dict[str, Any]:
-    """All figures by name, targets, and the table of stages."""
+    """JSON-serialisable figures by name, targets, and the table of stages.
+
+    Args:
+        clip: The frames.
+        watch: Times of all stages.
+        cold_ms: From `cold_start_ms`.
+        memory_mb: From `peak_memory_mb`.
+        threads: Threads of the first measurement.
+    """
     measured = timings(watch, stages(watch))
     by_name = {timing.name: timing for timing in measured}
     figures: dict[str, float] = {}
