@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from command_line import run_command
 
+from facerelief.cli import bench
 from facerelief.errors import FacereliefError, ModelError
 from facerelief.examples import astronaut_path
 from facerelief.inference.runners import net_file
-from facerelief.lab.benchmarks import tracking as track_benchmark
 from facerelief.lab.benchmarks.timing import Stopwatch
 from facerelief.lab.benchmarks.tracking import (
     SIZE,
@@ -156,10 +156,10 @@ def test_fresh_processes_that_fail_say_why_in_one_line(tmp_path):
 def test_the_command_prints_a_table_or_json(clip, monkeypatch, tmp_path):
     """Printed lines of a document; `test_a_real_clip` makes a real one."""
     about = document(clip, filled(), 2500.0, 600.0, 2) | {"load_before": 2.0}
-    monkeypatch.setattr(track_benchmark, "bench_track", lambda *args, **how: about)
+    monkeypatch.setattr(bench, "bench_track", lambda *args, **how: about)
     table = run("--video", "clip.mp4").stdout
     assert "coarse, one thread" in table
-    assert "times the landmark net, 2 threads: coarse 2.50, full 10.00" in table
+    assert "time over that of the landmark net, 2 threads: coarse 2.50, full 10.00" in table
     assert "load 2.0" in table
     assert json.loads(run("--video", "clip.mp4", "--json", "-").stdout) == about
     run("--video", "clip.mp4", "--json", tmp_path / "found.json")
