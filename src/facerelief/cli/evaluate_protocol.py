@@ -9,7 +9,6 @@ from tyro.conf import Positional, arg
 
 from facerelief.cli import options
 from facerelief.cli.console import UsageError, note, number, progress, report, say, table
-from facerelief.lab.evaluation.metrics.reports import to_json
 from facerelief.lab.evaluation.protocols.predictions import FolderPredictions, MethodPredictions
 from facerelief.lab.evaluation.protocols.presets import PRESETS, preset
 from facerelief.lab.evaluation.protocols.recipes import Settings
@@ -74,7 +73,7 @@ class Protocol:
             made = run_protocol(
                 chosen, self.data, source, Settings(self.data_unit), limit=self.limit, progress=show
             )
-        report({"predictions": of} | to_json(made.document), self.json, lambda: _print(made, of))
+        report({"predictions": of} | made.document, self.json, lambda: _print(made, of))
         _note_problems(made)
         failed = made.refused or not made.scores or (made.missing and not self.allow_missing)
         return 1 if failed else 0

@@ -18,6 +18,7 @@ v = H - q_y. The formula is that of the sample code that came with the set.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,16 +52,10 @@ class CoarseText:
     """px/um."""
 
     def __post_init__(self) -> None:
-        for name, length in (
-            ("identity", N_IDENTITY),
-            ("expression", N_EXPRESSION),
-            ("euler", 3),
-            ("translation", 2),
-        ):
-            values = np.asarray(getattr(self, name), np.float64)
-            if values.shape != (length,):
-                raise ValueError(f"{name} has shape {values.shape}, expected ({length},)")
-            object.__setattr__(self, name, values)
+        check_shapes(
+            self,
+            {"identity": (N_IDENTITY,), "expression": (N_EXPRESSION,), "euler": (3,), "translation": (2,)},
+        )
 
     def camera(self, height: int) -> WeakPerspective:
         """The same pose for model points in mm, in an image `height` px high."""
@@ -103,6 +98,31 @@ class CoarseText:
         return found[0], found[1]
 
 
+def check_shapes(label: object, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+    """Make the named arrays of a frozen dataclass float64. None stays; a size of None is any.
+
+    Raises ValueError for other shapes.
+    """
+    for name, want in shapes.items():
+        if (given := getattr(label, name)) is None:
+            continue
+        values = np.asarray(given, np.float64)
+        if len(values.shape) != len(want) or any(w not in (None, s) for s, w in zip(values.shape, want)):
+            raise ValueError(f"{name} has shape {values.shape}, expected {want}")
+        object.__setattr__(label, name, values)
+
+
+def read_small(file: Path, most: int, hint: str) -> bytes:
+    """Content of a label file. Raises FacereliefError for one of more bytes, with the hint, and for one that
+    cannot be read."""
+    try:
+        if (size := file.stat().st_size) > most:
+            raise FacereliefError(f"{file}: {size} bytes, {hint}")
+        return file.read_bytes()
+    except OSError as error:
+        raise FacereliefError(f"{file}: cannot be read ({error.strerror}); check the file") from error
+
+
 def reversed_rotation(euler: ArrayLike) -> Float64:
     """(3, 3) matrix Rx(a) Ry(b) Rz(c) of three angles (3,) in radians that turn clockwise."""
     a, b, c = (float(x) for x in np.asarray(euler, np.float64).reshape(3))
@@ -117,15 +137,10 @@ def reversed_euler(rotation: ArrayLike) -> Float64:
 def read_coarse_text(path: str | os.PathLike[str]) -> CoarseText:
     """A label file of CoarseData. Raises FacereliefError for anything else."""
     file = Path(path)
+    data = read_small(file, _MOST_BYTES, "a CoarseData label has a few thousand; give one .txt")
     try:
-        if file.stat().st_size > _MOST_BYTES:
-            raise FacereliefError(
-                f"{file}: {file.stat().st_size} bytes, a CoarseData label has a few thousand; give one .txt"
-            )
-        lines = [line.split() for line in file.read_text("ascii").splitlines() if line.strip()]
+        lines = [line.split() for line in data.decode("ascii").splitlines() if line.strip()]
         rows = [np.array([float(word) for word in line]) for line in lines]
-    except OSError as error:
-        raise FacereliefError(f"{file}: cannot be read ({error.strerror}); check the file") from error
     except ValueError as error:
         raise FacereliefError(f"{file}: holds more than numbers; give a label file of CoarseData") from error
     wanted = [N_IDENTITY, N_EXPRESSION, N_POSE]

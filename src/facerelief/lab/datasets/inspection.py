@@ -15,7 +15,7 @@ from facerelief.errors import FacereliefError
 from facerelief.io.atomic import TEMPORARY_PREFIX
 from facerelief.io.digest import file_digest
 from facerelief.lab.datasets import shards
-from facerelief.lab.datasets.manifest import MANIFEST, RECIPE, SCHEMA, differences, read_json
+from facerelief.lab.datasets.manifest import MANIFEST, RECIPE, SCHEMA, differences, read_json, tally
 from facerelief.lab.datasets.splits import SPLITS, split_of
 
 TILE = 192
@@ -120,16 +120,7 @@ def describe(data: DataSet, *, split: str | None = None, samples: int = 2000) ->
     samples, evenly spread: angles in degrees, the box's larger side in px. Raises FacereliefError for
     damaged shards.
     """
-    tallies: dict[str, dict[str, dict[str, int]]] = {"splits": {}, "groups": {}, "licences": {}}
-    subjects: dict[str, set[str]] = {}
-    for record in data.records:
-        for photo in record["photos"]:
-            names = {"splits": record["split"], "groups": photo["group"], "licences": photo["licence"]}
-            for what, name in names.items():
-                row = tallies[what].setdefault(name, {"photos": 0, "samples": 0})
-                row["photos"] += 1
-                row["samples"] += photo["samples"]
-            subjects.setdefault(record["split"], set()).add(photo["person"])
+    tallies, subjects = tally(data.records)
     for name, row in tallies["splits"].items():
         row["persons"] = len(subjects[name])
         row["shards"] = sum(r["split"] == name for r in data.records)

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -232,33 +231,40 @@ def read_record(out: Path, name: str) -> dict[str, Any] | None:
         return None
 
 
+def tally(
+    records: Sequence[dict[str, Any]],
+) -> tuple[dict[str, dict[str, dict[str, int]]], dict[str, set[str]]]:
+    """Numbers of photos and samples in shards' records by the names of "splits", "groups" and "licences"; and
+    the subjects of each split."""
+    counts: dict[str, dict[str, dict[str, int]]] = {"splits": {}, "groups": {}, "licences": {}}
+    subjects: dict[str, set[str]] = {}
+    for record in records:
+        for photo in record["photos"]:
+            names = {"splits": record["split"], "groups": photo["group"], "licences": photo["licence"]}
+            for kind, name in names.items():
+                row = counts[kind].setdefault(name, {"photos": 0, "samples": 0})
+                row["photos"] += 1
+                row["samples"] += photo["samples"]
+            subjects.setdefault(record["split"], set()).add(photo["person"])
+    return counts, subjects
+
+
 def write_manifest(out: Path, plan: Plan, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Write the manifest of a finished data set; returns it. Raises OutputError."""
+    counts, subjects = tally(records)
     failures = dict(plan.damaged)
-    counts = {split: Counter[str]() for split in plan.recipe.splits}
-    licences: dict[str, Counter[str]] = {}
-    groups: dict[str, Counter[str]] = {}
-    subjects: dict[str, set[str]] = {split: set() for split in plan.recipe.splits}
     for record in records:
         failures.update(record["failures"])
-        for photo in record["photos"]:
-            tallies = (
-                counts[record["split"]],
-                licences.setdefault(photo["licence"], Counter()),
-                groups.setdefault(photo["group"], Counter()),
-            )
-            for tally in tallies:
-                tally.update(photos=1, samples=photo["samples"])
-            subjects[record["split"]].add(photo["person"])
-        counts[record["split"]].update(shards=1, bytes=record["bytes"])
+
+    def count(split: str) -> dict[str, int]:
+        mine, found = [r for r in records if r["split"] == split], counts["splits"].get(split, {})
+        out = {"shards": len(mine), "photos": found.get("photos", 0), "samples": found.get("samples", 0)}
+        return out | {"bytes": sum(r["bytes"] for r in mine), "persons": len(subjects.get(split, ()))}
+
     manifest = plan.about | {
-        "counts": {
-            split: {key: counts[split][key] for key in ("shards", "photos", "samples", "bytes")}
-            | {"persons": len(subjects[split])}
-            for split in plan.recipe.splits
-        },
-        "licences": {name: dict(tally) for name, tally in sorted(licences.items())},
-        "groups": {name: dict(tally) for name, tally in sorted(groups.items())},
+        "counts": {split: count(split) for split in plan.recipe.splits},
+        "licences": dict(sorted(counts["licences"].items())),
+        "groups": dict(sorted(counts["groups"].items())),
         "shards": [
             {"file": f"{r['name']}.tar"} | {key: r[key] for key in ("split", "sha256", "bytes", "samples")}
             for r in records

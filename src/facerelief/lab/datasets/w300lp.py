@@ -1,4 +1,4 @@
-"""Labels of 300W-LP and AFLW2000-3D (Zhu et al., "Face Alignment Across Large Poses"): one MATLAB file a
+"""Labels of 300W-LP and AFLW2000-3D (Zhu et al., "Face Alignment Across Large Poses"): one MATLAB file an
 image.
 
     Pose_Para   (1, 7)    pitch, yaw, roll (radians), t_x, t_y, t_z (px), f (px/um)
@@ -36,7 +36,13 @@ import numpy as np
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.io.atomic import write_bytes
-from facerelief.lab.datasets.coarse_text import UM_PER_MM, reversed_euler, reversed_rotation
+from facerelief.lab.datasets.coarse_text import (
+    UM_PER_MM,
+    check_shapes,
+    read_small,
+    reversed_euler,
+    reversed_rotation,
+)
 from facerelief.typed import Float64
 
 SIZES = {
@@ -77,7 +83,7 @@ class W300LP:
     """(4,) px of the photo."""
 
     def __post_init__(self) -> None:
-        expected: dict[str, tuple[int | None, ...]] = {
+        expected = {
             "pose": (7,),
             "shape": (199,),
             "expression": (29,),
@@ -88,14 +94,7 @@ class W300LP:
             "pt3d_68": (3, 68),
             "roi": (4,),
         }
-        for name, want in expected.items():
-            given = getattr(self, name)
-            if given is None:
-                continue
-            values = np.asarray(given, np.float64)
-            if len(values.shape) != len(want) or any(w not in (None, s) for s, w in zip(values.shape, want)):
-                raise ValueError(f"{name} has shape {values.shape}, expected {want}")
-            object.__setattr__(self, name, values)
+        check_shapes(self, expected)
 
     def camera(self, height: int) -> WeakPerspective:
         """The same pose for model points in mm, in an image `height` px high. t_z has no counterpart."""
@@ -132,14 +131,7 @@ def read_w300lp(path: str | os.PathLike[str]) -> W300LP:
     from scipy.io import loadmat, whosmat
 
     file = Path(path)
-    try:
-        if file.stat().st_size > _MOST_BYTES:
-            raise FacereliefError(
-                f"{file}: {file.stat().st_size} bytes, a label file has a few thousand; give one of 300W-LP"
-            )
-        data = file.read_bytes()
-    except OSError as error:
-        raise FacereliefError(f"{file}: cannot be read ({error.strerror}); check the file") from error
+    data = read_small(file, _MOST_BYTES, "a label file has a few thousand; give one of 300W-LP")
     try:
         # sizes come first: a few bytes can unpack to gigabytes
         shapes = {name: shape for name, shape, _ in whosmat(io.BytesIO(data))}

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerelief.lab.networks.guo import FullPrecisionLinear, Standardizer
+from facerelief.lab.networks.guo import Standardizer, regressor
 from facerelief.lab.networks.losses import LossTerms
 from facerelief.morphable.model import FaceModel
 
@@ -174,9 +174,7 @@ class _Regressor(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
         self.hidden = nn.Sequential(*hidden)
-        self.last = FullPrecisionLinear(last, out)
-        nn.init.normal_(self.last.weight, std=0.01)
-        nn.init.zeros_(self.last.bias)
+        self.last = regressor(last, out)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pooled:

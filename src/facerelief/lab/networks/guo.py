@@ -194,6 +194,14 @@ class FullPrecisionLinear(nn.Linear):
         return super().forward(input)
 
 
+def regressor(features: int, out: int) -> FullPrecisionLinear:
+    """A last layer whose first outputs are small."""
+    layer = FullPrecisionLinear(features, out)
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class UncertaintyHead(FullPrecisionLinear):
     """Expected squared error of the projected points. Its gradient does not reach the features."""
 
@@ -215,9 +223,7 @@ class CoarseNet(nn.Module):
         super().__init__()
         self.config = c = config or CoarseNetConfig()
         self.backbone = Backbone(3, c.width)
-        self.head = FullPrecisionLinear(self.backbone.features, c.identity + c.expression + POSE)
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        self.head = regressor(self.backbone.features, c.identity + c.expression + POSE)
         self.unsure = UncertaintyHead(self.backbone.features, 10.0)
         self.expression_scale, self.pose_scale = Standardizer(c.expression), Standardizer(POSE)
 
@@ -257,9 +263,7 @@ class TrackingNet(nn.Module):
         self.head = FullPrecisionLinear(self.backbone.features, c.expression + POSE)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.alone = FullPrecisionLinear(self.backbone.features, c.expression + POSE)
-        nn.init.normal_(self.alone.weight, std=0.01)
-        nn.init.zeros_(self.alone.bias)
+        self.alone = regressor(self.backbone.features, c.expression + POSE)
         self.gain = nn.Parameter(torch.zeros(c.expression + POSE))
         self.unsure = UncertaintyHead(self.backbone.features, 3.0)
         self.scale = Standardizer(c.expression + POSE)

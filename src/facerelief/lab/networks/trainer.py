@@ -126,7 +126,7 @@ def train(
         OutputError: `out` cannot be written.
         Stopped: SIGTERM or SIGINT.
     """
-    return Trainer(config, out, run, resume=resume, model=model, progress=progress)()
+    return Trainer(config, Path(out), run or RunConfig(), resume, model or open_model(), progress)()
 
 
 class Trainer:
@@ -140,16 +140,14 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        out: str | Path,
-        run: RunConfig | None = None,
-        *,
-        resume: bool = False,
-        model: FaceModel | None = None,
-        progress: Callable[[State], None] = lambda _: None,
+        out: Path,
+        run: RunConfig,
+        resume: bool,
+        model: FaceModel,
+        progress: Callable[[State], None],
     ) -> None:
         """Take the folder and open the data; see `train`."""
-        self.config, self.out, self.run = config, Path(out), run or RunConfig()
-        self.model, self.progress = model or open_model(), progress
+        self.config, self.out, self.run, self.model, self.progress = config, out, run, model, progress
         if os.environ.get("LOCAL_RANK", "0") == "0":
             self.checkpoint = run_folder.take_folder(self.out, asdict(config), resume)
         else:  # lightning's further processes begin here too

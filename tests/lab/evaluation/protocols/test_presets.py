@@ -147,7 +147,7 @@ def test_ply_and_obj_score_alike(person, moves, run, tmp_path):
 
 def test_rows_and_the_curve_of_now(person, run, tmp_path):
     data = person.data("now", tmp_path / "data", noise=1.0)
-    about = run("now", data, person.predict("now", tmp_path / "mine")).document
+    about = run("now", data, person.predict("now", tmp_path / "mine"))
     assert set(about.summary.rows) == {"multiview_neutral", "all"}
     curve = dict(about.summary.curve_mm_percent)
     assert next(iter(curve)) == 0

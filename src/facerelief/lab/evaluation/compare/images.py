@@ -67,13 +67,12 @@ def compare_images(
 ) -> ComparedImages:
     """Run every method on every labelled image, from one detected face, and measure it against the label."""
     out = ComparedImages()
-    for done, sample in enumerate(samples, 1):
+    for sample in face_errors.counted(samples, progress):
         found = _measured(model, methods, sample, detect)
         if isinstance(found, ImageRow):
             out.rows.append(found)
         else:
             out.left_out[sample.key] = found
-        progress(done)
     return out
 
 

@@ -17,7 +17,7 @@ from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric import fit_appearance
 from facerelief.lab.evaluation.compare.images import methods_of, rigid_distance, run_methods
 from facerelief.lab.evaluation.compare.methods import MEAN_FACE, NET_FINE, Face, Method
-from facerelief.lab.evaluation.metrics.face_errors import Progress, face_px, ibug68, nme
+from facerelief.lab.evaluation.metrics.face_errors import Progress, counted, face_px, ibug68, nme
 from facerelief.lab.evaluation.metrics.identity import (
     Consistency,
     identity_consistency,
@@ -76,7 +76,7 @@ def compare_photos(
     """
     rows: list[PhotoRow] = []
     left_out: dict[str, str] = {}
-    for done, photo in enumerate(photos, 1):
+    for photo in counted(photos, progress):
         live = {name: m for name, m in methods.items() if name != NET_FINE and name not in photo.known}
         try:
             states, _ = run_methods(live, photo.image, photo.face)
@@ -88,7 +88,6 @@ def compare_photos(
             identities = {name: state.identity for name, state in states.items()}
             row = PhotoRow(photo.name, photo.subject, photo.group, photo.held_out, measures, identities)
             rows.append(row)
-        progress(done)
     return rows, left_out
 
 

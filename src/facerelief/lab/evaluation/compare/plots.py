@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from facerelief.errors import FacereliefError
+from facerelief.errors import FacereliefError, OutputError
 from facerelief.lab.evaluation.compare.images import ImageReport, ImageRow, methods_of
 from facerelief.lab.evaluation.compare.methods import METHODS, NET_FINE
 from facerelief.lab.evaluation.metrics.face_errors import YAW_NAMES
@@ -17,6 +17,7 @@ from facerelief.typed import Float
 
 CUMULATIVE, BY_YAW = "comparison_cumulative.png", "comparison_yaw.png"
 """Names of the files."""
+_PANELS = (("rigid_mm", "shape error after pose, mm"), ("nme68", "landmark error, per cent"))
 _COLORS = {
     "e2far": "#b5521b",
     "net": "#1b6ca8",
@@ -48,9 +49,8 @@ def cumulative(values: Float) -> tuple[Float, Float]:
 
 def plot_cumulative(rows: Sequence[ImageRow]) -> bytes:
     """PNG: share of images by error, of shape after pose and of landmarks. Raises FacereliefError."""
-    figure, axes = _figure(2)
-    panels = (("rigid_mm", "shape error after pose, mm"), ("nme68", "landmark error, per cent"))
-    for axis, (measure, label) in zip(axes, panels):
+    figure, axes = _figure()
+    for axis, (measure, label) in zip(axes, _PANELS):
         names = _shown(rows[0].errors if rows else None)
         found = {name: np.array([row.errors[name][measure] for row in rows]) for name in names}
         for name, values in found.items():
@@ -66,11 +66,9 @@ def plot_cumulative(rows: Sequence[ImageRow]) -> bytes:
 
 def plot_by_yaw(report: ImageReport) -> bytes:
     """PNG: mean errors with their intervals by yaw, of an `image_report`. Raises FacereliefError."""
-    figure, axes = _figure(2)
+    figure, axes = _figure()
     names = _shown(report.methods)
-    for axis, (measure, label) in zip(
-        axes, (("rigid_mm", "shape error after pose, mm"), ("nme68", "landmark error, per cent"))
-    ):
+    for axis, (measure, label) in zip(axes, _PANELS):
         for k, name in enumerate(names):
             parts = report.methods[name].by_yaw
             at = [i for i, yaw in enumerate(YAW_NAMES) if yaw in parts]
@@ -101,8 +99,6 @@ def write_plots(folder: Path, rows: Sequence[ImageRow], report: ImageReport) -> 
         FacereliefError: matplotlib is missing.
         OutputError: The folder cannot be written.
     """
-    from facerelief.errors import OutputError
-
     written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,14 +117,14 @@ def _shown(methods: Any) -> list[str]:
     return [name for name in methods_of(methods) if name != NET_FINE]
 
 
-def _figure(columns: int) -> tuple[Any, Any]:
+def _figure() -> tuple[Any, Any]:
     check_plotting()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6 * columns, 3.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(9.2, 3.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns)
+    return figure, figure.subplots(1, len(_PANELS))
 
 
 def _png(figure: Any) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from facerelief.lab.evaluation.compare.photos import (
     photo_report,
 )
 from facerelief.lab.evaluation.compare.sources import PhotoSources
-from facerelief.lab.evaluation.metrics.face_errors import Progress
+from facerelief.lab.evaluation.metrics.face_errors import Notes, counted
 from facerelief.lab.evaluation.metrics.groups import People, groups_of, skin_tone
 from facerelief.lab.evaluation.metrics.intervals import Interval, SubjectBootstrap
 from facerelief.lab.evaluation.metrics.reports import IF_KNOWN, IMAGES, INLINE
@@ -49,9 +49,6 @@ from facerelief.morphable.model import FaceModel
 
 MOST_RELIEFS = 60
 """Photos on which relief is compared."""
-
-Notes = Callable[[str, int], Progress]
-"""(subject, number of samples) -> `Progress`."""
 
 
 @dataclass(frozen=True)
@@ -227,13 +224,12 @@ class Comparison:
         wanted = sorted({row.source for row in rows})
         note = self.notes("skin tones", len(wanted))
         photos = {sources.relative(photo): photo for photo in sources.photos}
-        for done, source in enumerate(wanted, 1):
+        for source in counted(wanted, note):
             photo = photos.get(source)
             found = None if photo is None else sources.load(photo)
             if found is not None:
                 angle = skin_tone(self.model, found.image, np.asarray(found.face.landmarks))
                 by_file[source] = groups_of(self.people, found.subject, found.name, angle)
-            note(done)
         return [by_file.get(row.source, {}) for row in rows]
 
     def photos(self, sources: PhotoSources, most: int | None) -> tuple[ComparedPhotosReport, Fairness | None]:
@@ -285,11 +281,10 @@ class Comparison:
         subjects: list[str] = []
         values: list[tuple[float, float, float]] = []
         reliefs = photo_reliefs(self.model, folder, names, net.size)
-        for done, (name, photo) in enumerate(zip(names, reliefs), 1):
+        for name, photo in counted(zip(names, reliefs), note):
             for row in evaluate_photos(self.model, net, [photo]):
                 subjects.append(folder.load(name).family)
                 values.append((row.errors["band_r"], row.errors["found_mm"], row.errors["true_mm"]))
-            note(done)
         boot = SubjectBootstrap(subjects, self.seed)
         r, found, true = np.array(values).reshape(-1, 3).T
         return ReliefAgreement(len(values), boot.mean(r), boot.ratio(found, true))

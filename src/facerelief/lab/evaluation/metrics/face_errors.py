@@ -6,9 +6,9 @@ training and evaluation agree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,17 @@ from facerelief.typed import Bool, Float, Image
 
 Progress = Callable[[int], None]
 """Called with the number of samples done."""
+Notes = Callable[[str, int], Progress]
+"""(subject, number of samples) -> `Progress`."""
+T = TypeVar("T")
+
+
+def counted(items: Iterable[T], progress: Progress) -> Iterator[T]:
+    """The items, with a call of `progress` after each."""
+    for done, item in enumerate(items, 1):
+        yield item
+        progress(done)
+
 
 YAW_BINS = ((0, 15), (15, 30), (30, 45), (45, 90))
 """Degrees of |yaw|: a report has one part for each."""

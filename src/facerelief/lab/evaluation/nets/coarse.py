@@ -82,11 +82,7 @@ def evaluate_coarse(
     progress: face_errors.Progress = lambda done: None,
 ) -> list[CoarseRow]:
     """Measure every sample, of the kinds coarse, renders or pairs; `coarse_report` gives the means."""
-    rows: list[CoarseRow] = []
-    for done, sample in enumerate(samples, 1):
-        rows.append(_measured(model, net, sample, detect))
-        progress(done)
-    return rows
+    return [_measured(model, net, sample, detect) for sample in face_errors.counted(samples, progress)]
 
 
 def _measured(model: FaceModel, net: CoarseRunner, sample: Sample, detect: Detect) -> CoarseRow:

@@ -11,7 +11,7 @@ from facerelief.errors import FacereliefError
 from facerelief.inference.runners import FineRunner
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.lab.datasets.samples import Sample
-from facerelief.lab.evaluation.metrics.face_errors import Progress, means, ratio
+from facerelief.lab.evaluation.metrics.face_errors import Progress, counted, means, ratio
 from facerelief.lab.evaluation.metrics.reports import TARGETS, Target
 from facerelief.lab.evaluation.truth.relief import band_passed
 from facerelief.morphable.model import FaceModel
@@ -70,7 +70,7 @@ def evaluate_fine(
 ) -> list[FineRow]:
     """Measure every sample of FineData whose mask is not empty; `fine_report` gives the means."""
     rows: list[FineRow] = []
-    for done, sample in enumerate(samples, 1):
+    for sample in counted(samples, progress):
         labels = sample.labels
         depth, mask, true = (labels[x].astype(np.float32) for x in ("depth_coarse", "mask", "displacement"))
         left, top, right, bottom = (float(x) for x in labels["box"])
@@ -79,7 +79,6 @@ def evaluate_fine(
         if inner(mask).any():
             found = relief(sample.image, depth, mask, width)
             rows.append(FineRow(_kind(sample), relief_errors(found, true, depth, mask, scale)))
-        progress(done)
     return rows
 
 
@@ -88,13 +87,12 @@ def evaluate_photos(
 ) -> list[FineRow]:
     """Measure every photo, from the fit's own coarse face; `photo_relief_report` gives the means."""
     rows: list[FineRow] = []
-    for done, photo in enumerate(photos, 1):
+    for photo in counted(photos, progress):
         vertices = model.shape(photo.state.identity, photo.state.expression)
         found = net(photo.image, photo.state, vertices)
         mask = photo.mask & found.surface.mask
         if mask.any():
             rows.append(FineRow(photo.group, band_errors(found.displacement, photo.displacement, mask)))
-        progress(done)
     return rows
 
 

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from facerelief.inference.runners import CoarseRunner, FineRunner, TrackingRunner
 from facerelief.lab.datasets.fits import FitFolder
-from facerelief.lab.evaluation.metrics.face_errors import Progress
+from facerelief.lab.evaluation.metrics.face_errors import Notes
 from facerelief.lab.evaluation.metrics.reports import IF_KNOWN, INLINE
 from facerelief.lab.evaluation.nets.clips import ClipReport, evaluate_clip
 from facerelief.lab.evaluation.nets.coarse import CoarseReport, coarse_report, evaluate_coarse
@@ -29,10 +29,6 @@ from facerelief.lab.evaluation.nets.tracking import PairReport, evaluate_pairs, 
 from facerelief.morphable.model import FaceModel
 from facerelief.tracking.tracker import Tracker
 from facerelief.video import VideoReader
-
-Notes = Callable[[str, int], Progress]
-"""(subject, number of samples) -> `Progress`."""
-
 
 T = TypeVar("T")
 

@@ -66,12 +66,10 @@ def evaluate_pairs(
     progress: face_errors.Progress = lambda done: None,
 ) -> list[PairRow]:
     """Measure every pair, each with one of its previous states in turn; `pair_report` gives the means."""
-    rows: list[PairRow] = []
-    for done, sample in enumerate(samples, 1):
-        k = (done - 1) % len(sample.labels["previous_camera"])
-        rows.append(_measured(model, tracking, coarse, sample, k))
-        progress(done)
-    return rows
+    return [
+        _measured(model, tracking, coarse, sample, number % len(sample.labels["previous_camera"]))
+        for number, sample in enumerate(face_errors.counted(samples, progress))
+    ]
 
 
 def _measured(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from facerelief.errors import FacereliefError
-from facerelief.lab.evaluation.metrics.reports import INLINE
+from facerelief.lab.evaluation.metrics.reports import to_json
 from facerelief.lab.evaluation.protocols.cases import Case, CaseScore
 from facerelief.lab.evaluation.protocols.predictions import FolderPredictions, PredictionSource
 from facerelief.lab.evaluation.protocols.presets import Preset, Summary
@@ -32,38 +33,13 @@ class ProtocolReport:
     warnings: list[str] = field(default_factory=list[str])
 
     @property
-    def document(self) -> ProtocolDocument:
-        """The members that belong into JSON."""
-        return ProtocolDocument(
-            self.preset.name,
-            self.preset.about,
-            self.preset.unit,
-            self.asked,
-            len(self.scores),
-            self.summary,
-            {score.case.name: score.values for score in self.scores},
-            self.missing,
-            self.refused,
-            self.warnings,
-        )
-
-
-@dataclass(frozen=True)
-class ProtocolDocument:
-    """A `ProtocolReport` for JSON."""
-
-    preset: str
-    recipe: str
-    unit: str
-    cases: int
-    """Number of cases of the set."""
-    scored: int
-    summary: Summary = field(metadata=INLINE)
-    each: dict[str, dict[str, float]]
-    """Case -> its values."""
-    missing: dict[str, str]
-    refused: dict[str, str]
-    warnings: list[str]
+    def document(self) -> dict[str, Any]:
+        """The report for JSON."""
+        head = {"preset": self.preset.name, "recipe": self.preset.about, "unit": self.preset.unit}
+        head |= {"cases": self.asked, "scored": len(self.scores)}
+        each = {score.case.name: score.values for score in self.scores}
+        tail = {"each": each, "missing": self.missing, "refused": self.refused, "warnings": self.warnings}
+        return head | to_json(self.summary) | to_json(tail)
 
 
 def run_protocol(
