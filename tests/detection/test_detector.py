@@ -96,21 +96,21 @@ def test_the_astronaut_is_found_once(photo, face):
     assert not face.truncated
 
 
-def test_the_same_picture_gives_the_same_answer(photo, face):
+def test_the_same_image_gives_the_same_answer(photo, face):
     (again,) = detect_faces(photo.copy())
     assert again.box == face.box
     np.testing.assert_array_equal(again.landmarks, face.landmarks)
     np.testing.assert_array_equal(again.landmarks_z, face.landmarks_z)
 
 
-def test_the_picture_is_left_alone(photo):
+def test_the_image_is_left_alone(photo):
     before = photo.copy()
     detect_faces(photo)
     np.testing.assert_array_equal(photo, before)
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_a_picture_turned_by_quarters_turns_the_points(photo, face, quarters):
+def test_an_image_turned_by_quarters_turns_the_points(photo, face, quarters):
     (found,) = detect_faces(np.rot90(photo, quarters))
     points, side = face.landmarks.astype(float), photo.shape[0]
     for _ in range(quarters):
@@ -122,7 +122,7 @@ def test_a_picture_turned_by_quarters_turns_the_points(photo, face, quarters):
 
 
 @pytest.mark.parametrize("degrees", [-75, -45, -20, 30, 60, 80, 140])
-def test_a_picture_turned_by_any_angle_turns_the_points(photo, face, degrees):
+def test_an_image_turned_by_any_angle_turns_the_points(photo, face, degrees):
     image, matrix = turned(photo, degrees)
     (found,) = detect_faces(image)
     assert apart(found, face.landmarks @ matrix[:, :2].T + matrix[:, 2]) < 0.04
@@ -131,7 +131,7 @@ def test_a_picture_turned_by_any_angle_turns_the_points(photo, face, degrees):
     )
 
 
-def test_a_mirrored_picture_mirrors_the_points(photo, face):
+def test_a_mirrored_image_mirrors_the_points(photo, face):
     (found,) = detect_faces(photo[:, ::-1])
     here, there = list(MIRROR), list(MIRROR.values())
     expected = face.landmarks[here] * [-1, 1] + [photo.shape[1], 0]
@@ -141,7 +141,7 @@ def test_a_mirrored_picture_mirrors_the_points(photo, face):
 
 
 @pytest.mark.parametrize("zoom", [0.4, 2.5])
-def test_a_resized_picture_scales_the_points(photo, face, zoom):
+def test_a_resized_image_scales_the_points(photo, face, zoom):
     method = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
     image = cv2.resize(photo, None, fx=zoom, fy=zoom, interpolation=method)
     scale = np.array([image.shape[1] / photo.shape[1], image.shape[0] / photo.shape[0]])
@@ -149,13 +149,13 @@ def test_a_resized_picture_scales_the_points(photo, face, zoom):
     assert apart(found, face.landmarks * scale) < 0.03
 
 
-def test_a_moved_picture_moves_the_points(photo, face):
+def test_a_moved_image_moves_the_points(photo, face):
     image = np.pad(photo, ((37, 150), (81, 0), (0, 0)), mode="edge")
     (found,) = detect_faces(image)
     assert apart(found, face.landmarks + np.array([81, 37])) < 0.02
 
 
-def test_a_grey_picture_will_do(photo, face):
+def test_a_grey_image_will_do(photo, face):
     (found,) = detect_faces(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))
     assert apart(found, face.landmarks) < 0.05
 
@@ -176,7 +176,7 @@ def test_thirty_faces_are_all_found_and_once_each(head, cell, size):
     assert sorted(nearest) == list(range(30))
 
 
-def test_one_small_face_in_a_large_picture_is_found(head):
+def test_one_small_face_in_a_large_image_is_found(head):
     image, middles = group(head, 1, 1, 80, 70)
     scene = np.full((1200, 1800, 3), 120, np.uint8)
     scene[700:780, 300:380] = image
@@ -229,7 +229,7 @@ def test_nothing_is_found_where_nobody_is(photo, kind):
     assert detect_faces(image) == []
 
 
-def test_the_smallest_picture_holds_nobody():
+def test_the_smallest_image_holds_nobody():
     assert detect_faces(np.zeros((32, 32, 3), np.uint8)) == []
     with pytest.raises(ImageError, match="at least 32 px"):
         detect_faces(np.zeros((1, 1, 3), np.uint8))

@@ -51,17 +51,17 @@ def noise():
     return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
 
-def test_the_whole_picture_sampled_at_its_own_size_is_the_picture(noise):
+def test_the_whole_image_sampled_at_its_own_size_is_the_image(noise):
     np.testing.assert_array_equal(sample(noise, Square(32, 32, 64, 0).matrix(64), 64), noise)
 
 
-def test_a_square_turned_clockwise_shows_the_picture_turned_counter_clockwise(noise):
+def test_a_square_turned_clockwise_shows_the_image_turned_counter_clockwise(noise):
     np.testing.assert_array_equal(
         sample(noise, Square(32, 32, 64, math.pi / 2).matrix(64), 64), np.rot90(noise)
     )
 
 
-def test_a_mirrored_square_shows_the_mirrored_picture(noise):
+def test_a_mirrored_square_shows_the_mirrored_image(noise):
     shown = sample(noise, Square(32, 32, 64, 0).matrix(64, mirrored=True), 64)
     np.testing.assert_array_equal(shown, noise[:, ::-1])
 
@@ -80,7 +80,7 @@ def test_shrinking_averages_and_keeps_places():
     np.testing.assert_allclose(grey, 127.5, atol=4)
 
 
-def test_outside_the_picture_is_black(noise):
+def test_outside_the_image_is_black(noise):
     assert sample(noise, Square(-500, 0, 64, 0).matrix(32), 32).max() == 0
     assert sample(noise, Square(5000, 0, 640, 0).matrix(32), 32).max() == 0
 

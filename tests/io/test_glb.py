@@ -28,7 +28,7 @@ WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 
 
 @pytest.fixture(scope="module")
-def picture():
+def texture():
     ramp = np.linspace(0, 255, 32).astype(np.uint8)
     return np.stack([*np.meshgrid(ramp, ramp), np.full((32, 32), 99, np.uint8)], axis=-1)
 
@@ -56,8 +56,8 @@ def animation():
 
 
 @pytest.fixture(scope="module")
-def full(mesh, morphs, animation, picture):
-    material = Material(texture=encode_png(picture))
+def full(mesh, morphs, animation, texture):
+    material = Material(texture=encode_png(texture))
     return pygltflib.GLTF2.load_from_bytes(
         encode_glb(mesh, material=material, morphs=morphs, animation=animation)
     )
@@ -189,12 +189,12 @@ def test_container_lengths_are_right(mesh):
     assert 20 + length + 8 + length2 == len(data)
 
 
-def test_material_and_embedded_texture(full, picture):
+def test_material_and_embedded_texture(full, texture):
     material = full.materials[0]
     assert material.pbrMetallicRoughness.roughnessFactor == pytest.approx(0.9)
     assert material.pbrMetallicRoughness.metallicFactor == 0
     assert material.doubleSided in (None, False)
-    assert view_bytes(full, full.images[0].bufferView) == encode_png(picture)
+    assert view_bytes(full, full.images[0].bufferView) == encode_png(texture)
     assert full.images[0].mimeType == "image/png"
 
 
@@ -217,9 +217,9 @@ def test_animation_tracks(full, animation):
     assert ((quaternions[1:] * quaternions[:-1]).sum(axis=1) > 0).all()  # always the short way round
 
 
-def test_trimesh_reads_geometry_and_texture(tmp_path, mesh, morphs, picture):
+def test_trimesh_reads_geometry_and_texture(tmp_path, mesh, morphs, texture):
     write_glb(
-        tmp_path / "a.glb", mesh, material=Material(texture=encode_jpeg(picture)), morphs=morphs, name="anna"
+        tmp_path / "a.glb", mesh, material=Material(texture=encode_jpeg(texture)), morphs=morphs, name="anna"
     )
     scene = trimesh.load_scene(tmp_path / "a.glb", process=False)
     (geometry,) = scene.geometry.values()
@@ -322,13 +322,13 @@ def run_validator(*files):
     return json.loads(done.stdout)["reports"]
 
 
-def test_khronos_validator_has_nothing_to_say(tmp_path, mesh, morphs, animation, picture, toy_model):
+def test_khronos_validator_has_nothing_to_say(tmp_path, mesh, morphs, animation, texture, toy_model):
     eyes = np.zeros(len(mesh.triangles), bool)
     eyes[:10] = True
     parts = [Part(eyes, Material("eyes", roughness=0.1))]
     png, jpeg = (
-        Material(texture=encode_png(picture)),
-        Material(texture=encode_jpeg(picture), double_sided=True),
+        Material(texture=encode_png(texture)),
+        Material(texture=encode_jpeg(texture), double_sided=True),
     )
     write_glb(tmp_path / "full.glb", mesh, material=png, parts=parts, morphs=morphs, animation=animation)
     write_glb(tmp_path / "normals.glb", mesh, material=jpeg, morphs=morphs, morph_normals=True)

@@ -43,15 +43,15 @@ green."""
 
 
 @pytest.fixture(scope="module")
-def picture():
+def original():
     """A colourful image without symmetry."""
     photo = PIL.Image.open(astronaut_path()).convert("RGB")
     return photo.crop((60, 20, 60 + 4 * WIDTH, 20 + 4 * HEIGHT)).resize((WIDTH, HEIGHT))
 
 
 @pytest.fixture(scope="module")
-def pixels(picture):
-    return np.array(picture)
+def pixels(original):
+    return np.array(original)
 
 
 @pytest.fixture
@@ -93,8 +93,8 @@ LOSSLESS = {"PNG": {}, "BMP": {}, "TIFF": {"compression": "tiff_lzw"}, "WEBP": {
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
-def test_lossless_files_come_back_exactly(write, picture, pixels, kind):
-    image = read_image(write(picture, kind, **LOSSLESS[kind]))
+def test_lossless_files_come_back_exactly(write, original, pixels, kind):
+    image = read_image(write(original, kind, **LOSSLESS[kind]))
     assert image.dtype == np.uint8
     assert image.flags.c_contiguous
     np.testing.assert_array_equal(image, pixels)
@@ -113,9 +113,9 @@ def test_lossless_files_come_back_exactly(write, picture, pixels, kind):
         ("TIFF", {"compression": "jpeg"}),
     ],
 )
-def test_other_files_come_back_nearly(write, picture, pixels, kind, settings):
+def test_other_files_come_back_nearly(write, original, pixels, kind, settings):
     try:
-        file = write(picture, kind, **settings)
+        file = write(original, kind, **settings)
     except (KeyError, OSError):
         pytest.skip(f"this Pillow does not write {kind}")
     assert off(read_image(file), pixels) < 8
@@ -127,7 +127,7 @@ def test_the_shipped_portrait_reads():
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_every_orientation_gives_the_same_picture(write, picture, pixels, kind):
+def test_every_orientation_gives_the_same_image(write, original, pixels, kind):
     transpose = PIL.Image.Transpose
     undo = [
         None,
@@ -140,7 +140,7 @@ def test_every_orientation_gives_the_same_picture(write, picture, pixels, kind):
         transpose.ROTATE_270,
     ]
     for orientation, step in enumerate(undo, 1):
-        stored = picture if step is None else picture.transpose(step)
+        stored = original if step is None else original.transpose(step)
         exif = PIL.Image.Exif()
         exif[274] = orientation
         settings = {"tiffinfo": {274: orientation}} if kind == "TIFF" else {"exif": exif}
@@ -153,10 +153,10 @@ def test_every_orientation_gives_the_same_picture(write, picture, pixels, kind):
         assert off(read_image(file), pixels) < 6, f"orientation {orientation}"
 
 
-def test_a_nonsensical_orientation_is_passed_over(write, picture, pixels):
+def test_a_nonsensical_orientation_is_passed_over(write, original, pixels):
     exif = PIL.Image.Exif()
     exif[274] = 99
-    np.testing.assert_array_equal(read_image(write(picture, "PNG", exif=exif)), pixels)
+    np.testing.assert_array_equal(read_image(write(original, "PNG", exif=exif)), pixels)
 
 
 def exif_block(order: str, entries: list[tuple[int, int, int, int]], count: int | None = None) -> bytes:
@@ -167,7 +167,7 @@ def exif_block(order: str, entries: list[tuple[int, int, int, int]], count: int 
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_orientation_is_found_whatever_else_is_broken(write, picture, pixels, order):
+def test_orientation_is_found_whatever_else_is_broken(write, original, pixels, order):
     turn = (274, 3, 1, 6)
     beyond = (0x9C9B, 1, 5000, 1 << 30)
     strange = (0x1234, 99, 7, 7)
@@ -178,7 +178,7 @@ def test_orientation_is_found_whatever_else_is_broken(write, picture, pixels, or
     ):
         assert exif_orientation(exif) == 6
         block = b"Exif\x00\x00" + exif
-        whole = encoded(picture.transpose(PIL.Image.Transpose.ROTATE_90), "JPEG", quality=95)
+        whole = encoded(original.transpose(PIL.Image.Transpose.ROTATE_90), "JPEG", quality=95)
         whole = whole[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + whole[2:]
         assert off(read_image(write(whole)), pixels) < 6
     for exif in (b"", b"MM", exif_block(order, [turn])[:-8], exif_block(order, [(274, 3, 1, 9)]), bytes(99)):
@@ -186,12 +186,12 @@ def test_orientation_is_found_whatever_else_is_broken(write, picture, pixels, or
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_tags_that_share_their_bytes_are_refused_in_tiff_and_harmless_elsewhere(write, picture, order):
+def test_tags_that_share_their_bytes_are_refused_in_tiff_and_harmless_elsewhere(write, original, order):
     bomb = exif_block(order, [(tag, 1, 50_000, 8) for tag in range(1000, 5000)]) + bytes(2000)
     refuse(write(bomb), "claim more bytes")
     nested = exif_block(order, [(34665, 4, 1, 26)]) + bytes(4)
     refuse(write(nested[:26] + bomb[8:]), "claim more bytes")
-    assert read_image(write(picture, "PNG", exif=bomb)).shape == (HEIGHT, WIDTH, 3)
+    assert read_image(write(original, "PNG", exif=bomb)).shape == (HEIGHT, WIDTH, 3)
 
 
 def profile(*primaries: tuple[float, float, float]) -> bytes:
@@ -220,23 +220,23 @@ RED, GREEN, BLUE = (0.4360, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_colour_profiles_are_applied(write, picture, pixels, kind):
+def test_colour_profiles_are_applied(write, original, pixels, kind):
     """Under a profile that calls blue what is red, red and blue change places."""
     settings = {"lossless": True} if kind == "WEBP" else {}
-    file = write(picture, kind, icc_profile=profile(BLUE, GREEN, RED), **settings)
+    file = write(original, kind, icc_profile=profile(BLUE, GREEN, RED), **settings)
     assert off(read_image(file), pixels[..., ::-1]) < 1
-    clear = picture.copy()
+    clear = original.copy()
     clear.putalpha(255)
     file = write(clear, kind, icc_profile=profile(BLUE, GREEN, RED), **settings)
     assert off(read_image(file), pixels[..., ::-1]) < 1
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_srgb_and_unusable_profiles_change_nothing(write, picture, pixels, kind):
+def test_srgb_and_unusable_profiles_change_nothing(write, original, pixels, kind):
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for icc in (srgb, profile(RED, GREEN, BLUE), b"no profile" * 20, srgb[:200]):
-        np.testing.assert_array_equal(read_image(write(picture, kind, icc_profile=icc)), pixels)
-    grey = picture.convert("L")
+        np.testing.assert_array_equal(read_image(write(original, kind, icc_profile=icc)), pixels)
+    grey = original.convert("L")
     image = read_image(write(grey, kind, icc_profile=srgb))
     np.testing.assert_array_equal(image, np.repeat(np.array(grey)[..., None], 3, axis=2))
 
@@ -244,8 +244,8 @@ def test_srgb_and_unusable_profiles_change_nothing(write, picture, pixels, kind)
 @pytest.mark.parametrize(
     ("kind", "mode"), [("PNG", "L"), ("JPEG", "L"), ("TIFF", "L"), ("PPM", "L"), ("BMP", "L")]
 )
-def test_grey_becomes_rgb(write, picture, kind, mode):
-    grey = picture.convert(mode)
+def test_grey_becomes_rgb(write, original, kind, mode):
+    grey = original.convert(mode)
     settings = {"quality": 95} if kind == "JPEG" else {}
     image = read_image(write(grey, kind, **settings))
     assert off(image, np.array(grey.convert("RGB"))) < 2
@@ -255,33 +255,33 @@ def test_grey_becomes_rgb(write, picture, kind, mode):
 @pytest.mark.parametrize(
     ("kind", "mode"), [("PNG", "P"), ("BMP", "P"), ("TIFF", "P"), ("PNG", "1"), ("TIFF", "1")]
 )
-def test_palettes_and_single_bits_are_expanded(write, picture, kind, mode):
-    few = picture.convert(mode)
+def test_palettes_and_single_bits_are_expanded(write, original, kind, mode):
+    few = original.convert(mode)
     np.testing.assert_array_equal(read_image(write(few, kind)), np.array(few.convert("RGB")))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
-def test_cmyk_has_the_colours_that_were_meant(write, picture, kind):
-    cmyk = picture.convert("CMYK")
+def test_cmyk_has_the_colours_that_were_meant(write, original, kind):
+    cmyk = original.convert("CMYK")
     settings = {"quality": 95} if kind == "JPEG" else {}
     file = write(cmyk, kind, **settings)
     assert off(read_image(file), np.array(PIL.Image.open(file).convert("RGB"))) < 2
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_transparency_is_laid_on_white(write, picture, pixels, kind):
+def test_transparency_is_laid_on_white(write, original, pixels, kind):
     alpha = np.zeros((HEIGHT, WIDTH), np.uint8)
     alpha[: HEIGHT // 2] = 255
     alpha[HEIGHT // 2 : -10] = 128
-    clear = picture.copy()
+    clear = original.copy()
     clear.putalpha(PIL.Image.fromarray(alpha))
     settings = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     share = alpha[..., None] / 255
     assert off(read_image(write(clear, kind, **settings)), pixels * share + 255 * (1 - share)) < 0.6
 
 
-def test_a_transparent_palette_colour_is_white(write, picture):
-    few = picture.convert("P")
+def test_a_transparent_palette_colour_is_white(write, original):
+    few = original.convert("P")
     index = int(np.bincount(np.array(few).ravel()).argmax())
     image = read_image(write(few, "PNG", transparency=index))
     assert (image[np.array(few) == index] == 255).all()
@@ -295,16 +295,16 @@ def test_sixteen_bits_are_scaled_to_eight(write, pixels, kind):
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
-def test_the_first_frame_of_an_animation_counts(write, picture, kind):
-    later = [picture.rotate(90, fillcolor=(255, 0, 0)), picture.rotate(180)]
+def test_the_first_frame_of_an_animation_counts(write, original, kind):
+    later = [original.rotate(90, fillcolor=(255, 0, 0)), original.rotate(180)]
     settings = {"lossless": True} if kind == "WEBP" else {}
-    file = write(picture, kind, save_all=True, append_images=later, **settings)
+    file = write(original, kind, save_all=True, append_images=later, **settings)
     assert off(read_image(file), np.array(PIL.Image.open(file).convert("RGB"))) < 0.1
 
 
-def test_the_content_tells_an_image_not_the_name(tmp_path, write, picture):
+def test_the_content_tells_an_image_not_the_name(tmp_path, write, original):
     for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "JPEG2000", "PPM"):
-        assert is_image(write(picture, kind)), kind
+        assert is_image(write(original, kind)), kind
     assert is_image(write(HEIC))
     for content in (b"", b"P1 am I", b"BMW is a car maker, and more than eighteen letters", b"%PDF-1.4"):
         assert not is_image(write(content)), content
@@ -316,7 +316,7 @@ def test_a_missing_file_is_named(tmp_path):
     refuse(tmp_path / "nobody.jpg", "no such file")
 
 
-def test_a_folder_is_no_picture(tmp_path):
+def test_a_folder_is_no_image(tmp_path):
     refuse(tmp_path, "a folder")
 
 
@@ -325,9 +325,9 @@ def test_an_empty_file_is_refused(write):
 
 
 @pytest.mark.parametrize(
-    "content", [b"dear diary, no picture here\n" * 9, b"\xff\xd8", b"\x00" * 500, b"%PDF-1.4 ..."]
+    "content", [b"dear diary, no image here\n" * 9, b"\xff\xd8", b"\x00" * 500, b"%PDF-1.4 ..."]
 )
-def test_what_is_no_picture_is_refused(write, content):
+def test_what_is_no_image_is_refused(write, content):
     refuse(write(content), "not an image")
 
 
@@ -346,14 +346,14 @@ def test_a_video_is_refused_by_name(write):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_refused(write, picture):
-    file = write(picture, "PNG")
+def test_a_file_that_may_not_be_read_is_refused(write, original):
+    file = write(original, "PNG")
     file.chmod(0)
     refuse(file, "permission")
 
 
-def test_reading_errors_are_reported_in_one_line(write, picture, monkeypatch):
-    file = write(picture, "PNG")
+def test_reading_errors_are_reported_in_one_line(write, original, monkeypatch):
+    file = write(original, "PNG")
     monkeypatch.setattr(Path, "read_bytes", lambda self: (_ for _ in ()).throw(PermissionError(13, "no")))
     refuse(file, "permission")
     monkeypatch.setattr(
@@ -375,8 +375,8 @@ def test_reading_errors_are_reported_in_one_line(write, picture, monkeypatch):
         ("TIFF", {"compression": "tiff_lzw"}),
     ],
 )
-def test_no_truncated_file_passes(write, picture, kind, settings):
-    whole = encoded(picture, kind, **settings)
+def test_no_truncated_file_passes(write, original, kind, settings):
+    whole = encoded(original, kind, **settings)
     for part in (0.05, 0.3, 0.5, 0.8, 0.95):
         with pytest.raises(ImageError, match=r"truncated|damaged"):
             read_image(write(whole[: int(len(whole) * part)]))
@@ -386,40 +386,40 @@ def test_no_truncated_file_passes(write, picture, kind, settings):
 
 
 @pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"restart_marker_blocks": 3}])
-def test_a_jpeg_without_its_end_marker_alone_is_read(write, picture, settings):
-    whole = encoded(picture, "JPEG", **settings)
+def test_a_jpeg_without_its_end_marker_alone_is_read(write, original, settings):
+    whole = encoded(original, "JPEG", **settings)
     expected = read_image(write(whole))
     for cut in (1, 2):
         np.testing.assert_array_equal(read_image(write(whole[:-cut])), expected)
 
 
-def test_a_jpeg_that_breaks_off_at_a_restart_marker_does_not_pass(write, picture):
-    whole = encoded(picture, "JPEG", restart_marker_blocks=3)
+def test_a_jpeg_that_breaks_off_at_a_restart_marker_does_not_pass(write, original):
+    whole = encoded(original, "JPEG", restart_marker_blocks=3)
     for marker in (b"\xff\xd3", b"\xff\xd7"):
         refuse(write(whole[: whole.rindex(marker)]), "truncated")
 
 
-def test_a_truncated_jpeg_with_a_thumbnail_does_not_pass(write, picture):
+def test_a_truncated_jpeg_with_a_thumbnail_does_not_pass(write, original):
     """The thumbnail's end marker is not the image's."""
-    exif = b"Exif\x00\x00" + encoded(picture.resize((40, 40)), "JPEG")
-    whole = encoded(picture, "JPEG")
+    exif = b"Exif\x00\x00" + encoded(original.resize((40, 40)), "JPEG")
+    whole = encoded(original, "JPEG")
     whole = whole[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + whole[2:]
     assert read_image(write(whole)).shape == (HEIGHT, WIDTH, 3)
     refuse(write(whole[:-400]), "truncated")
     refuse(write(whole[:-400] + bytes(400)), "truncated")
 
 
-def test_a_png_with_wrong_bits_is_refused(write, picture):
-    whole = bytearray(encoded(picture, "PNG"))
+def test_a_png_with_wrong_bits_is_refused(write, original):
+    whole = bytearray(encoded(original, "PNG"))
     whole[len(whole) // 2] ^= 16
     refuse(write(bytes(whole)), "checksum")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
-def test_damage_is_an_image_error_or_a_picture(write, picture, kind):
+def test_damage_is_an_image_error_or_an_image(write, original, kind):
     """Whatever bytes are wrong, nothing but ImageError is raised and no limit is passed."""
     rng = np.random.default_rng(1)
-    whole = encoded(picture, kind)
+    whole = encoded(original, kind)
     for _ in range(60):
         broken = bytearray(whole)
         for at in rng.integers(0, min(len(whole), 400), 3):
@@ -433,7 +433,7 @@ def test_damage_is_an_image_error_or_a_picture(write, picture, kind):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
-def test_a_one_pixel_picture_is_too_small(write, kind):
+def test_a_one_pixel_image_is_too_small(write, kind):
     refuse(write(PIL.Image.new("RGB", (1, 1)), kind), "at least 32 px")
 
 
@@ -458,26 +458,26 @@ def giant_jpeg(side: int, small: bytes) -> bytes:
     return small[:at] + struct.pack(">HH", side, side) + small[at + 4 :]
 
 
-def test_giants_are_refused_from_their_header_alone(write, picture, monkeypatch):
+def test_giants_are_refused_from_their_header_alone(write, original, monkeypatch):
     from facerelief.io import images
 
     monkeypatch.setattr(images, "_decoded", lambda *_: pytest.fail("decoded"))
     refuse(write(giant_png(20_000)), "20000 x 20000 px, expected at most 100 million pixels")
-    refuse(write(giant_jpeg(20_000, encoded(picture, "JPEG"))), "20000 x 20000 px")
-    bitmap = bytearray(encoded(picture, "BMP"))
+    refuse(write(giant_jpeg(20_000, encoded(original, "JPEG"))), "20000 x 20000 px")
+    bitmap = bytearray(encoded(original, "BMP"))
     bitmap[18:26] = struct.pack("<ii", 20_000, -20_000)
     refuse(write(bytes(bitmap)), "20000 x 20000 px")
 
 
-def test_the_limit_can_be_set(write, picture):
-    file = write(picture, "PNG")
+def test_the_limit_can_be_set(write, original):
+    file = write(original, "PNG")
     refuse(file, "million pixels", max_pixels=WIDTH * HEIGHT - 1)
     assert read_image(file, max_pixels=WIDTH * HEIGHT).shape == (HEIGHT, WIDTH, 3)
 
 
-def test_reading_says_nothing_on_the_terminal(write, picture, capfd):
-    whole = encoded(picture, "PNG")
-    for content in (whole[:-20], encoded(picture, "JPEG")[:-300], whole):
+def test_reading_says_nothing_on_the_terminal(write, original, capfd):
+    whole = encoded(original, "PNG")
+    for content in (whole[:-20], encoded(original, "JPEG")[:-300], whole):
         file = write(content)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -490,7 +490,7 @@ def test_reading_says_nothing_on_the_terminal(write, picture, capfd):
     assert captured.err == ""
 
 
-def test_a_picture_already_right_is_not_copied(pixels):
+def test_an_image_already_right_is_not_copied(pixels):
     assert as_image(pixels) is pixels or np.shares_memory(as_image(pixels), pixels)
 
 
@@ -505,7 +505,7 @@ def test_a_picture_already_right_is_not_copied(pixels):
         lambda p: np.ascontiguousarray(p[::-1])[::-1],
     ],
 )
-def test_arrays_of_other_kinds_are_the_same_picture(pixels, change):
+def test_arrays_of_other_kinds_are_the_same_image(pixels, change):
     image = as_image(change(pixels))
     np.testing.assert_array_equal(image, pixels)
     assert image.flags.c_contiguous
@@ -536,7 +536,7 @@ def test_grey_arrays_are_expanded(pixels):
         (np.array(None), "array of shape"),
     ],
 )
-def test_arrays_that_are_no_picture_are_refused(array, words):
+def test_arrays_that_are_no_image_are_refused(array, words):
     with pytest.raises(ImageError, match=words) as caught:
         as_image(array)
     assert str(caught.value).startswith("image: ")

@@ -23,9 +23,9 @@ def test_png_is_rgb(tmp_path):
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"))[..., ::-1], rgb)
 
 
-def test_float_pictures_become_eight_bit():
-    picture = np.array([[[0.0, 0.5, 1.0], [-1.0, 2.0, np.nan]]])
-    back = cv2.imdecode(np.frombuffer(encode_png(picture), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+def test_float_images_become_eight_bit():
+    pixels = np.array([[[0.0, 0.5, 1.0], [-1.0, 2.0, np.nan]]])
+    back = cv2.imdecode(np.frombuffer(encode_png(pixels), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert back.tolist() == [[[0, 128, 255], [0, 255, 0]]]
 
 
@@ -57,6 +57,6 @@ def test_depth(tmp_path):
     np.testing.assert_array_equal(back, depth)
 
 
-def test_what_no_picture_can_hold_is_refused():
+def test_what_no_image_can_hold_is_refused():
     with pytest.raises((ValueError, cv2.error)):
         encode_png(np.zeros((3, 3, 7), np.uint8))

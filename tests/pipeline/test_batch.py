@@ -31,12 +31,12 @@ from facerelief.runtime import default_threads
 from facerelief.runtime.threads import thread_limit
 
 
-def folders(*pictures: str) -> list[str]:
-    return [job.folder.name for job in plan(pictures, "out")]
+def folders(*images: str) -> list[str]:
+    return [job.folder.name for job in plan(images, "out")]
 
 
 @pytest.mark.parametrize(
-    ("pictures", "names"),
+    ("images", "names"),
     [
         (["/a/x.jpg", "/a/y.jpg"], ["x", "y"]),
         (["/a/x.jpg", "/b/x.jpg"], ["a-x", "b-x"]),
@@ -49,13 +49,13 @@ def folders(*pictures: str) -> list[str]:
         (["/a/x.tar.gz", "/a/.jpg"], ["x.tar", ".jpg"]),
     ],
 )
-def test_names_keep_apart(pictures, names):
-    found = folders(*pictures)
-    assert len({name.casefold() for name in found}) == len(pictures)
+def test_names_keep_apart(images, names):
+    found = folders(*images)
+    assert len({name.casefold() for name in found}) == len(images)
     assert found == names
     # the same whatever the order
-    together = dict(zip(pictures, found))
-    for order in permutations(pictures):
+    together = dict(zip(images, found))
+    for order in permutations(images):
         assert dict(zip(order, folders(*order))) == together
 
 
@@ -66,7 +66,7 @@ def test_names_that_cannot_be_told_apart_are_numbered():
     assert len({name.casefold() for name in folders(*hostile)}) == len(hostile)
 
 
-def test_a_picture_named_twice_is_done_once(tmp_path, monkeypatch):
+def test_an_image_named_twice_is_done_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.jpg").touch()
     (tmp_path / "link.jpg").symlink_to(tmp_path / "x.jpg")
@@ -136,7 +136,7 @@ def test_a_bad_model_is_told_before_any_work(tmp_path, workers):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> list[Path]:
+def images(tmp_path_factory) -> list[Path]:
     """Four small portraits."""
     folder = tmp_path_factory.mktemp("in")
     whole = facerelief.read_image(astronaut_path())
@@ -154,7 +154,7 @@ def config(tmp_path_factory) -> BatchConfig:
     return BatchConfig(path, ReconstructorConfig(max_faces=1), texture_size=64, workers=2)
 
 
-def test_a_worker_that_dies_costs_its_picture_only(tmp_path, pictures, config):
+def test_a_worker_that_dies_costs_its_image_only(tmp_path, images, config):
     def kill_one() -> None:
         while not (children := multiprocessing.active_children()):
             time.sleep(0.01)
@@ -162,18 +162,18 @@ def test_a_worker_that_dies_costs_its_picture_only(tmp_path, pictures, config):
 
     thread = threading.Thread(target=kill_one)
     thread.start()
-    outcomes = list(run_batch(plan(pictures, tmp_path), config))
+    outcomes = list(run_batch(plan(images, tmp_path), config))
     thread.join()
     (failed,) = (o for o in outcomes if o.status == "failed")
     assert failed.reason.startswith(f"{failed.job.image}: its worker process ended (signal 9)")
-    assert sorted(o.job.image for o in outcomes) == pictures
+    assert sorted(o.job.image for o in outcomes) == images
     assert {p.name for p in tmp_path.iterdir()} == {o.job.folder.name for o in outcomes if o.status == "done"}
     assert len(list(tmp_path.iterdir())) == 3
     assert not multiprocessing.active_children()
 
 
-def test_closing_stops_the_workers(tmp_path, pictures, config):
-    outcomes = run_batch(plan(pictures, tmp_path), config)
+def test_closing_stops_the_workers(tmp_path, images, config):
+    outcomes = run_batch(plan(images, tmp_path), config)
     first = next(outcomes)
     assert first.status == "done"
     outcomes.close()
@@ -182,13 +182,13 @@ def test_closing_stops_the_workers(tmp_path, pictures, config):
     assert 1 <= len(list(tmp_path.iterdir())) < 4
 
 
-def test_a_summary_has_what_a_line_needs(tmp_path, pictures, config):
-    (outcome,) = run_batch(plan(pictures[:1], tmp_path), config)
+def test_a_summary_has_what_a_line_needs(tmp_path, images, config):
+    (outcome,) = run_batch(plan(images[:1], tmp_path), config)
     (face,) = outcome.faces
     assert face.folder == tmp_path / "0" / "face0"
     assert face.folder.is_dir()
     assert face.box[0] < face.box[2]
     assert face.ms > 0
     assert face.residuals is not None
-    (skipped,) = run_batch(plan(pictures[:1], tmp_path), config)
+    (skipped,) = run_batch(plan(images[:1], tmp_path), config)
     assert skipped.status == "skipped"

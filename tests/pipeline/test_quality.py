@@ -127,7 +127,7 @@ def test_dark_and_light_skin_have_no_warning(look, model, tone):
     ],
     ids=["exposure", "darkness", "red light", "shadow"],
 )
-def test_worse_pictures_have_less_confidence(model, photo, marks, clean, change):
+def test_worse_images_have_less_confidence(model, photo, marks, clean, change):
     """With detection and fit as they were: their own noise is not what is asked here."""
     face, fit, _ = clean
     values = []
@@ -173,7 +173,7 @@ def test_rising():
     assert rising(3.0, 2.0, 1.0) == 0
 
 
-def odd_pictures(photo: np.ndarray, marks: np.ndarray) -> dict[str, np.ndarray]:
+def odd_images(photo: np.ndarray, marks: np.ndarray) -> dict[str, np.ndarray]:
     """Images in which the face was found, and then something happened to its pixels."""
     left, top = marks.min(axis=0).astype(int)
     right, bottom = marks.max(axis=0).astype(int)
@@ -198,7 +198,7 @@ ODD += [f"channel {c} {what}" for c in range(3) for what in ("gone", "alone")]
 @pytest.mark.parametrize("name", ODD)
 def test_a_fit_to_odd_pixels_is_finite_and_little_trusted(model, photo, marks, clean, name):
     """The detector's face is that of the sound photo: what a following frame may show there."""
-    image = odd_pictures(photo, marks)[name]
+    image = odd_images(photo, marks)[name]
     face = clean[0]
     fit = fit_face(model, image, face.box, face.landmarks)
     seen = measure_conditions(model, image, fit.state, fit.appearance)

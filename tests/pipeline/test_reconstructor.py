@@ -96,7 +96,7 @@ def test_vertices_are_computed_once(face):
     np.testing.assert_array_equal(face.neutral, face.model.shape(face.identity))
 
 
-def test_the_same_picture_gives_the_same_face(reconstructor, photo, face):
+def test_the_same_image_gives_the_same_face(reconstructor, photo, face):
     (again,) = reconstructor(photo)
     np.testing.assert_array_equal(again.identity, face.identity)
     np.testing.assert_array_equal(again.expression, face.expression)
@@ -126,14 +126,14 @@ def test_grey_gives_nearly_the_same_face(reconstructor, photo, face):
 @pytest.mark.parametrize("kind", ["grey.png", "alpha.png", "deep.png", "photo.jpg"])
 def test_files_of_every_kind(reconstructor, photo, face, tmp_path, kind):
     bgr = photo[..., ::-1]
-    picture = {
+    content = {
         "grey.png": cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY),
         "alpha.png": np.dstack([bgr, np.full(photo.shape[:2], 255, np.uint8)]),
         "deep.png": bgr.astype(np.uint16) * 257,
         "photo.jpg": bgr,
     }[kind]
     path = tmp_path / kind
-    assert cv2.imwrite(str(path), np.asarray(picture))
+    assert cv2.imwrite(str(path), np.asarray(content))
     (found,) = reconstructor(path)
     assert found.source == str(path)
     assert found.source_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -142,7 +142,7 @@ def test_files_of_every_kind(reconstructor, photo, face, tmp_path, kind):
         np.testing.assert_array_equal(found.identity, face.identity)
 
 
-def test_a_picture_of_several_faces(reconstructor, photo):
+def test_an_image_of_several_faces(reconstructor, photo):
     tile = np.asarray(cv2.resize(photo, (150, 150), interpolation=cv2.INTER_AREA))
     montage = np.tile(tile, (2, 3, 1))
     found = reconstructor(montage)
@@ -181,7 +181,7 @@ def test_no_face(reconstructor, tmp_path):
 
 
 @pytest.mark.parametrize("image", [np.zeros((1, 1, 3), np.uint8), np.zeros(7), np.zeros((64, 64, 9)), None])
-def test_what_is_no_picture(reconstructor, image):
+def test_what_is_no_image(reconstructor, image):
     with pytest.raises(ImageError):
         reconstructor(image)
 

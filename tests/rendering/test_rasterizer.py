@@ -175,8 +175,8 @@ def test_the_order_of_triangles_does_not_matter(seed: int) -> None:
     np.testing.assert_array_equal(one.depth, two.depth)
     np.testing.assert_array_equal(one.mask, two.mask)
     # the same set of corners at every pixel (a set drawn twice may come from either triangle)
-    for picture in (one, two):
-        assert picture.triangle.dtype == np.int32
+    for fragments in (one, two):
+        assert fragments.triangle.dtype == np.int32
     a = np.sort(triangles[one.triangle[one.mask]], axis=1)
     b = np.sort(triangles[order][two.triangle[two.mask]], axis=1)
     np.testing.assert_array_equal(a, b)
@@ -220,12 +220,12 @@ def test_triangles_without_area_draw_nothing() -> None:
 
 
 @pytest.mark.parametrize("shift", [(-30, 0), (30, 0), (0, -30), (0, 30), (1e5, 1e5), (-1e12, 0)])
-def test_outside_the_picture(shift: tuple[float, float]) -> None:
+def test_outside_the_image(shift: tuple[float, float]) -> None:
     uvz = np.array([[0.0, 0, 0], [9, 0, 0], [0, 9, 0]]) + np.array([*shift, 0])
     assert not rasterize(uvz, [[0, 1, 2]], 8, 8).mask.any()
 
 
-def test_partly_outside_is_the_crop_of_a_larger_picture(toy_model: FaceModel) -> None:
+def test_partly_outside_is_the_crop_of_a_larger_image(toy_model: FaceModel) -> None:
     uvz = WeakPerspective(0.1, 0.4, 0.2, 60, 70, 0.7).project(toy_model.mean.astype(np.float64))
     large = rasterize(uvz, toy_model.triangles, 140, 120)
     small = rasterize(uvz - [48, 32, 0], toy_model.triangles, 50, 40)
@@ -243,7 +243,7 @@ def test_single_and_double_precision_agree(toy_model: FaceModel) -> None:
 
 
 @pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0), (1, 1)])
-def test_tiny_pictures(size: tuple[int, int]) -> None:
+def test_tiny_images(size: tuple[int, int]) -> None:
     drawn = rasterize([[0.0, 0, 0], [9, 0, 0], [0, 9, 0]], [[0, 1, 2]], *size)
     assert drawn.triangle.shape == size
     assert interpolate(drawn, [[0, 1, 2]], np.ones((3, 2))).shape == (*size, 2)

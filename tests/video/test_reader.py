@@ -56,7 +56,7 @@ def test_other_sizes_are_fitted_into_the_first(clip, tmp_path):
     )
 
 
-def test_a_letterboxed_picture_is_whole():
+def test_a_letterboxed_image_is_whole():
     tall = np.full((90, 30, 3), 200, np.uint8)
     out = letterboxed(tall, 60, 45)
     assert out.shape == (45, 60, 3)

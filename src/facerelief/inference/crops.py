@@ -132,12 +132,12 @@ def square_crop(uv: ArrayLike, size: int, margin: float) -> SquareCrop:
 
 
 def fine_crop(uv: ArrayLike, size: int = FINE_SIZE, margin: float = FINE_MARGIN) -> SquareCrop:
-    """FineNet's crop about the projected face region; see `square_crop`."""
+    """FineNet's `square_crop` about `uv`, the projected face region."""
     return square_crop(uv, size, margin)
 
 
 def coarse_crop(uv: ArrayLike, size: int = COARSE_SIZE) -> SquareCrop:
-    """CoarseNet's crop about the projected face region; see `square_crop`."""
+    """CoarseNet's `square_crop` about `uv`, the projected face region."""
     return square_crop(uv, size, COARSE_MARGIN)
 
 

@@ -59,7 +59,7 @@ def fold_light(light: ArrayLike) -> Float64:
 
 
 def ambient_light(color: ArrayLike = (1.0, 1.0, 1.0)) -> Float64:
-    """(9, 3) light that shades every normal with `color` (3,) or a single number."""
+    """(9, 3) light that shades every normal with `color`, (3,) or one number."""
     out = np.zeros((9, 3))
     out[0] = np.broadcast_to(np.asarray(color, dtype=float), (3,)) / K0
     return out

@@ -53,7 +53,7 @@ class FaceCapture:
         return sum(frame[3] >= 0 for frame in self._frames)
 
     def add(self, frame: TrackedFrame) -> None:
-        """Add a frame of the video, with a face or without.
+        """Add a frame of the video, with or without a face.
 
         Raises:
             ValueError: Its face has another model than those before.
