@@ -26,7 +26,7 @@ class Room(NamedTuple):
     """A folder of src/facerelief."""
 
     subject: str
-    """What lives there, for docs/architecture.md."""
+    """Its content, for docs/architecture.md."""
     below: set[str]
     """Rooms it may import, in any line of its code; `errors` and `_version` always."""
     foreign: set[str]
@@ -158,7 +158,7 @@ HEAVY = (
     "aiohttp",
     "uvicorn",
 )
-"""What no inference path may need."""
+"""Packages that no inference path may need."""
 OPTIONAL = (*HEAVY, "h5py", "onnx", "anny", "tflite", "ai_edge_litert")
 
 

@@ -1,4 +1,4 @@
-"""What a bare `pip install facerelief` must do; needs no test package, so it also runs as a script.
+"""Tests of a bare `pip install facerelief`; needs no test package, so it also runs as a script.
 
 python tests/test_bare_install.py
 """

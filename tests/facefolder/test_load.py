@@ -1,4 +1,4 @@
-"""What was saved comes back, for the model it was made with."""
+"""A saved face is read back, for the model it was made with."""
 
 from __future__ import annotations
 

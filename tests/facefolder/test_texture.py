@@ -140,7 +140,7 @@ def test_a_head_beside_the_photo_is_the_models(toy_reconstruction):
 
 
 def test_eyes_are_the_photos_and_not_the_faces(toy_reconstruction):
-    """What the fit blends into the skin, the model's own iris, is no part of the eyes."""
+    """The model's own iris, which the fit blends into the skin, is no part of the eyes."""
     eyes = np.zeros(toy_reconstruction.model.n_vertices, bool)
     place = toy_reconstruction.camera.project(toy_reconstruction.vertices)
     front = int(place[:, 2].argmax())

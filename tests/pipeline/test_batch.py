@@ -59,7 +59,7 @@ def test_names_keep_apart(images, names):
         assert dict(zip(order, folders(*order))) == together
 
 
-def test_names_that_cannot_be_told_apart_are_numbered():
+def test_names_that_agree_are_numbered():
     found = folders("/a-b/x.jpg", "/a/b-x.jpg", "/a/b/x.jpg")
     assert len({name.casefold() for name in found}) == 3
     hostile = [f"/a/{k}/x.jpg" for k in range(12)] + ["/x.jpg", "/a/x-2.jpg", "/a/X.JPG"]
@@ -126,7 +126,7 @@ def test_settings():
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_bad_model_is_told_before_any_work(tmp_path, workers):
+def test_a_bad_model_is_reported_before_any_work(tmp_path, workers):
     (tmp_path / "model.npz").write_bytes(b"")
     config = BatchConfig(model=tmp_path / "model.npz", workers=workers)
     jobs = plan([tmp_path / "a.jpg", tmp_path / "b.jpg"], tmp_path / "out")

@@ -14,7 +14,7 @@ from facerelief.runtime import Network
 
 
 def run(*code: str, **environment: str) -> str:
-    """What a fresh interpreter prints."""
+    """Output of a fresh interpreter."""
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(code)],
         env={**os.environ, **environment},

@@ -129,7 +129,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
 
 
 def waited(look, number: int) -> list[int]:
-    """What `look` finds as soon as it is so many."""
+    """The findings of `look` once there are `number` of them."""
     deadline = time.monotonic() + 60
     while len(found := look()) < number and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -138,7 +138,7 @@ def waited(look, number: int) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not yet waited for does not."""
+    """True if a process runs; False for one that has ended but was not waited for."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -17,7 +17,7 @@ from facerelief.cli.app import main
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left on its streams."""
+    """Exit code and output of a command."""
 
     exit_code: int
     stdout: str

@@ -28,7 +28,7 @@ KIND = Kind("toy", "Noise.", "toy_maker:ToyMaker", "toy_maker:ToyConfig")
 
 @dataclass(frozen=True)
 class ToyConfig:
-    """How toy samples are."""
+    """Settings of toy samples."""
 
     size: int = 24
     """Side of the image, px."""

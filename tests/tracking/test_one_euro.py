@@ -65,7 +65,7 @@ def test_numbers_are_filtered_apart():
 
 
 def test_numbers_of_one_thing_are_as_quick_as_the_quickest():
-    """What cancels before the filter cancels after it."""
+    """Numbers that cancel before the filter cancel after it."""
     rng = np.random.default_rng(3)
     one = np.cumsum(rng.normal(size=40))
     values = np.column_stack([one, 0.1 * one, rng.normal(size=40)])

@@ -36,7 +36,7 @@ CORNERS = [(200, 40, 40), (40, 200, 40), (40, 40, 200), (210, 210, 210)]
 
 
 def corners(image: np.ndarray) -> list[int]:
-    """Which of CORNERS are seen top left, top right, bottom left, bottom right."""
+    """Numbers of the CORNERS seen top left, top right, bottom left, bottom right."""
     h, w = image.shape[:2]
     found = []
     for y, x in ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):

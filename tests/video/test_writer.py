@@ -1,4 +1,4 @@
-"""What is written is what is read back: images within the codec's error, times to a tick, or no file."""
+"""Written videos are read back: images within the codec's error, times to a tick, or no file."""
 
 from __future__ import annotations
 
