@@ -275,11 +275,11 @@ def visible(
     """(L,) 1 for landmarks (L, 3) inside an image of `size` px that nothing of the head hides by more than
     4 mm; projected (N, 3) px, px, mm."""
     half = projected * np.array([0.5, 0.5, 1.0], np.float32)
-    drawn = rasterize(half, triangles, size // 2, size // 2)
+    rendered = rasterize(half, triangles, size // 2, size // 2)
     column, row = (np.floor(marks[:, k] / 2).astype(int) for k in (0, 1))
     inside = (column >= 0) & (row >= 0) & (column < size // 2) & (row < size // 2)
     at = np.clip(row, 0, size // 2 - 1), np.clip(column, 0, size // 2 - 1)
-    nearest = np.nan_to_num(drawn.depth[at], nan=-np.inf)
+    nearest = np.nan_to_num(rendered.depth[at], nan=-np.inf)
     return (inside & (nearest < marks[:, 2] + 4.0)).astype(np.uint8)
 
 

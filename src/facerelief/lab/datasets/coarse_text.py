@@ -4,7 +4,7 @@
     line 2   79 expression coefficients of Exp_Pca.bin, raw likewise; its mean expression is part of the mean
     line 3   3 Euler angles (radians), 2 of translation (px), scale (px/um)
 
-A model point p in micrometres (x to the person's left, y up, z to the front: our axes) lands at
+A model point p in micrometres (x to the face's left, y up, z to the front: our axes) lands at
 
     q = s [1 0 0; 0 1 0] Rx(a) Ry(b) Rz(c) p + t         Rx = [1 0 0; 0 c s; 0 -s c]
                                                          Ry = [c 0 -s; 0 1 0; s 0 c]

@@ -1,8 +1,7 @@
-"""Makes a data set: shard by shard, in processes here or on a Ray cluster, whatever dies on the way.
+"""Data engine: a data set made shard by shard, in processes or on a Ray cluster, also where workers die.
 
 A shard depends on its plan alone, so it may be made anywhere, and again: the bytes are the same. It is
-written under a temporary name, takes its name when it is whole, and counts as finished when its record stands
-beside it.
+written under a temporary name, renamed when it is whole, and finished when its record stands beside it.
 """
 
 from __future__ import annotations
@@ -132,7 +131,7 @@ def _check(fits: FitFolder) -> None:
 def _check_photos(fits: FitFolder) -> None:
     if not fits.photos.is_dir():
         raise FacereliefError(
-            f"{fits.photos}: the photos of {fits.folder} are not there; put them back, or tell where they are"
+            f"{fits.photos}: the photos of {fits.folder} are not there; put them back, or give their folder"
         )
 
 

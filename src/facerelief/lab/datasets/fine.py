@@ -63,7 +63,7 @@ class FineConfig:
     own: tuple[float, float] = (0.5, 1.0)
     """Share of a face's own relief that stays on plain skin: between these."""
     own_broad: float = 0.7
-    """Of the broadest band under a new light this share of that: most of it is the old light's doing."""
+    """Share of that for the broadest band under a new light: most of that band stems from the old light."""
     relit: float = 0.5
     """Share of the samples with another light."""
     turn: tuple[float, float] = (15.0, 50.0)
@@ -80,11 +80,11 @@ class FineConfig:
     source_yaw: float = 25.0
     """Nor do faces turned further, degrees."""
     source_confidence: float = 0.8
-    """Nor do fits believed less."""
+    """Nor do fits of less confidence."""
     source_bridge: float = 0.2
     """Nor do those on whose nose the image changes more sharply (`ReliefPhoto.bridge_step`): glasses."""
     source_seen: float = 0.8
-    """Nor do faces of whose plain skin a smaller share is seen and looks like skin: beards and fringes."""
+    """Nor do faces with beards and fringes: this share of the plain skin must be seen and look like skin."""
 
     def __post_init__(self) -> None:
         if self.size < 32 or self.sources < 1:
@@ -153,7 +153,7 @@ class FineMaker:
     def pool(self, split: str) -> tuple[Wrinkled, ...]:
         """The photos of a split that give wrinkles, strongest first."""
         if split not in self._pools:
-            self._pools[split] = self._believed(self._candidates.get(split, []))
+            self._pools[split] = self._with_skin(self._candidates.get(split, []))
         return self._pools[split]
 
     def _photo(self, fit: Fit) -> ReliefPhoto:
@@ -215,7 +215,7 @@ class FineMaker:
         # the highest are glasses and hair more often than wrinkles
         return float(np.sqrt(np.minimum(values, np.quantile(values, 0.98)).mean()))
 
-    def _believed(self, candidates: list[Wrinkled]) -> tuple[Wrinkled, ...]:
+    def _with_skin(self, candidates: list[Wrinkled]) -> tuple[Wrinkled, ...]:
         """The strongest of the candidates whose photos show skin."""
         front = face_map(self.model).front
         out: list[Wrinkled] = []
@@ -248,8 +248,8 @@ class FineMaker:
         if config.bands == 1:
             gains[1:] = gains[0]
         own = rng.uniform(*config.own) if config.transfer else 1.0
-        pick, lamp = rng.random(), rng.random()
-        light = self._light(view, fit.split, rng) if lamp < config.relit else None
+        pick, relit = rng.random(), rng.random()
+        light = self._light(view, fit.split, rng) if relit < config.relit else None
         kept = own * np.array([1.0, 1.0, 1.0 if light is None else config.own_broad])
         if not config.transfer:
             kept = np.ones(3)

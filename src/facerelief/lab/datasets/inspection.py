@@ -1,4 +1,4 @@
-"""Looking at a data set: counts and distributions, a contact sheet, and whether it is what it says it is."""
+"""Inspection of a data set: counts and distributions, a contact sheet, and a check of its integrity."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def contact_sheet(
     seed: int = 0,
     columns: int = 8,
 ) -> NDArray[np.uint8]:
-    """Random samples side by side, (H, W, 3) RGB; every other one with its landmarks and box drawn on it.
+    """Random samples side by side, (H, W, 3) RGB; every other one with its landmarks and box marked.
 
     Raises FacereliefError where there are none.
     """
@@ -280,18 +280,18 @@ def verify(
 def _manifest_problems(data: DataSet, manifest: dict[str, Any]) -> Iterator[str]:
     for line in differences(data.recipe, {name: manifest.get(name) for name in data.recipe}):
         yield f"{MANIFEST}: does not agree with {RECIPE}: {line.replace(' asked', ' in the manifest')}"
-    told = {row["file"].removesuffix(".tar"): row for row in manifest.get("shards", ())}
+    named = {row["file"].removesuffix(".tar"): row for row in manifest.get("shards", ())}
     records = {record["name"]: record for record in data.records}
-    for name in sorted(told.keys() - records.keys()):
+    for name in sorted(named.keys() - records.keys()):
         yield f"{name}.json: missing, but the manifest names the shard"
-    for name in sorted(records.keys() - told.keys()):
+    for name in sorted(records.keys() - named.keys()):
         yield f"{name}.json: not in the manifest"
-    for name in sorted(told.keys() & records.keys()):
+    for name in sorted(named.keys() & records.keys()):
         for key in ("sha256", "bytes", "samples", "split"):
-            if told[name].get(key) != records[name].get(key):
+            if named[name].get(key) != records[name].get(key):
                 yield f"{name}.json: {key} is not the manifest's"
     for file in sorted(data.folder.glob("*.tar")):
-        if file.stem not in told:
+        if file.stem not in named:
             yield f"{file.name}: not in the manifest"
     for split, counts in manifest.get("counts", {}).items():
         samples = sum(r["samples"] for r in data.records if r["split"] == split)

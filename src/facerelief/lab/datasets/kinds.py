@@ -61,7 +61,7 @@ KINDS = {
         ),
         Kind(
             "renders",
-            "Random faces drawn before photos.",
+            "Random faces rendered before photos.",
             "facerelief.lab.datasets.renders:RenderMaker",
             "facerelief.lab.datasets.renders:RenderConfig",
         ),

@@ -116,11 +116,11 @@ def make_plan(recipe: Recipe, fits: FitFolder) -> Plan:
     digest = hashlib.sha256()
     for name in fits.names:
         try:
-            source, told = _source(fits, name)
+            source, state = _source(fits, name)
         except FacereliefError as error:
-            source, told = None, "damaged"
+            source, state = None, "damaged"
             damaged[name] = str(error)
-        digest.update(f"{name} {told}\n".encode())
+        digest.update(f"{name} {state}\n".encode())
         if source is not None and source.split in recipe.splits:
             sources.append(source)
     sources.sort(key=lambda s: hashlib.sha256(f"{recipe.seed} {s.name}".encode()).digest())
@@ -161,7 +161,7 @@ def _source(fits: FitFolder, name: str) -> tuple[SourcePhoto, str]:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             about = json.loads(bytes(arrays["about"]).decode("utf-8"))
         source = SourcePhoto(name, *(str(about[key]) for key in ("person", "family", "group", "licence")))
-    except Exception as error:  # a damaged zip raises whatever it likes
+    except Exception as error:  # damaged archives raise many kinds
         raise FacereliefError(f"{file}: damaged ({error}); delete it and fit again") from error
     return source, hashlib.sha256(data).hexdigest()
 

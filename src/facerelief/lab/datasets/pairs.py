@@ -2,7 +2,7 @@
 
 The image is one of the coarse kind. From its true state the previous one is found by changes of real video
 (`motion`), and given the errors that real estimates of it have: a network that never sees a wrong
-previous state learns to trust it, and drifts. A face that moves while the shutter is open is blurred along
+previous state drifts. A face that moves while the shutter is open is blurred along
 its way: some images are the mean of what was to be seen during the exposure, lids and lips included.
 """
 
@@ -43,8 +43,8 @@ class PairConfig:
     error: float = 1.0
     """Share of a real estimate's error that previous states have."""
     identity_error: float = 0.7
-    """Share of a single frame's error of identity. A track knows it from several frames, but all of them may
-    err alike; so much is what a neutral and a smiling photo of one person differ by."""
+    """Share of a single frame's error of identity. A track estimates it from several frames, whose errors may
+    be alike; a neutral and a smiling photo of one person differ by this share."""
     lost: float = 0.04
     """Share of previous states that are far off, as after a cut or another's face."""
     blur: float = 0.3

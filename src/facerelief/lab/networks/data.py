@@ -237,7 +237,7 @@ class TrackingData(_Data):
             ]
         )
         least = [0.01] * (change.shape[1] - 6) + [0.005, 0.005, 0.005, 0.3, 0.3, 0.003]
-        # without the tenth that changes most: lost tracks would make all other changes look like nothing
+        # without the tenth that changes most: lost tracks would outweigh all other changes
         usual = np.minimum(np.abs(change), np.quantile(np.abs(change), 0.9, axis=0))
         std = np.maximum(np.sqrt(np.square(usual).mean(axis=0)), least)
         return Moments((0.0,) * len(std), tuple(std.tolist()))
@@ -266,7 +266,7 @@ class FineItem(NamedTuple):
 
 
 class FineData(_Data):
-    """Samples of FineNet, in the data set's own crops. They are flipped exactly, whatever the model."""
+    """Samples of FineNet, in the data set's own crops. Flipping is exact for every model."""
 
     def __getitem__(self, position: int) -> FineItem:
         index, rng = self.order(position), self.rng(position)

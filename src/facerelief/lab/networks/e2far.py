@@ -1,6 +1,6 @@
 """UH-E2FAR (Dou, Shah & Kakadiaris, CVPR 2017): one network from an image to a shape, without rendering.
 
-A VGG-16 trunk; the neutral face (identity) from its last features, which tell classes apart; the expression
+A VGG-16 trunk; the neutral face (identity) from its last features, which separate classes; the expression
 from its last two levels of features together (fusion-CNN), since it needs lower features. Pose, light and
 skin are not predicted. The layers are those of a public re-implementation (ShownX/mxnet-E2FAR), which has no
 activation after hidden layers; ours are ReLU, with a switch.

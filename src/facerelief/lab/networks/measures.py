@@ -81,8 +81,8 @@ class CoarseMeasures:
         out = np.zeros((len(pose), len(self.layer.mean)), np.float32)
         for k in range(len(pose)):
             uvz = camera_of(pose[k]).project(self.model.shape(identity[k], expression[k]))
-            drawn = rasterize(uvz, self.model.triangles, self.size, self.size)
-            out[k, : len(face)] = visible_vertices(uvz, self.model.triangles, drawn)[face]
+            rendered = rasterize(uvz, self.model.triangles, self.size, self.size)
+            out[k, : len(face)] = visible_vertices(uvz, self.model.triangles, rendered)[face]
         return torch.from_numpy(out)
 
     def result(self) -> dict[str, float]:

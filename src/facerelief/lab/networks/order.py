@@ -1,7 +1,7 @@
 """Samples out of shards in random order.
 
-Sample number n of a run is decided by (seed, n) alone, whoever reads it and whatever was read before: a run
-that was stopped after n samples goes on with sample n.
+Sample number n of a run depends on (seed, n) alone, not on the reader or on what was read before: a run that
+was stopped after n samples goes on with sample n.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Shards:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the shards' names and sizes and the data sets' recipes: tells data sets apart."""
+        """SHA-256 of the shards' names and sizes and the data sets' recipes: it identifies the data."""
         found = hashlib.sha256()
         for folder in dict.fromkeys(path.parent for path in self.paths):
             found.update((folder / RECIPE).read_bytes())

@@ -5,7 +5,7 @@
     metrics.json   the measures, written at the end
     tensorboard/   TensorBoard's files
 
-A folder without a checkpoint is free: whatever was begun there left nothing to go on with.
+A folder without a checkpoint is free: there is nothing in it to go on from.
 """
 
 # pyright: reportPrivateImportUsage=false
@@ -98,7 +98,7 @@ def last_checkpoint(out: Path, resume: bool) -> dict[str, Any] | None:
 def _read(file: Path) -> dict[str, Any]:
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged pickles raise whatever they like
+    except Exception as error:  # damaged pickles raise many kinds
         reason = " ".join(str(error).split())[:100]
         raise FacereliefError(
             f"{file}: cannot be read as a checkpoint ({reason}); give a run's folder"

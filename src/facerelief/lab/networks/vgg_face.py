@@ -74,7 +74,7 @@ def read_vgg_face(file: str | Path) -> tuple[Float32, list[tuple[Float32, Float3
 def _of_state(file: Path) -> tuple[Float32, list[tuple[Float32, Float32]]]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged pickles raise whatever they like
+    except Exception as error:  # damaged pickles raise many kinds
         reason = " ".join(str(error).split())[:100]
         raise FacereliefError(
             f"{file}: cannot be read as a state dict ({reason}); give weights alone"

@@ -64,7 +64,7 @@ def sections(
     if (found := compared.photos) is not None:
         photos = found.report
         intro = [
-            "On photos nobody knows the shape. The networks have seen photos of the subjects that are not "
+            "The shapes in photos are unknown. The networks have seen photos of the subjects that are not "
             f"held out ({photos.subjects - photos.held_out_subjects} of {photos.subjects}) in training. "
             "Landmark fit, inverse rendering and the poses of UH-E2FAR and the mean face are fitted to the "
             "very landmarks they are measured against; CoarseNet is not.",
@@ -74,7 +74,7 @@ def sections(
         intro = [
             "By group, of photos without known shape and of labelled images. Skin tone is the individual "
             "typology angle of the photo's pixels, light and exposure included; it means skin where photos "
-            "share a studio, and less elsewhere. Age and gender are self-reported, where a file tells them; "
+            "share a studio, and less elsewhere. Age and gender are self-reported, where a file has them; "
             "nothing is guessed.",
         ]
         out["fairness"] = _part(intro, fairness_tables(found))

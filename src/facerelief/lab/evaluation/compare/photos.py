@@ -1,4 +1,4 @@
-"""All methods on photos whose shape nobody knows: landmarks, agreement, re-render error, and identity.
+"""All methods on photos without known shape: landmarks, agreement, re-render error, and identity.
 
 docs/comparison.md defines every measure.
 """

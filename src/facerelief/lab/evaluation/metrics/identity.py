@@ -1,4 +1,4 @@
-"""Identity consistency: whether neutral shapes of two photos tell subjects apart (docs/comparison.md)."""
+"""Identity consistency: agreement of neutral shapes over photos of a subject (docs/comparison.md)."""
 
 from __future__ import annotations
 
