@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facerelief.geometry.alignment import rotation_from_vector
-from facerelief.lab.building.head import _enlarge_centre, _mirror_map, _without_rigid_motion, load_slider_head
+from facerelief.lab.building.head import _enlarge_centre, _mirror_map, without_rigid_motion, load_slider_head
 from facerelief.lab.building.makehuman import AnnyFiles
 from facerelief.lab.building.population import rigid_motions
 from facerelief.morphable.arkit import ARKIT_NAMES
@@ -95,10 +95,10 @@ class TestHelpers:
         rng = np.random.default_rng(0)
         base = rng.normal(0, 50, (200, 3)) + [0, 0, 60]
         small = base @ rotation_from_vector([1e-4, -2e-4, 1e-4]).T - base + [0.3, 0, -0.1]
-        np.testing.assert_allclose(_without_rigid_motion(small.astype(np.float32), base), 0, atol=1e-4)
+        np.testing.assert_allclose(without_rigid_motion(small.astype(np.float32), base), 0, atol=1e-4)
         shape = base * [0.1, 0, 0] * np.sign(base[:, :1])
-        left = _without_rigid_motion(shape.astype(np.float32), base)
-        again = _without_rigid_motion(left, base)
+        left = without_rigid_motion(shape.astype(np.float32), base)
+        again = without_rigid_motion(left, base)
         np.testing.assert_allclose(again, left, atol=1e-4)
         assert np.linalg.norm(left) > 0.3 * np.linalg.norm(shape)
 

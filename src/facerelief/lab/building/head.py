@@ -48,6 +48,10 @@ class SliderHead:
     """(N,) refined vertices of the neck's lower part (outside the head's own uv island)."""
     symmetry: NDArray[np.int32]
     """(N,) mirror image of each refined vertex."""
+    vertices: NDArray[np.int32]
+    """(B,) ids of the control vertices in the base mesh."""
+    origin: NDArray[np.float64]
+    """(3,) where this frame's origin lies in the base mesh's frame, mm."""
 
     @property
     def operator(self) -> Sparse:
@@ -63,8 +67,11 @@ class SliderHead:
         return flat.reshape((-1, *control.shape[1:]))
 
 
-def load_slider_head(files: AnnyFiles) -> SliderHead:
-    """Cut, refine and centre the head (origin between the eyeball centres, before any slider)."""
+def load_slider_head(files: AnnyFiles, *, sliders: bool = True) -> SliderHead:
+    """Cut, refine and centre the head (origin between the eyeball centres, before any slider).
+
+    sliders: read the sliders too, which takes seconds; else there are no directions.
+    """
     mesh = read_base_mesh(files)
     keep, neck_quads = _head_quads(mesh)
     eyes = (mesh.groups == "helper-l-eye") | (mesh.groups == "helper-r-eye")
@@ -91,11 +98,11 @@ def load_slider_head(files: AnnyFiles) -> SliderHead:
     n = len(mesh.positions)
     names: list[str] = []
     moves: list[NDArray[np.float32]] = []
-    for name, move in shape_targets(files, vertex_ids, n):
+    for name, move in shape_targets(files, vertex_ids, n) if sliders else ():
         if not any(word in name for word in LEFT_OUT):
             names.append(name)
-            moves.append(_without_rigid_motion(move, base))
-    directions = np.stack(moves)
+            moves.append(without_rigid_motion(move, base))
+    directions = np.stack(moves) if moves else np.zeros((0, *base.shape), np.float32)
     refined = step.vertices @ base
     neck_control = np.zeros(len(vertex_ids), bool)
     neck_control[np.searchsorted(vertex_ids, np.unique(mesh.quads[neck_quads]))] = True
@@ -109,13 +116,15 @@ def load_slider_head(files: AnnyFiles) -> SliderHead:
         eyeballs=step.vertices @ eye_vertices.astype(float) > 0.5,
         neck=step.vertices @ neck_control.astype(float) > 0.99,
         symmetry=_mirror_map(refined),
+        vertices=vertex_ids,
+        origin=centre,
     )
 
 
 def _head_quads(mesh: BaseMesh) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Quads of head skin + neck, and of the neck alone. The base mesh's uv islands separate skin from
     cavities."""
-    island = _uv_islands(mesh)
+    island = uv_islands(mesh)
     body = mesh.groups == "body"
     high = body & (mesh.positions[mesh.quads][:, :, 1].min(axis=1) > 640)
     nose = int(mesh.quads[high].reshape(-1)[np.argmax(mesh.positions[mesh.quads[high].reshape(-1), 2])])
@@ -135,13 +144,14 @@ def _head_quads(mesh: BaseMesh) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return skin | neck, neck
 
 
-def _uv_islands(mesh: BaseMesh) -> NDArray[np.int32]:
+def uv_islands(mesh: BaseMesh) -> NDArray[np.int32]:
+    """(Q,) number of the uv island of each quad."""
     sides = np.concatenate([mesh.uv_quads[:, [i, (i + 1) % 4]] for i in range(4)])
     graph = sparse.coo_matrix((np.ones(len(sides)), (sides[:, 0], sides[:, 1])), shape=(len(mesh.uv),) * 2)
     return connected_components(graph, directed=False)[1][mesh.uv_quads[:, 0]]
 
 
-def _without_rigid_motion(move: NDArray[np.float32], base: NDArray[np.float64]) -> NDArray[np.float32]:
+def without_rigid_motion(move: NDArray[np.float32], base: NDArray[np.float64]) -> NDArray[np.float32]:
     """Take the best-fitting translation and small rotation out of a slider (pose is not shape)."""
     x, y, z = base.T
     one, zero = np.ones_like(x), np.zeros_like(x)

@@ -105,11 +105,10 @@ def read_base_mesh(files: AnnyFiles) -> BaseMesh:
 
 def read_target(files: AnnyFiles, name: str, n_vertices: int) -> NDArray[np.float32]:
     """(N, 3) displacement in mm of one .target file at weight 1."""
-    rows = [line.split() for line in files.text(name).splitlines() if line and not line.startswith("#")]
+    lines = [line for line in files.text(name).splitlines() if line.count(" ") == 3 and line[0] != "#"]
+    rows = np.fromstring(" ".join(lines), sep=" ").reshape(-1, 4)
     out = np.zeros((n_vertices, 3), np.float32)
-    for row in rows:
-        if len(row) == 4:
-            out[int(row[0])] = [float(x) * MM_PER_UNIT for x in row[1:]]
+    out[rows[:, 0].astype(np.int64)] = rows[:, 1:] * MM_PER_UNIT
     return out
 
 

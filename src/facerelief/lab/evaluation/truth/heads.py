@@ -1,19 +1,21 @@
 """Every method's error in mm on rendered images of heads whose exact shape is known (docs/truth.md).
 
-`heads_ict` reads the heads, `heads_draw` renders the images, `heads_errors` measures shapes, `heads_report`
-gives the means; this module runs the methods.
+`heads_anny` and `heads_ict` make the heads, `heads_match` lays them over the evaluated model, `heads_draw`
+renders the images, `heads_errors` measures shapes, `heads_report` gives the means; this module runs the
+methods.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from facerelief.errors import FacereliefError, ImageError
+from facerelief.inference.runners import nets_know
 from facerelief.io.images import read_image
 from facerelief.lab.datasets.photos import find_photos
 from facerelief.lab.evaluation.compare.methods import (
@@ -32,20 +34,21 @@ from facerelief.lab.evaluation.truth.heads_draw import (
     HEAD_YAW_NAMES,
     HeadCase,
     HeadTruthConfig,
-    known_distance,
-    person_coefficients,
     render_case,
 )
 from facerelief.lab.evaluation.truth.heads_errors import head_errors, nearest_shape
-from facerelief.lab.evaluation.truth.heads_ict import Heads, read_heads
+from facerelief.lab.evaluation.truth.heads_ict import known_distance
+from facerelief.lab.evaluation.truth.heads_match import Heads
 from facerelief.lab.evaluation.truth.heads_report import (
+    BELOW,
+    BELOW_ANNY,
     NEAREST,
     HeadBenchmarkReport,
     HeadRow,
     HeadsUsed,
     head_report,
 )
-from facerelief.morphable import open_model
+from facerelief.morphable.model import FaceModel
 from facerelief.runtime.workers import ordered_results
 from facerelief.typed import Image
 
@@ -73,10 +76,12 @@ class HeadBenchmark:
     nearest: bool = False
     """Measure `nearest_shape` too."""
 
-    def measure(self, job: tuple[int, int]) -> HeadRow:
-        """Render image (subject, number), run all methods on it and measure them."""
+    def measure(self, job: tuple[int, int, int]) -> HeadRow:
+        """Render image (seed, subject, number), run all methods on it and measure them."""
         heads, ours = self.heads, self.heads.ours
-        case = render_case(heads, *job, self.config, self.backgrounds, read=read_image)
+        seed, person, number = job
+        config = replace(self.config, seed=seed)
+        case = render_case(heads, person, number, config, self.backgrounds, read=read_image)
         floor = head_errors(heads, case, ours.mean)
         errors, spent, failed = {MEAN_FACE: floor}, {MEAN_FACE: 0.0}, dict[str, str]()
         started = time.perf_counter()
@@ -97,6 +102,7 @@ class HeadBenchmark:
         if self.nearest:
             errors[NEAREST] = head_errors(heads, case, nearest_shape(heads, case))
         return HeadRow(
+            seed=seed,
             person=case.person,
             yaw=float(np.degrees(case.camera.yaw)),
             yaw_bin=case.yaw_bin,
@@ -112,24 +118,25 @@ _BENCHMARK: list[HeadBenchmark] = []
 
 
 def _start(
-    source: str, names: Sequence[str], nets: str | None, config: HeadTruthConfig, backgrounds: Sequence[Path]
+    heads: Heads, names: Sequence[str], nets: str | None, config: HeadTruthConfig, backgrounds: Sequence[Path]
 ) -> None:
-    ours = open_model()
-    heads = Heads.of(read_heads(source), ours)
     # the mean face's shape is known, and poses do not count
-    methods = {name: open_method(ours, name, nets) for name in names if name not in (MEAN_FACE, NEAREST)}
+    methods = {
+        name: open_method(heads.ours, name, nets) for name in names if name not in (MEAN_FACE, NEAREST)
+    }
     _BENCHMARK[:] = [HeadBenchmark(heads, methods, config, backgrounds, NEAREST in names)]
 
 
-def _measured(job: tuple[int, int]) -> HeadRow:
+def _measured(job: tuple[int, int, int]) -> HeadRow:
     return _BENCHMARK[0].measure(job)
 
 
 def evaluate_heads(
-    source: str | Path,
+    heads: Heads,
     methods: Sequence[str] = METHODS,
     config: HeadTruthConfig | None = None,
     *,
+    seeds: Sequence[int] = (),
     nets: str | Path | None = None,
     backgrounds: Sequence[Path] = (),
     workers: int = 1,
@@ -138,43 +145,68 @@ def evaluate_heads(
     """Run methods on all images of a benchmark. Only the times depend on `workers`.
 
     Args:
-        source: as `read_heads` takes it.
+        heads: of `anny_heads` or `in_model_heads`.
         methods: names of `METHODS` or `NEAREST`; the mean face is always measured with them.
+        config: the images; its seed counts where there are no `seeds`.
+        seeds: one or more seeds, each with subjects of its own.
         nets: folder of other networks than the shipped ones.
         backgrounds: image files.
+        workers: processes.
+        progress: called with the numbers of images that are done and of all.
 
     Raises:
-        ModelError: The heads or networks cannot be used.
-        ValueError: A method is unknown.
+        ModelError: The networks cannot be used.
+        ValueError: A method is unknown, or there are too few subjects.
     """
     config = config or HeadTruthConfig()
+    seeds = tuple(dict.fromkeys(seeds)) or (config.seed,)
     known = (*METHODS, NEAREST)
     unknown = [name for name in methods if name not in known]
     if unknown:
         raise ValueError(f"method {unknown[0]!r}: expected some of {', '.join(known)}")
     if config.persons < 2:
         raise ValueError(f"persons is {config.persons}: expected at least 2, for intervals over persons")
-    model = read_heads(source)  # here too, so that a wrong folder is reported at once
-    absent = missing_nets([name for name in methods if name == E2FAR], nets)
+    absent = _absent(heads.ours, methods, nets)
     names = [name for name in known if name in methods and name not in absent]
-    jobs = [(person, number) for person in range(config.persons) for number in range(len(HEAD_YAW_NAMES))]
+    jobs = [
+        (seed, person, number)
+        for seed in seeds
+        for person in range(config.persons)
+        for number in range(len(HEAD_YAW_NAMES))
+    ]
     rows: list[HeadRow] = []
-    arguments = (str(source), names, None if nets is None else str(nets), config, tuple(backgrounds))
+    arguments = (heads, names, None if nets is None else str(nets), config, tuple(backgrounds))
     with ordered_results(_measured, jobs, workers=workers, start=_start, arguments=arguments) as results:
         for row in results:
             rows.append(row)
             progress(len(rows), len(jobs))
-    people = np.stack(
-        [person_coefficients(config.seed, person, model.n_identity) for person in range(config.persons)]
-    )
     wanted = [name for name in known if name in methods or name == MEAN_FACE]
+    in_model = heads.preset == "in-model"
+    people = [heads.identity(seed, person) for seed in seeds for person in range(config.persons)]
     return HeadBenchmarkReport(
-        head_report(rows, wanted, config.seed),
+        head_report(rows, wanted, seeds[0], BELOW if in_model else BELOW_ANNY),
         absent,
-        config.seed,
-        HeadsUsed(model.name, model.licence, known_distance(people)),
+        seeds[0],
+        seeds,
+        heads.ours.name,
+        HeadsUsed(
+            heads.preset,
+            heads.model.name,
+            heads.model.licence,
+            len(heads.matched_points),
+            known_distance(np.stack(people)) if in_model else None,
+        ),
         len(backgrounds),
     )
+
+
+def _absent(model: FaceModel, methods: Sequence[str], nets: str | Path | None) -> dict[str, str]:
+    """Methods that cannot be measured -> reason: those whose network is missing or made for another model."""
+    absent = missing_nets([name for name in methods if name == E2FAR], nets)
+    if nets is None and not nets_know(model):
+        reason = f"no network for face model {model.name!r} is shipped; give --nets"
+        absent |= {name: reason for name in (NET, E2FAR) if name in methods}
+    return absent
 
 
 # ---------------------------------------------------------------- images
@@ -206,7 +238,7 @@ def usable_images(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def contact_sheet(
-    source: str | Path,
+    heads: Heads,
     config: HeadTruthConfig,
     backgrounds: Sequence[Path],
     persons: int = 6,
@@ -215,7 +247,6 @@ def contact_sheet(
     """Images of the first subjects side by side, a row for each subject, `side` px each."""
     import cv2
 
-    heads = Heads.of(read_heads(source), open_model())
     rows = [
         [
             cv2.resize(

@@ -1,6 +1,6 @@
-"""Rendered images of ICT-FaceKit heads: exact shapes that the open model can only approach.
+"""Rendered images of heads whose shape is known, which the evaluated model can only approach.
 
-The open model's skin is carried over to the heads by correspondence; eyes, teeth, mouth, hair and shoulders
+A face model's skin is carried over to the heads by correspondence; eyes, teeth, mouth, hair and shoulders
 are painted. docs/truth.md describes the images, and what the heads share with the open model.
 
 Tested by tests/lab/evaluation/truth/test_heads.py.
@@ -17,7 +17,7 @@ import numpy as np
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.rotation import matrix_from_euler
-from facerelief.lab.evaluation.truth.heads_ict import Heads
+from facerelief.lab.evaluation.truth.heads_match import Heads
 from facerelief.lab.scenes import (
     LightRanges,
     hair_noise,
@@ -39,7 +39,7 @@ GROUPS = ("neutral", "smile", "mouth open", "eyes closed", "other")
 own kind, and none for "other"."""
 _LIGHTS = LightRanges((0.25, 0.75), (0.3, 0.6))
 _STREAM = 0x1C7
-"""Separates the random streams of this benchmark from others with the same seed."""
+"""Separates the random streams of these images from others with the same seed."""
 
 
 # ---------------------------------------------------------------- cases
@@ -77,10 +77,10 @@ class HeadCase:
     image: Image
     camera: WeakPerspective
     identity: Float
-    """ICT-FaceKit's coefficients."""
+    """The true heads' coefficients."""
     expression: Float
     vertices: Float
-    """(N, 3) ICT-FaceKit's vertices in camera space, mm."""
+    """(N, 3) the true head's vertices in camera space, mm."""
     marks: Float
     """(68, 3) landmarks, camera space, mm."""
     box: Float
@@ -89,28 +89,6 @@ class HeadCase:
 
 HEAD_YAW_NAMES = tuple(f"{low}-{high}" for low, high in HEAD_YAW_BINS)
 """ "0-15" and so on."""
-
-
-def person_coefficients(seed: int, person: int, count: int) -> Float:
-    """(count,) float32 identity of a subject: standard normal, of a random stream of its own.
-
-    The open model was made from `numpy.random.default_rng(0).standard_normal((1800, 100))`; no seed of this
-    function starts that stream; `known_distance` measures the distance to it.
-    """
-    rng = np.random.default_rng([_STREAM, seed, person])
-    return rng.standard_normal(count).astype(np.float32)
-
-
-def known_distance(identities: Float, persons: int = 1800, seed: int = 0) -> float:
-    """Least distance, in standard deviations over all coefficients, of identities (M, K) from the subjects
-    that the open model was made from. Two independent ones are about sqrt(2 K) apart: 14 for 100."""
-    known = np.random.default_rng(seed).standard_normal((persons, identities.shape[1]))
-    apart = (
-        np.square(identities).sum(axis=1)[:, None]
-        + np.square(known).sum(axis=1)[None]
-        - 2 * identities.astype(np.float64) @ known.T
-    )
-    return float(np.sqrt(np.clip(apart, 0, None).min()))
 
 
 def render_case(
@@ -133,7 +111,7 @@ def render_case(
     model = heads.model
     rng = np.random.default_rng([_STREAM, config.seed, person, number])
     group = GROUPS[(number + person) % len(GROUPS)]
-    identity = person_coefficients(config.seed, person, model.n_identity)
+    identity = heads.identity(config.seed, person)
     expression = sampled_expression(model.expression_names, group, rng)
     shape = model.shape(identity, expression)
     camera = _camera(shape[model.regions["narrow_face"]], HEAD_YAW_BINS[number], rng, config)
@@ -258,9 +236,9 @@ def _colors(
     heads: Heads, expression: Float, look: np.random.Generator, rng: np.random.Generator
 ) -> tuple[Float, Float]:
     """(N, 3) colours of all vertices and (3,) of the clothes."""
-    model, ours = heads.model, heads.ours
+    model = heads.model
     count = heads.skin_count
-    skin = heads.carried(_skin(ours, look).astype(np.float64))
+    skin = heads.skin_match.carried(_skin(heads.skins, look).astype(np.float64))
     dark_skin = float(skin[heads.region].mean(axis=0) @ LUMA) < 0.42
     skin *= 1 + 0.04 * skin_noise(model.mean[:count], look)[:, None]
     skin *= heads.shade[:count, None] ** 0.6
@@ -271,22 +249,23 @@ def _colors(
     out = np.zeros((model.n_vertices, 3))
     out[:count] = skin * (1 - hair) + hair * tone * (1 + 0.25 * streaks)
     dark = np.clip(heads.shade, 0.12, 1)[:, None]
-    for name, color in (
-        ("mouth_socket", (0.42, 0.16, 0.15)),
-        ("eye_sockets", (0.45, 0.24, 0.20)),
-        ("gums_and_tongue", (0.62, 0.28, 0.27)),
-        ("teeth", (0.86, 0.82, 0.74)),
+    # an open mouth lets in light that the mean head's shut one does not
+    for name, color, least in (
+        ("mouth_socket", (0.42, 0.16, 0.15), 0.3),
+        ("eye_sockets", (0.45, 0.24, 0.20), 0.3),
+        ("gums_and_tongue", (0.62, 0.28, 0.27), 0.3),
+        ("tongue", (0.62, 0.28, 0.27), 0.6),
+        ("teeth", (0.86, 0.82, 0.74), 0.75),
     ):
-        part = model.regions[name]
-        # an open mouth lets in light that the mean head's shut one does not
-        out[part] = np.array(color) * np.maximum(dark[part], 0.75 if name == "teeth" else 0.3)
+        part = model.region(name)
+        out[part] = np.array(color) * np.maximum(dark[part], least)
     _paint_eyes(heads, expression, out, iris, rng)
     cloth = look.uniform(0.08, 0.8) * look.uniform(0.6, 1.0, 3)
     return np.clip(out, 0.01, 1), cloth
 
 
 def _skin(ours: FaceModel, rng: np.random.Generator) -> Float:
-    """(n, 3) skin of the open model: of 24 random ones the nearest to a uniformly random brightness."""
+    """(n, 3) skin of a face model: of 24 random ones the nearest to a uniformly random brightness."""
     wanted = rng.uniform(*_TONES)
     draws = np.clip(rng.standard_normal((24, ours.n_albedo)) * 1.1, -2.5, 2.5)
     face = ours.face_vertices

@@ -1,4 +1,4 @@
-"""Distances of the open model's shapes from a true head (docs/truth.md).
+"""Distances of the evaluated model's shapes from a true head (docs/truth.md).
 
 Tested by tests/lab/evaluation/truth/test_heads.py.
 """
@@ -10,14 +10,14 @@ import numpy as np
 from facerelief.geometry.alignment import procrustes, rigid_icp
 from facerelief.geometry.closest import ClosestPoint
 from facerelief.lab.evaluation.truth.heads_draw import HeadCase
-from facerelief.lab.evaluation.truth.heads_ict import BROWS, Heads, skin_triangles
+from facerelief.lab.evaluation.truth.heads_match import Heads, off_brows, skin_triangles
 from facerelief.typed import Float
 
 MEASURES = ("mean_mm", "rigid_mm", "match_mm")
 
 
 def head_errors(heads: Heads, case: HeadCase, vertices: Float) -> dict[str, float]:
-    """Errors in mm of a found shape: vertices (n, 3) of the open model, in any pose, unit and place.
+    """Errors in mm of a found shape: vertices (n, 3) of the evaluated model, in any pose, unit and place.
 
     All are means over the same points of the true face, evenly spread over the whole of it, seen or not
     (`Heads.points`):
@@ -25,7 +25,8 @@ def head_errors(heads: Heads, case: HeadCase, vertices: Float) -> dict[str, floa
     mean_mm   distance from the true point to the nearest point of the found skin, after the similarity that
               the landmarks off the brows give, refined by ICP with scale over all these points
     rigid_mm  the same with a rigid motion in place of the similarity: size counts
-    match_mm  distance between corresponding points after the similarity that brings these closest
+    match_mm  distance between corresponding points, those that both mean skins have, after the similarity
+              that brings these closest
 
     The first two are invariant to a motion of the found shape, mean_mm and match_mm to its size. Raises
     ValueError for shapes that are not finite or have another number of vertices.
@@ -34,8 +35,7 @@ def head_errors(heads: Heads, case: HeadCase, vertices: Float) -> dict[str, floa
     if own.shape != heads.ours.mean.shape or not np.isfinite(own).all():
         raise ValueError(f"vertices have shape {own.shape}, expected finite {heads.ours.mean.shape}")
     truth = case.vertices[heads.points]
-    marks = np.delete(heads.ours.landmarks["ibug68"].of(own), BROWS, axis=0)
-    true_marks = np.delete(case.marks, BROWS, axis=0)
+    marks, true_marks = off_brows(heads.ours.landmarks["ibug68"].of(own)), off_brows(case.marks)
     surface = ClosestPoint(own, skin_triangles(heads.ours))
     out: dict[str, float] = {}
     for name, scaled in (("mean_mm", True), ("rigid_mm", False)):
@@ -43,26 +43,28 @@ def head_errors(heads: Heads, case: HeadCase, vertices: Float) -> dict[str, floa
         start = procrustes(true_marks, marks, with_scale=scaled)
         found = rigid_icp(truth, surface, initial=start, with_scale=scaled, ignore_border=False)
         out[name] = float(found.distance.mean()) / found.transform.scale
-    own_points = heads.carried(own)[heads.points]
-    moved = procrustes(own_points, truth).apply(own_points)
-    out["match_mm"] = float(np.linalg.norm(moved - truth, axis=1).mean())
+    points = heads.matched_points
+    own_points, partners = heads.match.carried(own)[points], case.vertices[points]
+    moved = procrustes(own_points, partners).apply(own_points)
+    out["match_mm"] = float(np.linalg.norm(moved - partners, axis=1).mean())
     return out
 
 
 def nearest_shape(heads: Heads, case: HeadCase, spread_mm: float = 0.3, rounds: int = 4) -> Float:
-    """(n, 3) the open model brought near to the true face by its coefficients: what it can show at all.
+    """(n, 3) the evaluated model brought near to the true face by its coefficients: what it can show at all.
 
-    Least squares over corresponding points (`Heads.points`) after the best similarity; identity with the
-    model's statistics as prior and points that are right to `spread_mm` mm, a hundredth of them counting as
-    independent, expression within its bounds.
+    Least squares over corresponding points (`Heads.matched_points`) after the best similarity; identity with
+    the model's statistics as prior and points that are right to `spread_mm` mm, a hundredth of them counting
+    as independent, expression within its bounds.
     """
     from scipy.optimize import lsq_linear
 
-    ours, truth = heads.ours, case.vertices[heads.points]
-    corners, weights = heads.corners[heads.points], heads.weights[heads.points]
+    ours, points = heads.ours, heads.matched_points
+    truth = case.vertices[points]
+    corners, weights = heads.match.corners[points], heads.match.weights[points]
     bases = [(x[corners] * weights[:, :, None, None]).sum(axis=1) for x in (ours.identity, ours.expression)]
     basis = np.concatenate(bases, axis=2).astype(np.float64)
-    rest = heads.carried(ours.mean.astype(np.float64))[heads.points]
+    rest = heads.match.carried(ours.mean.astype(np.float64))[points]
     k, low, high = ours.n_identity, *ours.expression_bounds
     size = basis.shape[2]
     least, most = (
