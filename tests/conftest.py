@@ -13,7 +13,7 @@ from facerelief.morphable.model import FaceModel, SurfacePoints
 from facerelief.rendering.lighting import directional_light
 from facerelief.rendering.render import render_depth, shade_mesh
 
-pytest_plugins = ["dataset_fixtures", "network_fixtures"]
+pytest_plugins = ["dataset_fixtures", "network_fixtures", "toy_head"]
 """Fixtures of tests/support that several folders of tests use."""
 
 ROWS, COLUMNS = 40, 56

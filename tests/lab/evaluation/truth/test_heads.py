@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from facerelief.errors import ModelError
-from facerelief.geometry.alignment import Similarity, rotation_from_vector
+from facerelief.geometry.alignment import Similarity, procrustes, rotation_from_vector
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.lab.evaluation.metrics.face_errors import expression_groups
@@ -22,13 +22,17 @@ from facerelief.lab.evaluation.truth.heads_draw import (
     HEAD_YAW_BINS,
     HEAD_YAW_NAMES,
     HeadTruthConfig,
-    known_distance,
-    person_coefficients,
     render_case,
     sampled_expression,
 )
 from facerelief.lab.evaluation.truth.heads_errors import MEASURES, head_errors, nearest_shape
-from facerelief.lab.evaluation.truth.heads_ict import Heads, read_heads, spread_out
+from facerelief.lab.evaluation.truth.heads_ict import (
+    in_model_heads,
+    known_distance,
+    person_coefficients,
+    read_heads,
+)
+from facerelief.lab.evaluation.truth.heads_match import Heads, spread_out
 from facerelief.lab.evaluation.truth.heads_report import NEAREST
 from facerelief.morphable import open_model, save_model
 from facerelief.rendering.rasterizer import rasterize
@@ -43,7 +47,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def heads(folder) -> Heads:
-    return Heads.of(read_heads(folder), open_model())
+    return in_model_heads(folder, open_model())
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +80,10 @@ class TestReading:
 
 class TestCorrespondence:
     def test_of_the_same_skin_it_is_exact(self, heads):
-        mean = heads.place.apply(heads.model.mean.astype(np.float64))[: heads.skin_count]
-        assert heads.distance_mm.max() < 0.01
-        np.testing.assert_allclose(heads.carried(heads.ours.mean), mean, atol=0.01)
+        assert heads.match.distance_mm.max() < 0.01
+        assert heads.match.reliable.mean() > 0.95
+        carried, mean = heads.match.carried(heads.ours.mean), heads.model.mean[: heads.skin_count]
+        np.testing.assert_allclose(procrustes(mean, carried).apply(mean), carried, atol=0.01)
         assert len(heads.region) > 6500
 
     def test_points_are_spread_over_the_region(self, heads):
@@ -144,7 +149,7 @@ class TestNearest:
 
     def test_it_is_measured_with_the_methods(self, heads, monkeypatch):
         monkeypatch.setattr(head_truth, "find_face", lambda case: None)
-        row = HeadBenchmark(heads, {}, HeadTruthConfig(size=64, face_px=36), nearest=True).measure((1, 0))
+        row = HeadBenchmark(heads, {}, HeadTruthConfig(size=64, face_px=36), nearest=True).measure((0, 1, 0))
         assert row.errors[NEAREST]["mean_mm"] < 0.5 * row.errors["mean_face"]["mean_mm"]
 
 
@@ -239,23 +244,23 @@ def test_what_fails_or_sees_nothing_has_the_mean_faces_error(heads, monkeypatch)
         camera = WeakPerspective(0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
         return FaceState(camera, np.zeros(2, np.float32), np.zeros(3, np.float32))
 
-    row = HeadBenchmark(heads, {"net": broken, "fit": still}, HeadTruthConfig()).measure((0, 1))
+    row = HeadBenchmark(heads, {"net": broken, "fit": still}, HeadTruthConfig()).measure((0, 0, 1))
     assert row.found
     assert row.failed == {"net": "no shape today"}
     assert row.errors["net"] == row.errors["mean_face"]
     assert row.errors["fit"] == pytest.approx(row.errors["mean_face"])
     monkeypatch.setattr(head_truth, "find_face", lambda case: None)
-    row = HeadBenchmark(heads, {"fit": broken}, HeadTruthConfig()).measure((0, 1))
+    row = HeadBenchmark(heads, {"fit": broken}, HeadTruthConfig()).measure((0, 0, 1))
     assert not row.found
     assert row.failed == {}
     assert row.errors["fit"] == row.errors["mean_face"]
 
 
 class TestRun:
-    def test_landmarks_beat_nothing_but_are_measured(self, folder):
+    def test_landmarks_beat_nothing_but_are_measured(self, heads):
         done = []
         about = evaluate_heads(
-            folder, ["landmarks"], HeadTruthConfig(persons=2), progress=lambda n, of: done.append((n, of))
+            heads, ["landmarks"], HeadTruthConfig(persons=2), progress=lambda n, of: done.append((n, of))
         )
         assert done == [(k, 10) for k in range(1, 11)]
         assert list(about.report.mean_mm) == ["mean_face", "landmarks"]
@@ -264,26 +269,25 @@ class TestRun:
         assert about.not_measured == {}
         assert about.heads.model == "ict-facekit"
 
-    def test_a_missing_network_is_told(self, folder, tmp_path, monkeypatch):
+    def test_a_missing_network_is_told(self, heads, tmp_path, monkeypatch):
         monkeypatch.setattr(head_truth, "find_face", lambda case: None)
-        about = evaluate_heads(folder, ["e2far", NEAREST], HeadTruthConfig(persons=2), nets=tmp_path)
+        about = evaluate_heads(heads, ["e2far", NEAREST], HeadTruthConfig(persons=2), nets=tmp_path)
         assert about.report.mean_mm[NEAREST] < about.report.mean_mm["mean_face"]
         assert "e2far" in about.not_measured
         assert np.isnan(about.report.mean_mm["e2far"])
         with pytest.raises(ModelError, match=r"coarse\.onnx"):
-            evaluate_heads(folder, ["net"], HeadTruthConfig(persons=2), nets=tmp_path)
+            evaluate_heads(heads, ["net"], HeadTruthConfig(persons=2), nets=tmp_path)
 
-    def test_wrong_settings(self, folder):
+    def test_wrong_settings(self, heads):
         with pytest.raises(ValueError, match="magic"):
-            evaluate_heads(folder, ["magic"])
+            evaluate_heads(heads, ["magic"])
         with pytest.raises(ValueError, match="persons"):
-            evaluate_heads(folder, config=HeadTruthConfig(persons=1))
+            evaluate_heads(heads, config=HeadTruthConfig(persons=1))
 
     @pytest.mark.slow
-    def test_workers_change_nothing(self, folder):
+    def test_workers_change_nothing(self, heads):
         one, two = (
-            evaluate_heads(folder, ["landmarks", "net"], HeadTruthConfig(persons=2), workers=n)
-            for n in (1, 2)
+            evaluate_heads(heads, ["landmarks", "net"], HeadTruthConfig(persons=2), workers=n) for n in (1, 2)
         )
         assert one.report.methods == two.report.methods
 
@@ -292,10 +296,10 @@ class TestRun:
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the developers' shared data folder is absent")
 def test_the_real_heads() -> None:
-    both = Heads.of(read_heads(SHARED), open_model())
+    both = in_model_heads(SHARED, open_model())
     assert len(both.region) > 6400
-    assert both.distance_mm[both.region].mean() < 0.15
-    about = evaluate_heads(SHARED, METHODS, HeadTruthConfig(persons=4))
+    assert both.match.distance_mm[both.region].mean() < 0.15
+    about = evaluate_heads(both, METHODS, HeadTruthConfig(persons=4))
     assert about.report.found.whole.found >= 18
     values = about.report.mean_mm
     assert values["fit"] < values["landmarks"] < values["mean_face"] < 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +27,9 @@ def rows(persons: int = 12, pictures: int = 5, seed: int = 0, copies: int = 1) -
                 }
                 group = GROUPS[(person + number) % 5]
                 found = not (person == 0 and number == 4)
-                out.append(HeadRow(person, 5.0, HEAD_YAW_NAMES[number], group, found, errors, {"fit": 8.0}))
+                out.append(
+                    HeadRow(0, person, 5.0, HEAD_YAW_NAMES[number], group, found, errors, {"fit": 8.0})
+                )
     return out
 
 
@@ -64,6 +67,21 @@ class TestIntervals:
         part = part_of(rows(), "net")
         assert part.pictures == 0
         assert np.isnan([part.mean_mm, part.low, part.below_percent]).all()
+
+
+class TestSeeds:
+    def test_each_seed_has_its_own_subjects(self):
+        both = [*rows(seed=0), *(replace(row, seed=9) for row in rows(seed=1))]
+        about = head_report(both, ["mean_face"])
+        assert about.persons == 24
+        parts = about.methods["mean_face"].seeds
+        assert {seed: part.pictures for seed, part in parts.items()} == {0: 60, 9: 60}
+        for seed, number in ((0, 0), (9, 1)):
+            assert parts[seed].mean_mm == pytest.approx(part_of(rows(seed=number), "mean_face").mean_mm)
+
+    def test_targets_are_those_that_are_given(self):
+        (target,) = head_report(rows(), ["fit"], below={"fit": 24.0}).targets
+        assert (target.at_least, target.met) == (24.0, True)
 
 
 class TestReport:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from facerelief.errors import FacereliefError, ImageError
-from facerelief.inference.runners import nets_know
+from facerelief.inference.runners import has_shipped_coefficients
 from facerelief.io.images import read_image
 from facerelief.lab.datasets.photos import find_photos
 from facerelief.lab.evaluation.compare.methods import (
@@ -203,7 +203,7 @@ def evaluate_heads(
 def _absent(model: FaceModel, methods: Sequence[str], nets: str | Path | None) -> dict[str, str]:
     """Methods that cannot be measured -> reason: those whose network is missing or made for another model."""
     absent = missing_nets([name for name in methods if name == E2FAR], nets)
-    if nets is None and not nets_know(model):
+    if nets is None and not has_shipped_coefficients(model):
         reason = f"no network for face model {model.name!r} is shipped; give --nets"
         absent |= {name: reason for name in (NET, E2FAR) if name in methods}
     return absent

