@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from facerelief.cli import options
-from facerelief.cli.console import UsageError, formatted, note, print_targets, report, say, table
+from facerelief.cli.console import UsageError, note, report
 from facerelief.examples import astronaut_path
-from facerelief.lab.benchmarks import stages, timing
-from facerelief.lab.benchmarks.synthesis import SynthesisTiming, bench_synthesis
-from facerelief.lab.benchmarks.tracking import bench_track
+from facerelief.lab.benchmarks import stages, synthesis, timing, tracking
 from facerelief.lab.datasets.fits import FitFolder
 from facerelief.lab.datasets.kinds import KINDS
 from facerelief.lab.datasets.manifest import Recipe
-from facerelief.lab.evaluation.compare.tables import machine_line
 
 
 @dataclass(frozen=True)
@@ -40,22 +36,11 @@ class Images:
     json: options.JsonFile = None
 
     def run(self) -> None:
-        """Measure and print."""
         images = list(self.images) or [astronaut_path()]
         names = [image.name for image in images]
         measured = stages.bench_reconstruct(images, repeat=self.repeat, threads=self.threads, progress=note)
         about = timing.report(measured, images=names, repeat=self.repeat, threads=self.threads)
-
-        def target(m: timing.Timing) -> str:
-            return "" if m.target_ms is None else f"{m.target_ms:g} {'ok' if m.within else 'over'}"
-
-        def show() -> None:
-            columns = "{0.name}|{0.calls}|{0.median_ms:.2f}|{0.p90_ms:.2f}|{1}|{0.what}"
-            rows = formatted(columns, ((m, target(m)) for m in measured))
-            table("stage|calls|median ms|90 % ms|target ms|subject", rows, left={"subject"})
-            say(machine_line(about["machine"]))
-
-        report(about, self.json, show)
+        report(about, self.json, timing.printed(measured, about["machine"]))
 
 
 @dataclass(frozen=True)
@@ -89,7 +74,6 @@ class Synthesis:
     json: options.JsonFile = None
 
     def run(self) -> None:
-        """Measure and print."""
         kind = KINDS.get(self.kind)
         if kind is None:
             raise UsageError(f"--kind {self.kind}: expected one of {', '.join(KINDS)}")
@@ -106,32 +90,13 @@ class Synthesis:
         runs: list[tuple[int, str | None]] = [(count, None) for count in self.workers or (1, 2)]
         if self.ray is not None:
             runs.append((max(count for count, _ in runs), self.ray))
-        measured: list[SynthesisTiming] = []
+        measured: list[synthesis.SynthesisTiming] = []
         for count, address in runs:
             note(f"{self.kind} with {count} workers{' on Ray' if address else ''}")
-            measured.append(bench_synthesis(fits, recipe, workers=count, ray=address))
+            measured.append(synthesis.bench_synthesis(fits, recipe, workers=count, ray=address))
         machine = timing.machine()
-
-        def show() -> None:
-            _print_synthesis(self.kind, measured)
-            say(machine_line(machine))
-
-        report({"machine": machine, "runs": measured}, self.json, show)
-
-
-def _print_synthesis(kind: str, measured: Sequence[SynthesisTiming]) -> None:
-    stages = list(dict.fromkeys(name for m in measured for name in m.ms))
-    first = "{0.workers}{1}|{0.samples}|{0.samples_per_s:.1f}|{0.whole_samples_per_s:.1f}|{0.mb_per_s:.1f}"
-    rows = [
-        [
-            *formatted(first, [(m, " on Ray" if m.ray else "")])[0],
-            *(f"{m.ms.get(name, 0.0):.1f}" for name in stages),
-            ", ".join(f"{mb:.0f}" for mb in m.memory_mb),
-        ]
-        for m in measured
-    ]
-    head = ["workers", "samples", "samples/s", "with start", "MB/s", *(f"{name} ms" for name in stages)]
-    table([*head, "memory MB: first, last, most"], rows, f"{kind}: making training data")
+        shown = synthesis.printed(self.kind, measured, machine)
+        report({"machine": machine, "runs": measured}, self.json, shown)
 
 
 @dataclass(frozen=True)
@@ -155,23 +120,7 @@ class Track:
     json: options.JsonFile = None
 
     def run(self) -> None:
-        """Measure and print."""
-        about = bench_track(
+        about = tracking.bench_track(
             self.video, frames=self.limit, threads=self.threads, nets=self.nets, progress=note
         )
-        report(about, self.json, lambda: _print_tracking(about))
-
-
-def _print_tracking(about: Mapping[str, Any]) -> None:
-    title = (
-        f"{about['clip']}: {about['followed']} of {about['frames']} frames followed, {about['size']} px, "
-        f"{about['threads']} threads"
-    )
-    columns = "{0[name]}|{0[calls]}|{0[median_ms]:.2f}|{0[p90_ms]:.2f}|{0[what]}"
-    rows = formatted(columns, zip(about["stages"]))
-    table("stage|calls|median ms|90 % ms|subject", rows, title, left={"subject"})
-    for ending, threads in (("", f"{about['threads']} threads"), ("_one_thread", "one thread")):
-        factors = ", ".join(f"{n} {about[f'{n}{ending}_over_landmark_net']:.2f}" for n in ("coarse", "full"))
-        say(f"time over that of the landmark net, {threads}: {factors}")
-    print_targets(about["bars"])
-    say(machine_line(about["machine"], about["load_before"]))
+        report(about, self.json, tracking.printed(about))

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from facerelief.errors import FacereliefError, OutputError
+from facerelief.lab.evaluation.metrics.reports import Target, to_json
+from facerelief.lab.evaluation.metrics.tables import Printed, Table, number
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PLAIN_WIDTH = 1000
@@ -80,72 +81,77 @@ def need(module: str, purpose: str, extra: str) -> None:
 
 
 def table(
-    head: Sequence[str] | str, rows: Iterable[Sequence[str]], title: str = "", left: Collection[str] = ()
+    head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", left: Collection[str] = ()
 ) -> None:
     """Print a table.
 
     Args:
-        head: names of the columns, or one text with | between them.
-        rows: texts, one for each column.
-        title: a line above it.
-        left: columns aligned to the left, as the first one always is.
+        head: Names of the columns.
+        rows: Texts, one for each column.
+        title: A line above it.
+        left: Columns aligned to the left, as the first one always is.
     """
+    from rich import table as rich_table
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     def cell(text: str) -> Text:
         return Text(harmless(text).encode("utf-8", "replace").decode())
 
-    made = Table(title=cell(title) if title else None)
-    for number, name in enumerate(head.split("|") if isinstance(head, str) else head):
-        made.add_column(cell(name), justify="left" if number == 0 or name in left else "right")
+    made = rich_table.Table(title=cell(title) if title else None)
+    for name in head:
+        made.add_column(cell(name), justify="left" if not made.columns or name in left else "right")
     for row in rows:
         made.add_row(*map(cell, row))
     terminal = sys.stdout is not None and sys.stdout.isatty()
     (Console() if terminal else Console(width=_PLAIN_WIDTH)).print(made)
 
 
-def number(value: Any) -> str:
-    """A measured number in few digits; - where there is none."""
-    if value is None or math.isnan(value):
-        return "-"
-    if math.isinf(value):
-        return "never"
-    return str(value) if isinstance(value, int) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+def print_report(parts: Iterable[Printed]) -> None:
+    """Print the tables, lines and targets of a report."""
+    for part in parts:
+        if isinstance(part, Table):
+            table(part.head, part.rows, part.title, part.left)
+        elif isinstance(part, str):
+            say(part)
+        else:
+            print_targets(part)
 
 
-def print_targets(targets: Iterable[Mapping[str, Any]]) -> None:
-    """Print measured values beside their targets: the fields of `lab.evaluation.metrics.reports.Target`."""
+def print_targets(targets: Iterable[Target | Mapping[str, Any]]) -> None:
+    """Print measured values beside their targets."""
     words = {True: "ok", False: "missed", None: "not measured"}
     rows: list[list[str]] = []
-    for target in targets:
+    for each in targets:
+        target = vars(each) if isinstance(each, Target) else each
         least, most = target.get("at_least"), target.get("at_most")
         expected = f"<= {most:g}" if least is None else f">= {least:g}"
         rows.append([target["what"], number(target["value"]), expected, words[target["met"]]])
     table(("target", "measured", "expected", ""), rows)
 
 
-def formatted(columns: str, rows: Iterable[Sequence[Any]]) -> list[list[str]]:
-    """Texts of each row's values by format strings with | between them: "{0}|{1.error:.2f}"."""
-    return [[column.format(*row) for column in columns.split("|")] for row in rows]
-
-
 # ---------------------------------------------------------------- JSON
 
 
-def report(document: Any, file: Path | None, show: Callable[[], None]) -> None:
-    """Print a result by `show`, and write it to the file of `--json`; for "-" only its JSON is printed.
+def report(document: Any, file: Path | None, show: Iterable[Printed] | Callable[[], None]) -> None:
+    """Print a result, and write it to the file of `--json`; for "-" only its JSON is printed.
 
-    document: a report (`lab.evaluation.metrics.reports`) or JSON's own types; null for NaN and infinity.
-    Raises OutputError.
+    Args:
+        document: A report (`lab.evaluation.metrics.reports`) or JSON's own types; null for NaN and infinity.
+        file: The file of `--json`.
+        show: The result as it is printed, or a function that prints it.
+
+    Raises:
+        OutputError: The file cannot be written.
     """
     if file is None or str(file) != "-":
-        show()
+        if callable(show):
+            show()
+        else:
+            print_report(show)
     if file is None:
         return
     from facerelief.io.atomic import write_bytes
-    from facerelief.lab.evaluation.metrics.reports import to_json
 
     text = json.dumps(to_json(document), indent=1, allow_nan=False, ensure_ascii=False)
     if str(file) == "-":
@@ -156,20 +162,14 @@ def report(document: Any, file: Path | None, show: Callable[[], None]) -> None:
 
 def check_free(out: Path, overwrite: bool) -> None:
     """Raises OutputError where a file is there already or its folder cannot be written: before the work."""
-    from facerelief.io.atomic import write_bytes
+    from facerelief.io.atomic import check_writable
 
     if out.is_dir() or (out.exists() and not overwrite):
         advice = "choose another name" if out.is_dir() else "choose another name or give --overwrite"
         raise OutputError(f"{out}: already there; {advice}")
     if not out.parent.is_dir():
         raise OutputError(f"{out.parent}: no such folder; make it or choose another")
-    probe = out.with_name(f".tmp-{out.name}.probe")
-    try:
-        write_bytes(probe, b"facerelief")
-    except OutputError as error:
-        raise OutputError(str(error).replace(str(probe), str(out))) from error
-    finally:
-        probe.unlink(missing_ok=True)
+    check_writable(out.parent, out)
 
 
 # ---------------------------------------------------------------- progress
@@ -191,35 +191,27 @@ def progress(unit: str, *, lines: bool = True, last: bool = True) -> Iterator[Pr
         last: without it there is no line at the end.
     """
     if sys.stderr is None or not sys.stderr.isatty():
-        yield _lines(unit, last) if lines else _nothing
+        yield _lines(unit, last) if lines else lambda done, total=None, text="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}", markup=False))
     bar = Bar(
         TextColumn(unit),
-        *columns,
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
         transient=True,
     )
-    with ExitStack() as stack:
-        tasks: list[Any] = []
-
-        def show(done: int, total: int | None = None, text: str = "") -> None:
-            if not tasks:  # no bar before there is something to show
-                stack.enter_context(bar)
-                tasks.append(bar.add_task(unit, total=total, text=""))
-            bar.update(tasks[0], completed=done, total=total, text=harmless(text))
-
-        yield show
-
-
-def _nothing(done: int, total: int | None = None, text: str = "") -> None:
-    """Progress that is not shown."""
+    with bar:
+        task = bar.add_task(unit, total=None, visible=False, text="")  # no bar before the first call
+        yield lambda done, total=None, text="": bar.update(
+            task, completed=done, total=total, text=harmless(text), visible=True
+        )
 
 
 def _lines(unit: str, with_last: bool) -> Progress:

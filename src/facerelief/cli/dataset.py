@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from facerelief.cli import options
-from facerelief.cli.console import formatted, note, progress, report, say, table
+from facerelief.cli.console import note, progress, report, say
 from facerelief.io.atomic import write_bytes
 from facerelief.io.write_images import encode_jpeg, encode_png
 from facerelief.lab.datasets import inspection
+from facerelief.lab.evaluation.metrics.tables import Printed, Table, tabulate
 
 DataSet = Annotated[options.Argument, arg(metavar="DIR", help="A folder that `facerelief synthesize` made.")]
 Split = Annotated[
@@ -40,14 +41,13 @@ class Info:
     json: options.JsonFile = None
 
     def run(self) -> None:
-        """Print the facts."""
         facts = inspection.describe(inspection.DataSet(self.folder), split=self.split, samples=self.samples)
-        report(facts, self.json, lambda: _print_facts(self.folder, facts))
+        report(facts, self.json, _printed(self.folder, facts))
 
 
-def _print_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+def _printed(folder: Path, facts: Mapping[str, Any]) -> Iterator[Printed]:
     state = "" if facts["finished"] else ", not finished"
-    say(
+    yield (
         f"{folder}: {facts['kind']}, {facts['samples']} samples, {facts['mb']} MB{state}; made at "
         f"{facts['samples_per_worker_second']:g} samples a second and worker"
     )
@@ -55,26 +55,25 @@ def _print_facts(folder: Path, facts: Mapping[str, Any]) -> None:
         rows = facts[key]
         columns = list(dict.fromkeys(column for row in rows.values() for column in row))
         cells = [[name or "unknown", *(str(row[c]) for c in columns)] for name, row in rows.items()]
-        table((key[:-1], *columns), cells)
+        yield Table("", (key[:-1], *columns), cells)
     if facts["distributions"]:
         shares = ((name, "px" if name == "box" else "deg", x) for name, x in facts["distributions"].items())
         columns = "{0}, {1}|{2[0]:.1f}|{2[1]:.1f}|{2[2]:.1f}|{2[3]:.1f}|{2[4]:.1f}"
         title = f"of {facts['looked_at']} samples, evenly spread"
-        table("label|5 %|25 %|50 %|75 %|95 %", formatted(columns, shares), title)
+        yield tabulate(title, "label|5 %|25 %|50 %|75 %|95 %", columns, shares)
     used = [f"{name} {100 * share:.0f} %" for name, share in facts["expressions"].items() if share >= 0.01]
     if used:
-        say(f"expressions in use: {', '.join(used)}")
-    labels = [f"{name} {'x'.join(map(str, row['shape'])) or '1'}" for name, row in facts["labels"].items()]
-    say(f"labels: {', '.join(labels)}")
-    say_left_out(facts["failures"])
+        yield f"expressions in use: {', '.join(used)}"
+    labels = (f"{name} {'x'.join(map(str, row['shape'])) or '1'}" for name, row in facts["labels"].items())
+    yield f"labels: {', '.join(labels)}"
+    yield from left_out(facts["failures"])
 
 
-def say_left_out(failures: Mapping[str, str], more: str = "") -> None:
-    """Print photos that were left out, with the reasons; the first ten one by one, then `more`."""
-    for name in list(failures)[:_SHOWN]:
-        say(f"left out: {name}: {failures[name]}")
-    if len(failures) > _SHOWN:
-        say(f"left out: {len(failures) - _SHOWN} more{more}")
+def left_out(failures: Mapping[str, str], more: str = "") -> list[str]:
+    """Lines about photos that were left out, with the reasons: the first ten one by one, then `more`."""
+    lines = [f"left out: {name}: {reason}" for name, reason in failures.items()]
+    rest = [f"left out: {len(lines) - _SHOWN} more{more}"] if len(lines) > _SHOWN else []
+    return lines[:_SHOWN] + rest
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,6 @@ class Show:
     """Seed of the choice of samples."""
 
     def run(self) -> None:
-        """Write the sheet."""
         png = options.image_suffix(self.out) == ".png"
         data = inspection.DataSet(self.folder)
         sheet = inspection.contact_sheet(

@@ -44,7 +44,7 @@ class Edit:
     """smile, frown, blink, open-mouth, surprise, ... or one of the model's own, such as jawOpen; weight 0 to
     1, 1 unless given."""
     neutral: bool = False
-    """Take the photo's own expression away first."""
+    """Remove the photo's own expression first."""
     light: Annotated[str | None, arg(metavar="NAME")] = None
     """from-left, from-right (of the image), from-above, from-below, frontal, flat, or rotate:DEG to turn the
     photo's own light to the right."""
@@ -55,15 +55,13 @@ class Edit:
     overwrite: options.Overwrite = False
 
     def run(self) -> None:
-        """Write the edited image."""
-        from facerelief.io.atomic import write_bytes
-        from facerelief.io.write_images import encode_jpeg, encode_png
-
         png = options.image_suffix(self.out) == ".png"
         check_free(self.out, self.overwrite)
         weights = dict(_named_weight(text) for text in self.expression)
 
         from facerelief.facefolder.load import load_reconstruction
+        from facerelief.io.atomic import write_bytes
+        from facerelief.io.write_images import encode_jpeg, encode_png
         from facerelief.synthesis import edit
 
         angles = {

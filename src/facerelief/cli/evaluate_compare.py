@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import arg
 
 from facerelief.cli import options
-from facerelief.cli.console import UsageError, note, progress, report, say, table
+from facerelief.cli.console import UsageError, note, progress, report
 from facerelief.io.atomic import write_bytes
 from facerelief.lab.benchmarks import methods as speed
 from facerelief.lab.benchmarks.timing import machine
@@ -72,7 +71,6 @@ class Compare:
     json: options.JsonFile = None
 
     def run(self) -> None:
-        """Measure, print, and write page and plots."""
         if not (self.coarse or self.photos or self.fits or self.speed):
             raise UsageError("nothing to compare on: give --coarse, --photos, --fits or --speed")
         if self.plots is not None:  # checked before minutes of work
@@ -82,9 +80,10 @@ class Compare:
         earlier = "" if self.results is None else page.read_page(self.results)
         made = self._measured()
         if self.results is not None:
-            parts = page.sections(made, speed.LABELS, _link(self.results, self.plots))
+            images = None if self.plots is None else page.link(self.results, self.plots)
+            parts = page.sections(made, speed.LABELS, images)
             write_bytes(self.results, page.with_section(earlier, parts).encode())
-        report(made, self.json, lambda: _print(made))
+        report(made, self.json, tables.printed(made, speed.LABELS))
 
     def _measured(self) -> ComparisonReport:
         try:
@@ -97,12 +96,15 @@ class Compare:
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         data = ComparisonData(self.coarse, self.fits, self.photos, self.split, self.limit, self.persons)
         with progress("images") as show, thread_limit(self.threads):
-
-            def notes(subject: str, total: int) -> Any:
-                return lambda done: show(done, total, subject)
-
-            only_known = self.people is not None
-            run = Comparison(open_model(), names, self.nets, self.seed, people, only_known, notes)
+            run = Comparison(
+                open_model(),
+                names,
+                self.nets,
+                self.seed,
+                people,
+                only_known=self.people is not None,
+                notes=lambda subject, total: lambda done: show(done, total, subject),
+            )
             compared, rows = run.measure(data)
         if self.plots is not None and compared.images is not None:
             for file in plots.write_plots(self.plots, rows, compared.images.report):
@@ -124,30 +126,3 @@ class Compare:
         if FIT in timed:
             timed.insert(timed.index(FIT) + 1, FIT_RELIEF)
         return speed.bench_methods(timed, nets=self.nets, progress=lambda text: note(f"speed: {text}"))
-
-
-def _link(results: Path | None, plots: Path | None) -> str | None:
-    """The plots' folder relative to the page."""
-    if results is None or plots is None:
-        return None
-    relative = os.path.relpath(plots.resolve(), results.resolve().parent)
-    return f"{Path(relative).as_posix()}/"
-
-
-def _print(made: ComparisonReport) -> None:
-    compared = made.compared
-    found: list[tables.Table] = []
-    if compared.images is not None:
-        found += tables.image_tables(compared.images.report)
-    if compared.photos is not None:
-        found += tables.photo_tables(compared.photos.report, compared.relief)
-    if compared.fairness is not None:
-        found += tables.fairness_tables(compared.fairness)
-    if made.speed is not None:
-        found += tables.speed_tables(made.speed, speed.LABELS)
-    for each in found:
-        table(each.head, each.rows, each.title)
-    if made.not_measured:
-        say(page.not_measured(made))
-    where = made.machine if made.speed is None else made.speed["machine"]
-    say(tables.machine_line(where, made.load_before))

@@ -8,14 +8,12 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from facerelief.cli import options
-from facerelief.cli.console import UsageError, note, number, progress, report, say, table
+from facerelief.cli.console import UsageError, note, progress, report, say
 from facerelief.lab.evaluation.protocols.predictions import FolderPredictions, MethodPredictions
 from facerelief.lab.evaluation.protocols.presets import PRESETS, preset
 from facerelief.lab.evaluation.protocols.recipes import Settings
-from facerelief.lab.evaluation.protocols.runner import ProtocolReport, run_protocol
+from facerelief.lab.evaluation.protocols.runner import printed, problem_lines, run_protocol
 
-SHOWN = 20
-"""Most lines printed about missing, refused or doubtful predictions; the JSON has all."""
 Unit = Annotated[Literal["mm", "cm", "m"], arg(metavar="mm|cm|m")]
 
 
@@ -73,33 +71,8 @@ class Protocol:
             made = run_protocol(
                 chosen, self.data, source, Settings(self.data_unit), limit=self.limit, progress=show
             )
-        report({"predictions": of} | made.document, self.json, lambda: _print(made, of))
-        _note_problems(made)
+        report({"predictions": of} | made.document, self.json, printed(made, of))
+        for line in problem_lines(made):
+            note(line)
         failed = made.refused or not made.scores or (made.missing and not self.allow_missing)
         return 1 if failed else 0
-
-
-def _print(made: ProtocolReport, of: str) -> None:
-    say(made.preset.about)
-    rows = made.summary.rows
-    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
-    cells = [[label, *(number(row.get(column)) for column in columns)] for label, row in rows.items()]
-    table(("", *columns), cells, f"{made.preset.name}, {made.preset.unit}: {of}")
-    say(f"{len(made.scores)} of {made.asked} cases scored")
-
-
-def _note_problems(made: ProtocolReport) -> None:
-    """Predictions that are missing or wrong."""
-    for kind, lines in (
-        ("warning", made.warnings),
-        ("refused", list(made.refused.values())),
-        ("missing", list(made.missing.values())),
-    ):
-        for line in lines[:SHOWN]:
-            note(f"{kind}: {line}")
-        if len(lines) > SHOWN:
-            note(f"{kind}: ... and {len(lines) - SHOWN} more")
-    if made.missing:
-        note(f"{len(made.missing)} of {made.asked} cases have no prediction")
-    if made.refused:
-        note(f"{len(made.refused)} of {made.asked} cases could not be measured")

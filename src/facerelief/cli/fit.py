@@ -38,7 +38,6 @@ class Fit:
     workers: options.Workers = 1
 
     def run(self) -> None:
-        """Fit all photos."""
         chosen = find_photos(self.photos, self.groups, self.limit)
         families = None if self.families is None else read_families(self.families)
         with progress("photos") as show:

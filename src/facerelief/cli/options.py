@@ -60,8 +60,6 @@ class Needed:
     """A list that needs at least one member."""
 
 
-# ---------------------------------------------------------------- types of options
-
 Count = Annotated[int, Range(1)]
 Seed = Annotated[int, Range(0)]
 Weight = Annotated[float, Range(0)]
@@ -106,8 +104,6 @@ Threads = Annotated[
     int | None, Range(1), arg(help="Threads of all libraries; their own choice unless given.")
 ]
 
-
-# ---------------------------------------------------------------- parsing
 
 _UNIONS = (Union, types.UnionType)
 _METAVARS = {int: "N", float: "X"}

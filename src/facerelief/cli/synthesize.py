@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from facerelief.cli import options
 from facerelief.cli.console import Rate, UsageError, note, progress, say
-from facerelief.cli.dataset import say_left_out
+from facerelief.cli.dataset import left_out
 from facerelief.errors import FacereliefError
 from facerelief.lab.datasets.coarse import CoarseConfig
 from facerelief.lab.datasets.engine import Progress, synthesize
@@ -99,7 +99,8 @@ class Synthesize:
 def _print_counts(out: Path, manifest: dict[str, Any]) -> None:
     """Raises FacereliefError where there is no sample."""
     failures = manifest["failures"]
-    say_left_out(failures, f"; {out / 'manifest.json'} has all")
+    for line in left_out(failures, f"; {out / 'manifest.json'} has all"):
+        say(line)
     counts = manifest["counts"]
     samples = sum(row["samples"] for row in counts.values())
     size = sum(row["bytes"] for row in counts.values()) / 1e6

@@ -18,7 +18,7 @@ from facerelief.errors import NoFaceError
 
 if TYPE_CHECKING:
     from facerelief.tracking.frame import TrackedFrame
-    from facerelief.tracking.recording import Recording, Window
+    from facerelief.tracking.recording import Recording
     from facerelief.video import VideoReader
 
 SUMMARY, OVERLAY, FACE = "track.json", "overlay.mp4", "face"
@@ -132,13 +132,14 @@ class Track:
         """
         from facerelief.io.atomic import atomic_folder, write_bytes
         from facerelief.lab.benchmarks.timing import machine
-        from facerelief.tracking.recording import Recording, overlay_sink
+        from facerelief.tracking.recording import Recording, overlay_sink, preview_window
 
         recording = Recording(reader)
         with atomic_folder(self.out, self.overwrite, marker=SUMMARY) as folder:
             overlay, detail = None if self.no_video else folder / OVERLAY, not self.no_detail
+            window = preview_window(note) if self.preview else None
             with (
-                overlay_sink(overlay, reader, detail=detail, every=self.every, window=self._window()) as draw,
+                overlay_sink(overlay, reader, detail=detail, every=self.every, window=window) as draw,
                 progress("frames", last=False) as show,
             ):
                 recording.follow(frames, draw, lambda: stop.asked, show)
@@ -152,16 +153,6 @@ class Track:
             text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
             write_bytes(folder / SUMMARY, text.encode("utf-8", "replace"))
         return recording.failure, summary
-
-    def _window(self) -> Window | None:
-        """The window of --preview, or a note why there is none."""
-        from facerelief.tracking.recording import preview_window
-
-        found = preview_window() if self.preview else None
-        if isinstance(found, str):
-            note(f"no preview: {found}")
-            return None
-        return found
 
 
 def _raise_no_face(recording: Recording) -> NoReturn:

@@ -64,7 +64,6 @@ class Train:
     resume: bool = False
     """Continue the run in the folder."""
     threads: options.Threads = None
-    """Threads of torch; its own choice unless given."""
     machine: RunConfig = field(default_factory=lambda: RunConfig(precision="bf16-mixed"))
 
     @property
@@ -98,10 +97,7 @@ class Train:
 
         from facerelief.lab.networks.trainer import Stopped, describe, train
 
-        try:
-            config = self.train_config()
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        config = options.configured(self.train_config)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         try:
@@ -325,7 +321,6 @@ class Export:
     overwrite: options.Overwrite = False
 
     def run(self) -> None:
-        """Write the file."""
         if self.out.suffix.lower() != ".onnx":
             raise UsageError(f"{self.out}: the file's name ends in .onnx")
         if self.out.exists() and not self.overwrite:

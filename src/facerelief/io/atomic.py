@@ -46,6 +46,18 @@ def write_bytes(path: str | Path, data: bytes | bytearray | memoryview) -> None:
         temporary.write_bytes(data)
 
 
+def check_writable(folder: Path, subject: Path) -> None:
+    """Raise OutputError, with `subject` as the path in it, where no file can be written in a folder."""
+    probe = folder / f"{TEMPORARY_PREFIX}probe"
+    try:
+        write_bytes(probe, b"facerelief")
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(probe), str(subject))) from error
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
 def temporary_path(path: Path) -> Path:
     """A new name beside `path`, for writing until the file is whole."""
     return path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{secrets.token_hex(4)}")

@@ -23,7 +23,14 @@ from facerelief.errors import FacereliefError, OutputError
 from facerelief.face.reconstruction import FitResiduals, Reconstruction
 from facerelief.facefolder.face_json import FaceFileError, read_face_json
 from facerelief.facefolder.save import MARKER
-from facerelief.io.atomic import TEMPORARY_PREFIX, atomic_folder, clear_leftovers, output_error, write_bytes
+from facerelief.io.atomic import (
+    TEMPORARY_PREFIX,
+    atomic_folder,
+    check_writable,
+    clear_leftovers,
+    output_error,
+    write_bytes,
+)
 from facerelief.io.digest import file_digest
 from facerelief.io.images import IMAGE_SUFFIXES, is_image
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
@@ -201,14 +208,7 @@ def prepare_output(out: str | Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(out, error) from error
-    probe = out / f"{TEMPORARY_PREFIX}probe"
-    try:
-        write_bytes(probe, b"facerelief")
-    except OutputError as error:
-        raise OutputError(str(error).replace(str(probe), str(out))) from error
-    finally:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
+    check_writable(out, out)
 
 
 def process(job: ImageJob, reconstructor: Reconstructor, config: BatchConfig) -> Outcome:

@@ -65,17 +65,19 @@ def overlay_sink(
             cv2.destroyAllWindows()
 
 
-def preview_window() -> Window | str:
-    """A window that q or Esc closes, or the reason why there is none."""
+def preview_window(note: Callable[[str], None]) -> Window | None:
+    """A window that q or Esc closes; None where there is none, after a call of `note` with the reason."""
     import cv2
 
     # checked first, since some window systems end the process where there is no display
     if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
-        return "there is no display"
+        note("no preview: there is no display")
+        return None
     try:
         cv2.namedWindow(_WINDOW, cv2.WINDOW_NORMAL)
     except cv2.error:
-        return "this OpenCV has no windows (opencv-python, in place of -headless, has them)"
+        note("no preview: this OpenCV has no windows (opencv-python, in place of -headless, has them)")
+        return None
 
     def show(image: Image) -> bool:
         cv2.imshow(_WINDOW, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

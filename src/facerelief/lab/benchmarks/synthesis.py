@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from facerelief.lab.datasets.engine import Progress, synthesize
 from facerelief.lab.datasets.fits import FitFolder
 from facerelief.lab.datasets.manifest import Recipe
+from facerelief.lab.evaluation.metrics.tables import Printed, machine_line, tabulate
 
 
 @dataclass(frozen=True)
@@ -92,3 +94,18 @@ def summary(records: list[dict[str, Any]], workers: int, ray: bool, whole: float
         ms={name: spent / max(samples, 1) for name, spent in ms.items()},
         memory_mb=(largest[0], largest[-1], max(largest)),
     )
+
+
+def printed(kind: str, measured: Sequence[SynthesisTiming], machine: Mapping[str, Any]) -> Iterator[Printed]:
+    """Speed and memory of several runs as they are printed."""
+    stages = list(dict.fromkeys(name for m in measured for name in m.ms))
+    columns = [
+        "{0.workers}{1}|{0.samples}|{0.samples_per_s:.1f}|{0.whole_samples_per_s:.1f}|{0.mb_per_s:.1f}",
+        *(f"{{2[{name}]:.1f}}" for name in stages),
+        "{0.memory_mb[0]:.0f}, {0.memory_mb[1]:.0f}, {0.memory_mb[2]:.0f}",
+    ]
+    head = ["workers", "samples", "samples/s", "with start", "MB/s", *(f"{name} ms" for name in stages)]
+    rows = ((m, " on Ray" if m.ray else "", dict.fromkeys(stages, 0.0) | m.ms) for m in measured)
+    title = f"{kind}: making training data"
+    yield tabulate(title, "|".join([*head, "memory MB: first, last, most"]), "|".join(columns), rows)
+    yield machine_line(machine)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from facerelief.lab.evaluation.metrics.tables import Printed, machine_line, tabulate
 from facerelief.runtime.threads import available_cores
 
 PACKAGES = ("facerelief", "numpy", "scipy", "numba", "opencv-python-headless", "openvino")
@@ -120,3 +121,14 @@ def report(measured: Sequence[Timing], **about: Any) -> dict[str, Any]:
         for timing in measured
     ]
     return {"machine": machine(), **about, "stages": rows}
+
+
+def printed(measured: Sequence[Timing], machine: Mapping[str, Any]) -> Iterator[Printed]:
+    """Timings beside their targets as they are printed."""
+    targets = (
+        "" if m.target_ms is None else f"{m.target_ms:g} {'ok' if m.within else 'over'}" for m in measured
+    )
+    head = "stage|calls|median ms|90 % ms|target ms|subject"
+    columns = "{0.name}|{0.calls}|{0.median_ms:.2f}|{0.p90_ms:.2f}|{1}|{0.what}"
+    yield tabulate("", head, columns, zip(measured, targets), left={"subject"})
+    yield machine_line(machine)

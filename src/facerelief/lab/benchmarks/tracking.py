@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 from facerelief.errors import FacereliefError
 from facerelief.lab.benchmarks.timing import Stage, Stopwatch, report, timings
 from facerelief.lab.evaluation.metrics.reports import Target, to_json
+from facerelief.lab.evaluation.metrics.tables import Printed, machine_line, tabulate
 from facerelief.runtime.threads import default_threads, thread_limit
 from facerelief.typed import Image
 
@@ -313,3 +314,19 @@ def document(
         memory_mb=None if memory_mb is None else round(memory_mb, 1),
         bars=[to_json(target) for target in targets],
     )
+
+
+def printed(about: Mapping[str, Any]) -> Iterator[Printed]:
+    """The result of `bench_track` as it is printed."""
+    title = (
+        f"{about['clip']}: {about['followed']} of {about['frames']} frames followed, {about['size']} px, "
+        f"{about['threads']} threads"
+    )
+    columns = "{0[name]}|{0[calls]}|{0[median_ms]:.2f}|{0[p90_ms]:.2f}|{0[what]}"
+    head = "stage|calls|median ms|90 % ms|subject"
+    yield tabulate(title, head, columns, zip(about["stages"]), left={"subject"})
+    for ending, threads in (("", f"{about['threads']} threads"), ("_one_thread", "one thread")):
+        factors = ", ".join(f"{n} {about[f'{n}{ending}_over_landmark_net']:.2f}" for n in ("coarse", "full"))
+        yield f"time over that of the landmark net, {threads}: {factors}"
+    yield about["bars"]
+    yield machine_line(about["machine"], about["load_before"])

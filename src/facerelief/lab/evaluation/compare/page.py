@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facerelief.errors import FacereliefError
-from facerelief.lab.evaluation.compare.methods import METHODS
 from facerelief.lab.evaluation.compare.plots import BY_YAW, CUMULATIVE
 from facerelief.lab.evaluation.compare.run import ComparisonReport
 from facerelief.lab.evaluation.compare.tables import (
-    Table,
     fairness_tables,
     image_tables,
-    machine_line,
+    not_measured,
     photo_tables,
     speed_tables,
 )
+from facerelief.lab.evaluation.metrics.tables import Table, machine_line
 
 HEADING = "## Comparison of the methods"
 OPEN, CLOSE = "<!-- comparison -->", "<!-- /comparison -->"
@@ -89,11 +89,10 @@ def sections(
     return out
 
 
-def not_measured(report: ComparisonReport) -> str:
-    """A line about the methods that were not measured."""
-    return (
-        "Not measured: " + "; ".join(f"{METHODS[n]}: {why}" for n, why in report.not_measured.items()) + "."
-    )
+def link(page: Path, folder: Path) -> str:
+    """A folder as a page links it, ending in "/"."""
+    relative = os.path.relpath(folder.resolve(), page.resolve().parent)
+    return f"{Path(relative).as_posix()}/"
 
 
 def read_page(file: Path) -> str:

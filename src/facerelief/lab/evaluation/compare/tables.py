@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from facerelief.lab.evaluation.compare.fairness import (
@@ -17,27 +16,12 @@ from facerelief.lab.evaluation.compare.fairness import (
 from facerelief.lab.evaluation.compare.images import ImageReport
 from facerelief.lab.evaluation.compare.methods import METHODS, NET_FINE
 from facerelief.lab.evaluation.compare.photos import PhotoReport
-from facerelief.lab.evaluation.compare.run import ReliefAgreement
+from facerelief.lab.evaluation.compare.run import ComparisonReport, ReliefAgreement
 from facerelief.lab.evaluation.metrics.face_errors import YAW_NAMES
 from facerelief.lab.evaluation.metrics.groups import TONE
 from facerelief.lab.evaluation.metrics.identity import Consistency
 from facerelief.lab.evaluation.metrics.intervals import Interval
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells to print; those of the first column are left-aligned."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    @property
-    def markdown(self) -> str:
-        """The table with its title above."""
-        rule = ("---",) * len(self.head)
-        lines = ["| " + " | ".join(row) + " |" for row in (self.head, rule, *self.rows)]
-        return "\n".join([f"**{self.title}**", "", *lines])
+from facerelief.lab.evaluation.metrics.tables import Printed, Table, machine_line
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -51,6 +35,30 @@ def cell(found: Interval | None, digits: int = 2) -> str:
         return "–"
     value, low, high = (number(x, digits) for x in (found.value, found.low, found.high))
     return value if low == high == value else f"{value} ({low} to {high})"
+
+
+def printed(report: ComparisonReport, labels: Mapping[str, str]) -> Iterator[Printed]:
+    """The report as it is printed; labels: names in the table of speed of what is no method."""
+    compared = report.compared
+    if compared.images is not None:
+        yield from image_tables(compared.images.report)
+    if compared.photos is not None:
+        yield from photo_tables(compared.photos.report, compared.relief)
+    if compared.fairness is not None:
+        yield from fairness_tables(compared.fairness)
+    if report.speed is not None:
+        yield from speed_tables(report.speed, labels)
+    if report.not_measured:
+        yield not_measured(report)
+    where = report.machine if report.speed is None else report.speed["machine"]
+    yield machine_line(where, report.load_before)
+
+
+def not_measured(report: ComparisonReport) -> str:
+    """A line about the methods that were not measured."""
+    return (
+        "Not measured: " + "; ".join(f"{METHODS[n]}: {why}" for n, why in report.not_measured.items()) + "."
+    )
 
 
 # ---------------------------------------------------------------- labelled images
@@ -233,13 +241,3 @@ def speed_tables(about: Mapping[str, Any], labels: Mapping[str, str]) -> list[Ta
         for name, found in about["methods"].items()
     )
     return [Table("Time and memory, each method in processes of its own", head, rows)]
-
-
-def machine_line(where: Mapping[str, Any], load: float | None = None) -> str:
-    """Processor, cores and versions in one line; a warning where the machine was busy before."""
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    busy = f" Others were at work (load {load:.1f}): times are too long." if (load or 0.0) > 0.5 else ""
-    return (
-        f"{where['processor']}, {where['cores']} cores, {where['system']}; Python {where['python']}, "
-        f"{versions}.{busy}"
-    )

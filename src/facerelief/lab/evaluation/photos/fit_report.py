@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from facerelief.lab.evaluation.metrics.identity import Agreement, photo_pairs, shape_agreement, shape_gram
+from facerelief.lab.evaluation.metrics.tables import Printed, tabulate
 from facerelief.lab.evaluation.photos.fit_quality import FitMeasures, MeasuredFits
 from facerelief.morphable.model import FaceModel
 
@@ -147,3 +148,33 @@ def light_share(measures: Sequence[FitMeasures]) -> float:
     """
     tone, light = (np.log([getattr(m, name) for m in measures]) for name in ("tone", "light"))
     return float(np.polyfit(tone, light, 1)[0]) if len(measures) > 2 and tone.std() > 1e-6 else float("nan")
+
+
+def printed(made: FitReport) -> Iterator[Printed]:
+    """The report as it is printed."""
+    word = {True: "ok", False: "over"}
+    groups = [
+        (g, word[g.full_error <= MOST_ERROR], word[g.share <= MOST_SHARE], 100 * g.warned)
+        for g in made.groups
+    ]
+    head = "group|photos|coarse|full|full/coarse|coarse cells|fine cells|10..90 %|skin cells|relief mm|edges"
+    columns = (
+        "{0.group}|{0.photos}|{0.coarse_error:.4f}|{0.full_error:.4f} {1}|{0.share:.2f} {2}|"
+        "{0.coarse_cells:.2f}|{0.fine_cells:.2f}|{0.fine_cells_10_90[0]:.2f}..{0.fine_cells_10_90[1]:.2f}|"
+        "{0.skin_cells:.2f}|{0.relief_mm:.2f}|{0.edge_correlation:+.2f}|{3:.0f} %"
+    )
+    title = "Re-rendered face against the photo; size of the relief"
+    yield tabulate(title, f"{head}|warned", columns, groups)
+    for group, tone in made.tone.items():
+        title = f"{group}: skin tone, dark to light (light's share {tone.light_share:+.2f})"
+        columns = "{0}|{1.photos}|{1.tone:.3f}|{1.albedo:.3f}|{1.light:.3f}"
+        yield tabulate(title, "skin|photos|brightness|albedo|light", columns, enumerate(tone.rows, 1))
+    for group, found in made.identity.items():
+        yield (
+            f"{group}: {found.subjects} persons with two photos: shapes {found.same_mm:.2f} mm apart, "
+            f"of different persons {found.different_mm:.2f} mm (same over different "
+            f"{found.same_over_different:.2f}); rank-1 {100 * found.rank1:.0f} % by shape, "
+            f"{100 * found.rank1_coefficients:.0f} % by coefficients"
+        )
+    for file, why in made.failures.items():
+        yield f"left out: {why or file}"

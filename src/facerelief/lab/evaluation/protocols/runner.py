@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from facerelief.errors import FacereliefError
 from facerelief.lab.evaluation.metrics.reports import to_json
+from facerelief.lab.evaluation.metrics.tables import Printed, Table, number
 from facerelief.lab.evaluation.protocols.cases import Case, CaseScore
 from facerelief.lab.evaluation.protocols.predictions import FolderPredictions, PredictionSource
 from facerelief.lab.evaluation.protocols.presets import Preset, Summary
 from facerelief.lab.evaluation.protocols.problems import MissingPredictionError
 from facerelief.lab.evaluation.protocols.recipes import Settings
+
+SHOWN = 20
+"""Problems of a kind that are printed one by one; the JSON has all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,3 +98,26 @@ def _spread(cases: list[Case], limit: int | None) -> list[Case]:
     if limit is None or limit >= len(cases):
         return cases
     return [cases[k * len(cases) // limit] for k in range(limit)]
+
+
+def printed(made: ProtocolReport, predictions: str) -> Iterator[Printed]:
+    """The report as it is printed; predictions: their folder or method."""
+    yield made.preset.about
+    rows = made.summary.rows
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    cells = [[label, *(number(row.get(column)) for column in columns)] for label, row in rows.items()]
+    yield Table(f"{made.preset.name}, {made.preset.unit}: {predictions}", ("", *columns), cells)
+    yield f"{len(made.scores)} of {made.asked} cases scored"
+
+
+def problem_lines(made: ProtocolReport) -> Iterator[str]:
+    """Lines about missing, refused and doubtful predictions: the first `SHOWN` of each kind, and counts."""
+    kinds = {"warning": made.warnings, "refused": made.refused.values(), "missing": made.missing.values()}
+    for kind, lines in kinds.items():
+        yield from (f"{kind}: {line}" for line in list(lines)[:SHOWN])
+        if len(lines) > SHOWN:
+            yield f"{kind}: ... and {len(lines) - SHOWN} more"
+    if made.missing:
+        yield f"{len(made.missing)} of {made.asked} cases have no prediction"
+    if made.refused:
+        yield f"{len(made.refused)} of {made.asked} cases could not be measured"
