@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import pathlib
@@ -23,7 +24,7 @@ from command_line import run_command as run
 from command_line import write_image as write
 
 import facerelief
-from facerelief.cli import reconstruct
+from facerelief.cli.app import main
 from facerelief.examples import astronaut_path
 from facerelief.inference.runners import SHIPPED_NETS
 from facerelief.io.digest import file_digest
@@ -438,7 +439,12 @@ def test_progress_only_for_somebody_who_looks(photo, tmp_path, portrait, model_f
     monkeypatch.setattr(batch, "process", lambda job, *_: batch.Outcome(job, "done"))
     result = run("reconstruct", photo.parent, "-o", tmp_path / "out", "--model", model_file)
     assert result.stdout == "images done 2, skipped 0, failed 0; faces saved 0\n"
-    jobs = batch.plan(sorted(photo.parent.iterdir()), tmp_path / "out")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    shown = reconstruct.with_progress(jobs, batch.BatchConfig(), facerelief.Reconstructor(model_file))
-    assert [o.job for o in shown] == jobs
+    assert result.stderr == ""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    assert (
+        main(["reconstruct", str(photo.parent), "-o", str(tmp_path / "out"), "--model", str(model_file)]) == 0
+    )
+    assert "images" in terminal.getvalue()

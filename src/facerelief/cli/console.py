@@ -186,9 +186,9 @@ def progress(unit: str, *, lines: bool = True, last: bool = True) -> Iterator[Pr
     """A bar on a terminal, else a line on stderr at most every ten seconds and at the end.
 
     Args:
-        unit: the plural of what is counted.
-        lines: without it nothing is printed where no terminal is.
-        last: without it there is no line at the end.
+        unit: The plural of what is counted.
+        lines: Print lines where no terminal is.
+        last: Print a line at the end.
     """
     if sys.stderr is None or not sys.stderr.isatty():
         yield _lines(unit, last) if lines else lambda done, total=None, text="": None
@@ -207,11 +207,17 @@ def progress(unit: str, *, lines: bool = True, last: bool = True) -> Iterator[Pr
         redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
         transient=True,
     )
-    with bar:
-        task = bar.add_task(unit, total=None, visible=False, text="")  # no bar before the first call
-        yield lambda done, total=None, text="": bar.update(
-            task, completed=done, total=total, text=harmless(text), visible=True
-        )
+
+    def show(done: int, total: int | None = None, text: str = "") -> None:
+        if not bar.tasks:  # no bar and no thread of rich before the first call: work may fork processes
+            bar.start()
+            bar.add_task(unit, text="")
+        bar.update(bar.task_ids[0], completed=done, total=total, text=harmless(text))
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 def _lines(unit: str, with_last: bool) -> Progress:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import arg
 
@@ -109,6 +108,12 @@ class Compare:
         if self.plots is not None and compared.images is not None:
             for file in plots.write_plots(self.plots, rows, compared.images.report):
                 note(f"{file}: written")
+        timings = None
+        if self.speed:
+            timed = [speed.DETECTOR, *names]
+            if FIT in timed:
+                timed.insert(timed.index(FIT) + 1, FIT_RELIEF)
+            timings = speed.bench_methods(timed, nets=self.nets, progress=lambda text: note(f"speed: {text}"))
         return ComparisonReport(
             {name: METHODS[name] for name in names},
             absent,
@@ -118,11 +123,5 @@ class Compare:
             machine(),
             load,
             compared,
-            self._timed(names) if self.speed else None,
+            timings,
         )
-
-    def _timed(self, names: Sequence[str]) -> dict[str, Any]:
-        timed = [speed.DETECTOR, *names]
-        if FIT in timed:
-            timed.insert(timed.index(FIT) + 1, FIT_RELIEF)
-        return speed.bench_methods(timed, nets=self.nets, progress=lambda text: note(f"speed: {text}"))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from facerelief.cli import options
 from facerelief.cli.console import progress, report
 from facerelief.cli.model import read_model
-from facerelief.errors import ImageError
 from facerelief.lab.datasets.photos import find_photos
 from facerelief.lab.evaluation.photos.fit_quality import evaluate_fits
-from facerelief.lab.evaluation.photos.fit_report import fit_report, printed
+from facerelief.lab.evaluation.photos.fit_report import fit_report, printed, read_names
 
 
 @dataclass(frozen=True)
@@ -39,17 +37,8 @@ class Fit:
 
     def run(self) -> None:
         chosen = find_photos(self.photos, self.group, self.limit)
-        elders = frozenset[str]() if self.old is None else _names(self.old)
+        elders = frozenset[str]() if self.old is None else read_names(self.old)
         with progress("photos") as show:
             found = evaluate_fits(chosen, self.model, workers=self.workers, progress=show)
         made = fit_report(found, read_model(self.model), elders)
         report(made, self.json, printed(made))
-
-
-def _names(file: Path) -> frozenset[str]:
-    """Lines of a text file. Raises FacereliefError."""
-    try:
-        lines = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImageError(f"{file}: no readable list of names ({error}); give a text file") from error
-    return frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))

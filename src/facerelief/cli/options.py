@@ -148,10 +148,8 @@ def _print_description(kind: type[Any]) -> None:
     *parts, examples = (inspect.getdoc(kind) or "").split("\n\n")
     if kind.__base__ is not object:
         parts += (inspect.getdoc(kind.__base__) or "").split("\n\n")[1:]
-    say(
-        "\n\n".join([*(textwrap.fill(part, width, break_on_hyphens=False) for part in parts), examples])
-        + "\n"
-    )
+    shown = [textwrap.fill(part, width, break_on_hyphens=False) for part in parts]
+    say("\n\n".join([*shown, examples]) + "\n")
 
 
 def _documented(info: StructTypeInfo) -> StructConstructorSpec | None:

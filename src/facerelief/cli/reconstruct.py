@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,8 +15,7 @@ from facerelief.cli.console import note, progress, say
 from facerelief.errors import OutputError
 
 if TYPE_CHECKING:
-    from facerelief.pipeline.batch import BatchConfig, FaceSummary, ImageJob, Outcome
-    from facerelief.pipeline.reconstructor import Reconstructor
+    from facerelief.pipeline.batch import FaceSummary, Outcome
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Reconstruct:
 
     def run(self) -> int:
         """Reconstruct all images. Returns the exit code."""
-        from facerelief.pipeline.batch import BatchConfig, images_of, plan, prepare_output
+        from facerelief.pipeline.batch import BatchConfig, images_of, plan, prepare_output, run_batch
         from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 
         config = BatchConfig(
@@ -85,32 +83,23 @@ class Reconstruct:
             options.note_missing_nets(self.nets, [shape, "fine"])
         done: list[Outcome] = []
         try:
-            with contextlib.closing(with_progress(jobs, config, reconstructor)) as outcomes:
+            with (
+                progress("images", lines=False) as show,
+                contextlib.closing(run_batch(jobs, config, reconstructor)) as outcomes,
+            ):
+                if len(jobs) > 1:
+                    show(0, len(jobs))
                 for outcome in outcomes:
                     done.append(outcome)
                     _print_outcome(outcome, len(jobs), self.verbose)
+                    if len(jobs) > 1:
+                        show(len(done), len(jobs))
         except KeyboardInterrupt:
             ended, left = len(done) + len(empty), len(jobs) - len(done)
             counts = f"{ended} of {ended + left} images ended, {left} left"
             note(f"stopped: {counts}; give the same command again to go on")
             return 130
         return _print_counts(self.out, done, empty)
-
-
-def with_progress(
-    jobs: list[ImageJob], config: BatchConfig, reconstructor: Reconstructor
-) -> Generator[Outcome, None, None]:
-    """The outcomes, under a progress bar where there are several images and a terminal."""
-    from facerelief.pipeline.batch import run_batch
-
-    with (
-        progress("images", lines=False) as show,
-        contextlib.closing(run_batch(jobs, config, reconstructor)) as outcomes,
-    ):
-        for number, outcome in enumerate(outcomes):
-            if len(jobs) > 1:
-                show(number, len(jobs))
-            yield outcome
 
 
 def _print_outcome(outcome: Outcome, jobs: int, verbose: bool) -> None:

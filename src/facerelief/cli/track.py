@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from facerelief.tracking.recording import Recording
     from facerelief.video import VideoReader
 
-SUMMARY, OVERLAY, FACE = "track.json", "overlay.mp4", "face"
-"""Names of what the command writes beside the files of `FaceCapture.save`."""
+OVERLAY = "overlay.mp4"
 _TEXTURE = 1024
 """Side of the textures, px."""
 _MOST_GAPS = 8
@@ -130,9 +128,9 @@ class Track:
 
         Raises OutputError; NoFaceError, or the error or SystemExit that came earlier, where no face was seen.
         """
-        from facerelief.io.atomic import atomic_folder, write_bytes
+        from facerelief.io.atomic import atomic_folder
         from facerelief.lab.benchmarks.timing import machine
-        from facerelief.tracking.recording import Recording, overlay_sink, preview_window
+        from facerelief.tracking.recording import SUMMARY, Recording, overlay_sink, preview_window
 
         recording = Recording(reader)
         with atomic_folder(self.out, self.overwrite, marker=SUMMARY) as folder:
@@ -144,15 +142,9 @@ class Track:
             ):
                 recording.follow(frames, draw, lambda: stop.asked, show)
                 stop.finishing = True
-            best = recording.capture.best
-            if best is None:
+            if not recording.capture.faces:
                 _raise_no_face(recording)
-            recording.capture.save(folder, texture_size=_TEXTURE)
-            replace(best, source=reader.name).save(folder / FACE, texture_size=_TEXTURE)
-            summary = recording.summary(machine())
-            text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
-            write_bytes(folder / SUMMARY, text.encode("utf-8", "replace"))
-        return recording.failure, summary
+            return recording.failure, recording.save(folder, machine(), _TEXTURE)
 
 
 def _raise_no_face(recording: Recording) -> NoReturn:
@@ -179,7 +171,7 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
         frames = f"frame {gap['from_frame']}" if one else f"frames {gap['from_frame']} to {gap['to_frame']}"
         say(f"  no face: {frames} ({gap['from_s']:.2f} to {gap['to_s']:.2f} s)")
     if len(gaps) > _MOST_GAPS:
-        say(f"  no face: {len(gaps) - _MOST_GAPS} more stretches, listed in {SUMMARY}")
+        say(f"  no face: {len(gaps) - _MOST_GAPS} more stretches, listed in track.json")
     for line in summary["notes"]:
         say(f"  note: {line}")
     say(f"saved in {out}")

@@ -5,23 +5,28 @@ Tested by tests/cli/test_track.py.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from facerelief._version import __version__
 from facerelief.facefolder.face_json import networks_document
+from facerelief.io.atomic import write_bytes
 from facerelief.tracking.capture import FaceCapture
 from facerelief.tracking.frame import TrackedFrame
 from facerelief.tracking.overlay import overlay_frame, overlay_size
 from facerelief.typed import Image
 from facerelief.video import VideoReader, VideoWriter
 
+SUMMARY, FACE = "track.json", "face"
+"""File and folder written beside those of `FaceCapture.save`."""
 _WINDOW = "facerelief"
 
 Window = Callable[[Image], bool]
@@ -137,6 +142,21 @@ class Recording:
         if frames > 1:
             return (frames - 1) / max(self._last - self._first, 1e-9)
         return frames / max(self._last - self._start, 1e-9)
+
+    def save(self, folder: Path, machine: Mapping[str, Any], texture_size: int) -> dict[str, Any]:
+        """Write the track, its best face and the summary into a folder. Returns the summary.
+
+        Raises OutputError; ValueError where no frame shows a face.
+        """
+        best = self.capture.best
+        if best is None:
+            raise ValueError("no frame shows a face")
+        self.capture.save(folder, texture_size=texture_size)
+        replace(best, source=self.reader.name).save(folder / FACE, texture_size=texture_size)
+        summary = self.summary(machine)
+        text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+        write_bytes(folder / SUMMARY, text.encode("utf-8", "replace"))
+        return summary
 
     def summary(self, machine: Mapping[str, Any]) -> dict[str, Any]:
         """The content of track.json; machine: from `lab.benchmarks.timing.machine`."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from facerelief.errors import ImageError
 from facerelief.lab.evaluation.metrics.identity import Agreement, photo_pairs, shape_agreement, shape_gram
 from facerelief.lab.evaluation.metrics.tables import Printed, tabulate
 from facerelief.lab.evaluation.photos.fit_quality import FitMeasures, MeasuredFits
@@ -148,6 +150,15 @@ def light_share(measures: Sequence[FitMeasures]) -> float:
     """
     tone, light = (np.log([getattr(m, name) for m in measures]) for name in ("tone", "light"))
     return float(np.polyfit(tone, light, 1)[0]) if len(measures) > 2 and tone.std() > 1e-6 else float("nan")
+
+
+def read_names(file: Path) -> frozenset[str]:
+    """Names of photos in a text file, one a line; lines that begin with # are comments. Raises ImageError."""
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImageError(f"{file}: no readable list of names ({error}); give a text file") from error
+    return frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
 
 def printed(made: FitReport) -> Iterator[Printed]:
