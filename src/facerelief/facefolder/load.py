@@ -13,7 +13,7 @@ from facerelief.face.reconstruction import Reconstruction
 from facerelief.facefolder.face_json import FaceFileError, FaceParameters, read_face_json
 from facerelief.geometry.patch import DepthPatch
 from facerelief.inverse.detail import photo_albedo
-from facerelief.morphable import load_model, open_model
+from facerelief.morphable import EMBEDDED, named_model, open_model
 from facerelief.morphable.model import FaceModel
 
 _MARKER, _PHOTO = "face.json", "photo.jpg"
@@ -60,7 +60,7 @@ def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None
 
     Args:
         folder: A face folder, or the face.json in it.
-        model: Model that the face was made with, or its file; the embedded one unless given.
+        model: Model that the face was made with, or its file; the embedded one that it names unless given.
 
     Returns:
         The face as it was saved.
@@ -71,12 +71,12 @@ def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None
     """
     folder = Path(folder)
     folder = folder.parent if folder.name == _MARKER else folder
-    if not isinstance(model, FaceModel):
-        model = open_model() if model in (None, "open") else load_model(model)
     if not (folder / _MARKER).is_file() and (folder / "face0" / _MARKER).is_file():
         raise FaceFileError(
             f"{folder}: holds one folder per face; name one of them, such as {folder / 'face0'}"
         )
+    if not isinstance(model, FaceModel):
+        model = named_model(_embedded(folder / _MARKER) if model is None else model)
     face = load_face(folder / _MARKER, model)
     image = _photo(folder / _PHOTO, face)
     found = Reconstruction(
@@ -105,6 +105,12 @@ def load_reconstruction(folder: str | Path, model: FaceModel | str | Path | None
         return found
     skin = photo_albedo(model, image, found.vertices, found.camera, found.albedo, found.light, found.fine)
     return replace(found, skin=skin)
+
+
+def _embedded(path: Path) -> str:
+    """The embedded model whose name a face.json has; the default one for other names."""
+    name = read_face_json(path).model_name
+    return next((key for key in EMBEDDED if name == open_model(key).name), "open")
 
 
 def _photo(file: Path, face: FaceParameters) -> NDArray[np.uint8]:

@@ -109,7 +109,7 @@ def _write_meshes(r: Reconstruction, out: Path, colors: Float32, texture: Float3
     if texture is not None:
         write_mtl(out / _MATERIAL.library, _MATERIAL)
         write_bytes(out / _MATERIAL.texture, encode_png(texture))
-    write_head_glb(out / "face.glb", model, r.neutral, colors, texture, r.expression)
+    write_head_glb(out / "face.glb", model, r.neutral, colors, texture, r.expression, identity=r.identity)
 
 
 def _write_maps(r: Reconstruction, out: Path) -> Mesh:

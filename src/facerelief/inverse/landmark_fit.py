@@ -95,6 +95,7 @@ class LandmarkTerm:
         self.basis: Float32 = np.concatenate(
             [points.of(model.identity), points.of(model.expression)], axis=2, dtype=np.float32
         )
+        self.correctives = [(c.unit, c.of(points)) for c in model.correctives]
         spread = (
             points.spread if points.spread is not None else np.full(len(points), config.default_spread_mm)
         )
@@ -167,10 +168,11 @@ class LandmarkTerm:
         """
         expression = state.expression.copy()
         rotation = state.camera.rotation.astype(np.float32)
-        points = (self.mean + self.basis @ state.coefficients) @ rotation.T
+        corrected, basis = self._corrected(state)
+        points = corrected @ rotation.T
         for blink, lids, corners in self.blinks:
             seen = _opening(observed, lids, corners)
-            way = self.basis[:, :, self.n_identity + blink] @ rotation.T
+            way = basis[:, :, self.n_identity + blink] @ rotation.T
             start = float(expression[blink])
             shares = np.linspace(0.0, max(1.0 - start, 0.0), 33)
             openings = np.array([_opening(points + t * way, lids, corners) for t in shares])
@@ -181,13 +183,26 @@ class LandmarkTerm:
             expression[blink] = np.float32(start + shares[nearest])
         return replace(state, expression=expression)
 
+    def _corrected(self, state: FaceState) -> tuple[Float32, Float32]:
+        """(L, 3) landmarks and (L, 3, K + E) their derivatives, with the model's correctives."""
+        points = self.mean + self.basis @ state.coefficients
+        if not self.correctives:
+            return points, self.basis
+        basis = self.basis.copy()
+        for unit, change in self.correctives:
+            weight, moved = state.expression[unit], change @ state.identity
+            points += weight * moved
+            basis[:, :, self.n_identity + unit] += moved
+            basis[:, :, : self.n_identity] += weight * change
+        return points, basis
+
     def surface(self, state: FaceState) -> tuple[Float, Float32]:
         """(L, 3) landmarks, model space, mm, and their (L, 3, K + E) basis; outline landmarks have slid."""
         coefficients = state.coefficients
-        points = self.mean + self.basis @ coefficients
+        points, basis = self._corrected(state)
         yaw = state.camera.yaw
         if not len(self.sliding) or abs(yaw) < self.config.slide_from:
-            return points, self.basis
+            return points, basis
         # yaw > 0 hides the person's left, x > 0
         hidden = np.sign(points[self.sliding, 0]) == np.sign(yaw)
         rows = self.row_mean[hidden] + self.row_basis[hidden] @ coefficients
@@ -196,7 +211,7 @@ class LandmarkTerm:
         outward = np.sign(yaw) * (rows @ sideways.astype(np.float32))
         best = outward.argmax(axis=1)
         pick = np.arange(len(best))
-        basis = self.basis.copy()
+        basis = basis.copy()
         at = self.sliding[hidden]
         points[at] = rows[pick, best]
         basis[at] = self.row_basis[hidden][pick, best]

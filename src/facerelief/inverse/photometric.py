@@ -101,7 +101,7 @@ def fit_appearance(
     config = config or PhotometricConfig()
     solver = _AppearanceSolver(model, config)
     vertices = solver.term.vertices(state)
-    uv = state.camera.project(vertices[model.face_vertices])[:, :2]
+    uv = state.camera.project(vertices[solver.term.model.face_vertices])[:, :2]
     (left, top), (right, bottom) = uv.min(axis=0).tolist(), uv.max(axis=0).tolist()
     try:
         level = image_level(image, (left, top, right, bottom), face_px)

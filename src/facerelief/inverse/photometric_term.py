@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from facerelief.inverse.image_level import ImageLevel
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.light_prior import N_LIGHT
+from facerelief.morphable.front import front_model
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.rasterizer import rasterize
 from facerelief.rendering.spherical_harmonics import sh_basis, sh_basis_jacobian
@@ -43,12 +44,14 @@ class SurfaceSample:
 class PhotometricTerm:
     """Colour residuals of a model in an image. Prepared once per model (`photometric_term` caches it).
 
+    Works on the front part of a model; ids of vertices and triangles are that part's.
+
     Unknowns: those of LandmarkTerm (rotation vector, log scale, translation, identity, expression), then
     albedo (A), then light (9 per channel, channel-major).
     """
 
     def __init__(self, model: FaceModel) -> None:
-        self.model = model
+        self.model = model = front_model(model)
         face = model.face_vertices
         self.eligible: Bool = np.asarray(face[model.triangles].all(axis=1))
         self.size = 6 + model.n_identity + model.n_expression

@@ -1,4 +1,4 @@
-"""The part of a head that is rendered where only its face is seen."""
+"""The part of a head that is rendered or fitted where only its face is seen."""
 
 from __future__ import annotations
 
@@ -17,12 +17,26 @@ def front_triangles(model: FaceModel) -> tuple[NDArray[np.int32], NDArray[np.int
 
     The rest of a head lies behind or beside its face in all poses that show the face.
     """
+    near = _front_vertices(model)
+    ids = np.flatnonzero(near[model.triangles].all(axis=1)).astype(np.int32)
+    kept = np.array(model.triangles[ids], np.int32)
+    kept.setflags(write=False)  # rendered again and again: checked once
+    return kept, np.append(ids, np.int32(-1))
+
+
+@functools.lru_cache(maxsize=4)
+def front_model(model: FaceModel) -> FaceModel:
+    """A model of face and eyes and two rings around them, with the same coefficients.
+
+    Models without inner parts (mouth, teeth) are returned as they are.
+    """
+    return model.restricted(_front_vertices(model)) if model.region("mouth", "teeth").any() else model
+
+
+def _front_vertices(model: FaceModel) -> NDArray[np.bool_]:
     near = model.face_vertices | model.eyeballs
     for _ in range(2):
         touched = model.triangles[near[model.triangles].any(axis=1)]
         near = near.copy()
         near[touched] = True
-    ids = np.flatnonzero(near[model.triangles].all(axis=1)).astype(np.int32)
-    kept = np.array(model.triangles[ids], np.int32)
-    kept.setflags(write=False)  # rendered again and again: checked once
-    return kept, np.append(ids, np.int32(-1))
+    return near

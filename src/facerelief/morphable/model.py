@@ -2,6 +2,9 @@
 
     p = mean + identity a + expression e          albedo = albedo_mean + albedo b
 
+A model may add correctives: where lids or lips must meet, a unit's displacement depends on the identity too,
+p += e_u (corrective_u a). For one identity the model stays linear in the expression.
+
 Units: positions in mm, `a` and `b` in standard deviations, `e` in ARKit weights ([0, 1]) for named
 blendshapes or in standard deviations for statistical bases. Model space is right-handed: x to the image's
 right, y up, z toward the viewer, for a face that looks at the viewer (so the person's left side has x > 0).
@@ -66,6 +69,27 @@ class Contour:
 
 
 @dataclass(frozen=True, eq=False)
+class Corrective:
+    """Change of one expression unit by identity, so that surfaces touch on every face (lids, lips)."""
+
+    unit: int
+    """Index of the expression."""
+    vertices: Int32
+    """(V,) vertex ids."""
+    basis: Float32
+    """(V, 3, K) change of the unit's displacement for one standard deviation of each component, mm."""
+
+    def of(self, points: SurfacePoints) -> Float32:
+        """(L, 3, K) the change at surface points."""
+        found = np.isin(points.vertices, self.vertices)
+        order = np.argsort(self.vertices)
+        place = np.searchsorted(self.vertices, points.vertices, sorter=order)
+        rows = self.basis[order[np.minimum(place, len(order) - 1)]]
+        weights = (points.weights * found).astype(np.float32)
+        return (rows * weights[:, :, None, None]).sum(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
 class FaceModel:
     """A linear face model. Bases are stored vertex-major so that rows of any vertex subset are one gather."""
 
@@ -99,6 +123,11 @@ class FaceModel:
     """Named (N,) vertex masks, e.g. face, narrow_face, eyes, lips, nose, brows, ears, eyeballs."""
     symmetry: Int32 | None = None
     """(N,) id of each vertex's mirror image across x = 0, or None."""
+    correctives: tuple[Corrective, ...] = ()
+    """Changes of expressions by identity."""
+    quads: int = 0
+    """Quads of the mesh, for subdivision: triangles 2 q and 2 q + 1 are quad q, triangles from 2 `quads` on
+    stand alone."""
     version: str = "1"
     """Version of the model's data, written to results."""
     licence: str = "unknown"
@@ -131,6 +160,17 @@ class FaceModel:
         checks += [(f"contour {k}", v.candidates, n) for k, v in self.contours.items()]
         if self.symmetry is not None:
             checks.append(("symmetry", self.symmetry, n))
+        for corrective in self.correctives:
+            label = f"corrective of expression {corrective.unit}"
+            checks.append((label, corrective.vertices, n))
+            wanted = (len(corrective.vertices), 3, self.n_identity)
+            if not 0 <= corrective.unit < self.n_expression or corrective.basis.shape != wanted:
+                raise ModelError(
+                    f"model {self.name!r}: {label} has shape {corrective.basis.shape}, expected {wanted} and "
+                    f"an expression below {self.n_expression}"
+                )
+        if not 0 <= 2 * self.quads <= len(self.triangles):
+            raise ModelError(f"model {self.name!r}: {self.quads} quads in {len(self.triangles)} triangles")
         for label, index, limit in checks:
             if index.size and (int(index.min()) < 0 or int(index.max()) >= limit):
                 raise ModelError(f"model {self.name!r}: {label} refers to vertices outside 0..{limit - 1}")
@@ -193,7 +233,81 @@ class FaceModel:
         ):
             if coefficients is not None:
                 out += _apply(basis, coefficients, label)
-        return out.reshape(-1, 3)
+        shape = out.reshape(-1, 3)
+        if identity is not None and expression is not None:
+            self._correct(shape, np.asarray(identity, np.float32), np.asarray(expression, np.float32))
+        return shape
+
+    def _correct(self, shape: Float32, identity: Float32, expression: Float32) -> None:
+        """Add the correctives in place."""
+        for corrective in self.correctives:
+            weight = expression[corrective.unit] if corrective.unit < len(expression) else 0.0
+            if weight != 0.0:
+                change = corrective.basis[:, :, : len(identity)] @ identity
+                shape[corrective.vertices] += np.float32(weight) * change
+
+    def expression_of(self, identity: ArrayLike) -> Float32:
+        """(N, 3, E) displacement of each expression on the face of one identity (K,), mm; correctives
+        applied."""
+        coefficients = np.asarray(identity, np.float32)
+        if not self.correctives:
+            return self.expression
+        out = self.expression.copy()
+        for corrective in self.correctives:
+            out[corrective.vertices, :, corrective.unit] += corrective.basis @ coefficients
+        return out
+
+    def restricted(self, vertices: NDArray[np.bool_]) -> FaceModel:
+        """The model of some of its vertices, with the same coefficients.
+
+        Triangles, landmarks, outline candidates and correctives that need another vertex are left out;
+        landmark sets keep their length only if they are whole, so a set with a lost point is left out too.
+
+        Args:
+            vertices: (N,) mask of the vertices to keep.
+
+        Returns:
+            A smaller model; its vertices are in the old order.
+        """
+        number = np.full(self.n_vertices, -1, np.int32)
+        number[vertices] = np.arange(int(vertices.sum()), dtype=np.int32)
+        whole = vertices[self.triangles].all(axis=1)
+        landmarks = {
+            name: replace(points, vertices=number[points.vertices])
+            for name, points in self.landmarks.items()
+            if vertices[points.vertices].all()
+        }
+        contours: dict[str, Contour] = {}
+        for name in self.contours.keys() & landmarks.keys():
+            rows = vertices[self.contours[name].candidates].all(axis=1)
+            kept = self.contours[name]
+            contours[name] = Contour(kept.landmarks[rows], number[kept.candidates[rows]])
+        mirror = None if self.symmetry is None else number[self.symmetry[vertices]]
+        # a quad that loses one of its triangles is none: the other one moves behind the quads
+        pairs = whole[: 2 * self.quads].reshape(-1, 2).all(axis=1)
+        in_quad = np.append(np.repeat(pairs, 2), np.zeros(len(whole) - 2 * self.quads, bool))
+        order = np.append(np.flatnonzero(in_quad), np.flatnonzero(whole & ~in_quad))
+        return replace(
+            self,
+            mean=self.mean[vertices],
+            identity=self.identity[vertices],
+            expression=self.expression[vertices],
+            triangles=number[self.triangles[order]],
+            albedo_mean=self.albedo_mean[vertices],
+            albedo=self.albedo[vertices],
+            uv_triangles=self.uv_triangles[order] if len(self.uv_triangles) else self.uv_triangles,
+            landmarks=landmarks,
+            contours=contours,
+            regions={name: mask[vertices] for name, mask in self.regions.items()},
+            symmetry=None if mirror is None or (mirror < 0).any() else mirror,
+            correctives=tuple(
+                Corrective(c.unit, number[c.vertices[known]], c.basis[known])
+                for c in self.correctives
+                for known in [vertices[c.vertices]]
+                if known.any()
+            ),
+            quads=int(pairs.sum()),
+        )
 
     def skin(self, albedo: ArrayLike | None = None) -> Float32:
         """(N, 3) float32 albedo, sRGB-coded; values may leave [0, 1] slightly, clip for display."""
@@ -215,7 +329,12 @@ class FaceModel:
 
     def truncated(self, identity: int | None = None, albedo: int | None = None) -> FaceModel:
         """The same model with only the first components."""
-        return replace(self, identity=self.identity[:, :, :identity], albedo=self.albedo[:, :, :albedo])
+        return replace(
+            self,
+            identity=self.identity[:, :, :identity],
+            albedo=self.albedo[:, :, :albedo],
+            correctives=tuple(replace(c, basis=c.basis[:, :, :identity]) for c in self.correctives),
+        )
 
 
 def _apply(basis: Float32, coefficients: ArrayLike, label: str) -> Float32:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
 from facerelief.io.npz import write_npz
-from facerelief.morphable.model import Contour, FaceModel, SurfacePoints
+from facerelief.morphable.model import Contour, Corrective, FaceModel, SurfacePoints
 from facerelief.typed import Float32
 
 FORMAT = "facerelief-model"
@@ -40,6 +40,8 @@ def save_model(model: FaceModel, path: str | Path, *, tolerance_mm: float = 0.01
         "landmarks": list(model.landmarks),
         "contours": list(model.contours),
         "regions": list(model.regions),
+        "correctives": [corrective.unit for corrective in model.correctives],
+        "quads": model.quads,
     }
     arrays: Arrays = {
         "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8),
@@ -67,6 +69,9 @@ def save_model(model: FaceModel, path: str | Path, *, tolerance_mm: float = 0.01
         arrays[f"region_{key}"] = np.packbits(mask)
     if model.symmetry is not None:
         arrays["symmetry"] = model.symmetry
+    for k, corrective in enumerate(model.correctives):
+        arrays[f"corrective{k}_vertices"] = corrective.vertices
+        arrays |= _quantise(f"corrective{k}", corrective.basis, tolerance_mm)
     # expressions and colours are mostly zero; the rest compresses little and would only load more slowly
     write_npz(path, arrays, compressed=lambda name, _: name.startswith(("expression_q", "albedo_q")))
 
@@ -128,6 +133,12 @@ def _assemble(arrays: Arrays) -> FaceModel:
         },
         regions={k: np.unpackbits(arrays[f"region_{k}"], count=n).astype(bool) for k in meta["regions"]},
         symmetry=arrays.get("symmetry"),
+        correctives=tuple(
+            Corrective(unit, vertices, _restore(f"corrective{k}", arrays, len(vertices)))
+            for k, unit in enumerate(meta.get("correctives", ()))
+            for vertices in [arrays[f"corrective{k}_vertices"]]
+        ),
+        quads=int(meta.get("quads", 0)),
     )
 
 

@@ -29,7 +29,7 @@ from facerelief.inverse.landmark_fit import landmark_residual
 from facerelief.inverse.photometric import fit_appearance
 from facerelief.io.digest import file_digest, unchanging_digest
 from facerelief.io.images import as_image, read_image
-from facerelief.morphable import FaceModel, load_model, model_file, open_model
+from facerelief.morphable import FaceModel, model_file, named_model
 from facerelief.pipeline.quality import confidence, warnings_about
 from facerelief.runtime.clock import StageClock
 from facerelief.runtime.threads import load_linear_algebra
@@ -74,7 +74,7 @@ class Reconstructor:
         """Load the model. Unusable networks raise at the first image.
 
         Args:
-            model: Face model, a file or folder that `load_model` reads, or "open" for the embedded one.
+            model: Face model, a file or folder that `load_model` reads, or "open" or "open2".
             config: Settings; the defaults unless given.
 
         Raises:
@@ -83,7 +83,7 @@ class Reconstructor:
         if isinstance(model, FaceModel):
             self.model = model
         else:
-            self.model = open_model() if model == "open" else load_model(model)
+            self.model = named_model(model)
         self._model_file = None if isinstance(model, FaceModel) else model_file(model)
         self.config = config or ReconstructorConfig()
         self.method: Method = self.config.method or ("net" if has_shipped_coefficients(self.model) else "fit")

@@ -27,7 +27,7 @@ from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric import fit_appearance
 from facerelief.io.digest import unchanging_digest
 from facerelief.io.images import as_image
-from facerelief.morphable import FaceModel, load_model, model_file, open_model
+from facerelief.morphable import FaceModel, model_file, named_model
 from facerelief.runtime.clock import StageClock
 from facerelief.runtime.threads import single_thread
 from facerelief.tracking.frame import TrackedFrame, TrackState
@@ -93,7 +93,7 @@ class Tracker:
     """Follows one face through the frames of a video, given in order.
 
     Args:
-        model: Face model, a file of one, or "open" for the embedded one.
+        model: Face model, a file of one, or "open" or "open2" for an embedded one.
         config: Settings; the defaults unless given.
 
     Raises:
@@ -104,7 +104,7 @@ class Tracker:
         if isinstance(model, FaceModel):
             self.model = model
         else:
-            self.model = open_model() if model == "open" else load_model(model)
+            self.model = named_model(model)
         self.config = c = config or TrackerConfig()
         file = None if isinstance(model, FaceModel) else model_file(model)
         given: dict[str, Any] = {"nets": c.nets, "threads": c.threads, "fall_back": True}
@@ -384,7 +384,7 @@ def track(
 
     Args:
         source: A video file, the number of a camera, or frames in order.
-        model: Face model, a file of one, or "open" for the embedded one.
+        model: Face model, a file of one, or "open" or "open2" for an embedded one.
         config: Settings; the defaults unless given.
 
     Yields:

@@ -24,6 +24,7 @@ from facerelief.geometry.normals import vertex_normals
 from facerelief.inverse.image_level import image_level
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.light_prior import N_LIGHT, LightPrior
+from facerelief.morphable.front import front_model
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
@@ -103,6 +104,7 @@ def observe_skin(
     """
     import cv2
 
+    model = front_model(model)
     level = image_level(image, box, _FACE_PX)
     camera = level.camera(state.camera)
     vertices = model.shape(state.identity, state.expression)

@@ -103,7 +103,7 @@ def assemble(
         model = calibrate_landmarks(model, faces.any, faces.neutral)
     found = with_detected_brows(dict(model.landmarks))
     masks = regions(surface, scans, draped, found)
-    albedo_mean, albedo = skin_colors(surface, model.mean.astype(float), masks)
+    albedo_mean, albedo = skin_colors(model.mean.astype(float), surface.triangles, masks)
     return replace(model, landmarks=found, regions=masks, albedo_mean=albedo_mean, albedo=albedo)
 
 
@@ -118,7 +118,7 @@ def _assemble(
     found = landmarks(surface, scans, scan_model, draped)
     masks = regions(surface, scans, draped, found)
     mean = _settle_eyes(surface, statistics.mean)
-    albedo_mean, albedo = skin_colors(surface, mean.astype(float), masks)
+    albedo_mean, albedo = skin_colors(mean.astype(float), surface.triangles, masks)
     uv_triangles = _uv_triangles(surface, head)
     return FaceModel(
         name="facerelief-open",

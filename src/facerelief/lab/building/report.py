@@ -77,8 +77,8 @@ def write_report(
     }
     (folder / "model_report.json").write_text(json.dumps(report, indent=2) + "\n")
     _plot(rows, folder / "model_residual.png")
-    _save(sample_sheet(model, 24, seed), folder / "model_samples.png")
-    _save(expression_sheet(model), folder / "model_expressions.png")
+    save_sheet(sample_sheet(model, 24, seed), folder / "model_samples.png")
+    save_sheet(expression_sheet(model), folder / "model_expressions.png")
     return report
 
 
@@ -171,7 +171,8 @@ def _plot(rows: list[dict[str, float]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _save(picture: Image, path: Path) -> None:
+def save_sheet(picture: Image, path: Path) -> None:
+    """Write an RGB image as PNG."""
     import cv2
 
     cv2.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 9])

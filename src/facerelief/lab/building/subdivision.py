@@ -142,9 +142,10 @@ def _split(quads: Int32, quad_edges: Int32, n: int, n_edges: int) -> Int32:
     return np.stack(parts, axis=1).reshape(-1, 4).astype(np.int32)
 
 
-def boundary_loops(quads: Int32) -> list[Int32]:
-    """Closed chains of vertices along the mesh's openings, in the quads' winding."""
-    sides = np.concatenate([quads[:, [i, (i + 1) % 4]] for i in range(4)])
+def boundary_loops(polygons: Int32) -> list[Int32]:
+    """Closed chains of vertices along a mesh's openings, in the winding of its polygons (P, 3 or 4)."""
+    size = polygons.shape[1]
+    sides = np.concatenate([polygons[:, [i, (i + 1) % size]] for i in range(size)])
     _, inverse, counts = np.unique(np.sort(sides, axis=1), axis=0, return_inverse=True, return_counts=True)
     following = {int(a): int(b) for a, b in sides[counts[inverse.reshape(-1)] == 1]}
     loops: list[Int32] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,16 @@ MAX_LEAP = 16.0
 SKIN = np.array([0.78, 0.60, 0.52])
 SCLERA = np.array([0.86, 0.84, 0.83])
 IRIS = np.array([0.36, 0.26, 0.20])
-PUPIL = np.array([0.05, 0.04, 0.04])
+PUPIL = np.array([0.05, 0.05, 0.05])
+INNER_COLORS = {
+    "eye_sockets": np.array([0.60, 0.40, 0.36]),
+    "mouth": np.array([0.42, 0.20, 0.18]),
+    "gums": np.array([0.66, 0.40, 0.38]),
+    "tongue": np.array([0.66, 0.40, 0.38]),
+    "teeth": np.array([0.86, 0.83, 0.76]),
+    "lashes": np.array([0.12, 0.10, 0.09]),
+}
+"""sRGB-coded colours of the parts within the head and of the lashes."""
 
 
 def surface_points(points: Float, vertices: Float, triangles: NDArray[np.int32]) -> SurfacePoints:
@@ -65,12 +76,21 @@ def with_detected_brows(found: dict[str, SurfacePoints]) -> dict[str, SurfacePoi
     return {**found, "ibug68": SurfacePoints(vertices, weights)}
 
 
-def iris_points(surface: HeadSurface, draped: Float, radius_mm: float = 5.9) -> Float:
-    """(10, 3) pupil centre, then the iris border toward x+, y+, x-, y-: right eye (x < 0) first, as
-    MediaPipe's."""
+def iris_points(surface: HeadSurface, draped: Float) -> Float:
+    """(10, 3) pupil centres and iris borders on the draped head."""
+    sides = np.sign(surface.rest[:, 0])
+    return iris_places([draped[surface.head.eyeballs & (sides == side)] for side in (-1, 1)])
+
+
+def iris_places(eyeballs: Sequence[Float], radius_mm: float = 5.9) -> Float:
+    """(10, 3) pupil centre, then the iris border toward x+, y+, x-, y-, as MediaPipe's.
+
+    Args:
+        eyeballs: (B, 3) vertices of the right eye (x < 0) and of the left one, mm.
+        radius_mm: Radius of the iris.
+    """
     out: list[Float] = []
-    for side in (-1, 1):
-        ball = draped[surface.head.eyeballs & (np.sign(surface.rest[:, 0]) == side)]
+    for ball in eyeballs:
         centre = np.array(
             [
                 (ball[:, 0].min() + ball[:, 0].max()) / 2,
@@ -140,7 +160,7 @@ def contours(surface: HeadSurface, draped: Float, found: dict[str, SurfacePoints
         kept: list[int] = []
         rows: list[NDArray[np.int64]] = []
         for landmark, point in zip(outline, at):
-            row = _row(point, centre, draped, ids, angle)
+            row = outline_row(point, centre, draped, ids, angle)
             if row is not None:
                 kept.append(landmark)
                 rows.append(row)
@@ -148,9 +168,18 @@ def contours(surface: HeadSurface, draped: Float, found: dict[str, SurfacePoints
     return out
 
 
-def _row(
+def outline_row(
     point: Float, centre: Float, vertices: Float, ids: NDArray[np.int64], angle: Float
 ) -> NDArray[np.int64] | None:
+    """Candidates of one outline landmark, from the ear side to the cheek; None at chin and forehead.
+
+    Args:
+        point: (3,) mm, the landmark.
+        centre: (2,) mm, middle of the face, seen from the front.
+        vertices: (N, 3) mm.
+        ids: (V,) vertices that may be candidates.
+        angle: (V,) their direction from the centre, radians.
+    """
     direction = np.arctan2(*(point[:2] - centre)[::-1])
     # only the sides of the face slide; chin and forehead outlines stay where they are
     if abs(np.sin(direction)) > 0.8:
@@ -249,20 +278,31 @@ def _grow(polygon: Float, horizontal: float, vertical: float) -> Float:
     return middle + (polygon - middle) * [horizontal, vertical]
 
 
-def skin_colors(surface: HeadSurface, draped: Float, masks: dict[str, Bool]) -> tuple[Float32, Float32]:
-    """(N, 3) mean albedo and (N, 3, A) hand-made components, sRGB-coded, until a learned model replaces them.
+def skin_colors(
+    draped: Float, triangles: NDArray[np.int32], masks: dict[str, Bool]
+) -> tuple[Float32, Float32]:
+    """Hand-made mean albedo and components, sRGB-coded, until a learned model replaces them.
 
     Components, one standard deviation each: darker (melanin), redder (blood), yellower, lips, brows, beard,
     cheeks, scalp. They give the light estimate something other than grey to work against; they are not
     learned from anybody.
+
+    Args:
+        draped: (N, 3) mm.
+        triangles: (T, 3) vertex ids.
+        masks: (N,) regions.
+
+    Returns:
+        (N, 3) and (N, 3, 8).
     """
-    soft = {k: _smooth(surface, v.astype(float)) for k, v in masks.items()}
+    soft = {k: _smooth(triangles, v.astype(float)) for k, v in masks.items()}
     n = len(draped)
+    on_skin = masks["face"] | masks["narrow_face"] | masks["ears"] | masks["neck"] | masks["scalp"]
     mean = np.tile(SKIN, (n, 1))
     mean += soft["lips"][:, None] * np.array([-0.06, -0.16, -0.12])
     mean += soft["brows"][:, None] * np.array([-0.22, -0.20, -0.18])
     for side in (-1, 1):
-        ball = surface.head.eyeballs & (np.sign(surface.rest[:, 0]) == side)
+        ball = masks["eyeballs"] & (np.sign(draped[:, 0]) == side)
         points = draped[ball]
         middle = (points.max(axis=0) + points.min(axis=0)) / 2
         off_axis = np.linalg.norm(points[:, :2] - middle[:2], axis=1)
@@ -271,9 +311,12 @@ def skin_colors(surface: HeadSurface, draped: Float, masks: dict[str, Bool]) -> 
         color[ahead & (off_axis < 6.2)] = IRIS
         color[ahead & (off_axis < 2.4)] = PUPIL
         mean[ball] = color
-    skin = surface.skin.astype(float)[:, None]
+    for name, color in INNER_COLORS.items():
+        if name in masks:
+            mean[masks[name]] = color
+    skin = on_skin.astype(float)[:, None]
     jaw = draped[:, 1] < -38
-    beard = _smooth(surface, (masks["face"] & jaw & ~masks["lips"]).astype(float))[:, None]
+    beard = _smooth(triangles, (masks["face"] & jaw & ~masks["lips"]).astype(float))[:, None]
     cheeks = np.zeros(n)
     for side in (-1, 1):
         cheeks += np.exp(-((draped[:, 0] - 38 * side) ** 2 + (draped[:, 1] + 32) ** 2) / (2 * 14.0**2))
@@ -284,14 +327,14 @@ def skin_colors(surface: HeadSurface, draped: Float, masks: dict[str, Bool]) -> 
         soft["lips"][:, None] * np.array([-0.03, -0.07, -0.05]),
         soft["brows"][:, None] * np.array([-0.13, -0.12, -0.11]),
         beard * np.array([-0.09, -0.08, -0.07]),
-        (cheeks * surface.skin)[:, None] * np.array([0.03, -0.035, -0.03]),
+        (cheeks * on_skin)[:, None] * np.array([0.03, -0.035, -0.03]),
         (soft["scalp"] * (draped[:, 1] > 20))[:, None] * np.array([-0.15, -0.15, -0.15]),
     ]
     return mean.astype(np.float32), np.stack(parts, axis=2).astype(np.float32)
 
 
-def _smooth(surface: HeadSurface, values: Float, rounds: int = 2) -> Float:
-    mean = neighbour_mean(vertex_links(surface.triangles, len(values), counted=True))
+def _smooth(triangles: NDArray[np.int32], values: Float, rounds: int = 2) -> Float:
+    mean = neighbour_mean(vertex_links(triangles, len(values), counted=True))
     for _ in range(rounds):
         values = 0.5 * values + 0.5 * (mean @ values)
     return values
