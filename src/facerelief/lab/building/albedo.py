@@ -6,8 +6,10 @@ light is found again, and so on. Many photos separate what single ones cannot:
 
 - skin tone from brightness: photos of one studio share their light (`Skin.studio`), so there all difference
   between subjects is albedo;
-- albedo that varies over the face from uneven light: on average over subjects, the brightness of plain skin
-  must not depend on the direction it faces (`_level_mean`).
+- albedo that varies over the face from uneven light: on average over subjects, plain skin must not depend on
+  the direction it faces or on how deep it lies (`skin_light.without_light`).
+
+Hair over the edges of the face and shadows of cavities are left out.
 """
 
 from __future__ import annotations
@@ -24,9 +26,16 @@ from facerelief.geometry.normals import vertex_normals
 from facerelief.inverse.image_level import image_level
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.light_prior import N_LIGHT, LightPrior
+from facerelief.lab.building.skin_light import (
+    DARKEST,
+    filled_cavities,
+    hair_free,
+    skin_areas,
+    vertex_areas,
+    without_light,
+)
 from facerelief.morphable.front import front_model
 from facerelief.morphable.model import FaceModel
-from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
 from facerelief.rendering.spherical_harmonics import sh_basis
 from facerelief.runtime.threads import single_thread
@@ -34,6 +43,9 @@ from facerelief.typed import Bool, Float, Float16, Float32, Float64
 
 _FACE_PX = 230
 """Photos are resampled to this face size: about a pixel for each vertex."""
+SIDE_MM = 52.0
+TOP_MM = 48.0
+"""Skin further to the side or higher may be covered by hair, mm in the model's frame."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +54,10 @@ class AlbedoConfig:
 
     components: int = 100
     """Components to keep."""
-    rounds: int = 4
-    """Rounds of light, then model."""
+    rounds: int = 8
+    """Rounds of light, then model, at most."""
+    settled: float = 0.002
+    """Rounds end when the mean albedo changes by less (root mean square)."""
     imputations: int = 5
     """Rounds of completion within each analysis."""
     robust: float = 0.08
@@ -159,10 +173,11 @@ class AlbedoLearner:
         self.mirror = number[model.symmetry[self.face]]
         if (self.mirror < 0).any():
             raise ModelError(f"model {model.name!r}: the face's region is not symmetric")
-        self.area = _vertex_areas(model)[self.face]
-        self.normal: Float64 = vertex_normals(model.mean, model.triangles)[self.face].astype(np.float64)
-        marked = model.region("lips", "brows", "eyes")
-        self.plain: Bool = ~marked[self.face] & (self.normal[:, 2] > 0.2)
+        self.area = vertex_areas(model)[self.face]
+        self.areas = skin_areas(model)
+        at = model.mean[self.face]
+        self.sides: Bool = (np.abs(at[:, 0]) > SIDE_MM) | (at[:, 1] > TOP_MM)
+        self.links = vertex_links(model.triangles, model.n_vertices)[self.face][:, self.face]
         self.statistics = AlbedoStatistics(model.albedo_mean[self.face], model.albedo[self.face], 0)
         self.lights = np.tile(self.config.prior.mean(), (len(photos), 1))
         self.coefficients = np.zeros((len(photos), model.n_albedo))
@@ -173,7 +188,10 @@ class AlbedoLearner:
             for round_ in range(self.config.rounds):
                 self.find_lights()
                 self.progress(f"albedo round {round_ + 1} of {self.config.rounds}, before: {self.rms():.4f}")
+                before = self.statistics.mean
                 self.analyse()
+                if float(np.sqrt(((self.statistics.mean - before) ** 2).mean())) < self.config.settled:
+                    break
         return self.statistics
 
     def find_lights(self) -> None:
@@ -273,7 +291,8 @@ class AlbedoLearner:
             row = index[photo.person]
             total[row] += weight[:, None] * albedo
             weights[row] += weight
-        return total / np.maximum(weights, 1e-6)[:, :, None], np.minimum(weights, 1.0)
+        albedo, known = total / np.maximum(weights, 1e-6)[:, :, None], np.minimum(weights, 1.0)
+        return albedo, hair_free(albedo, known * ~self.areas.cavity, self.areas, self.sides)
 
     def analyse(self) -> None:
         """Robust principal components of the subjects and their mirror images, unseen parts completed."""
@@ -307,7 +326,10 @@ class AlbedoLearner:
             sizes = scale * np.sqrt(shrink) / np.sqrt(size)
             sizes = np.maximum(sizes, self._studio_deviation(scores)).astype(np.float32)
             components = (directions * sizes[:, None]).T.reshape(-1, 3, count) / metric[:, :, None]
-        mean, components = self._level_mean(mean, components)
+        flat = np.concatenate([mean[:, :, None], components], axis=2).reshape(len(mean), -1)
+        flat = filled_cavities(flat, self.links, self.areas.cavity).reshape(len(mean), 3, -1)
+        mean, components = without_light(flat[:, :, 0], flat[:, :, 1:], self.areas, self.area)
+        mean = np.maximum(mean, DARKEST)
         self.statistics = AlbedoStatistics(
             mean.astype(np.float32), _signed(components).astype(np.float32), len(self.persons)
         )
@@ -332,25 +354,6 @@ class AlbedoLearner:
         known = np.maximum(weight, other_weight)[:, :, None]
         mixed = share[:, :, None] * albedo + (1 - share)[:, :, None] * other
         return (known * mixed + (1 - known) * fallback).astype(np.float32)
-
-    def _level_mean(self, mean: Float, components: Float) -> tuple[Float, Float]:
-        """Remove the part of plain skin's brightness that depends on its direction: that is light.
-
-        Only even in x, by the mirrored subjects.
-        """
-        harmonics = sh_basis(self.normal)
-        luma = mean @ LUMA
-        rows = harmonics[:, [0, 1, 2, 5, 6, 8]]
-        weight, fit = self.area * self.plain, luma
-        for _ in range(5):
-            matrix = rows.T @ (weight[:, None] * rows)
-            fit = rows @ np.linalg.solve(matrix, rows.T @ (weight * luma))
-            away = (luma / np.maximum(fit, 0.05) - 1) / 0.08
-            weight = self.area * self.plain / (1 + away**2) ** 2
-        level = float((weight * fit).sum() / weight.sum())
-        # beyond the directions that were fitted nothing is known: no wild factors
-        factor = np.clip(fit / level, 0.7, 1.4)
-        return mean / factor[:, None], components / factor[:, None, None]
 
     def rms(self) -> float:
         """Robust root mean square colour residual over all photos' seen vertices, with the lights and
@@ -405,11 +408,3 @@ def _signed(components: Float) -> Float:
     """Each component with the sign that makes skin lighter on the whole."""
     sign = np.where(components.sum(axis=(0, 1)) < 0, -1.0, 1.0)
     return components * sign
-
-
-def _vertex_areas(model: FaceModel) -> Float64:
-    """(N,) a third of the triangles' areas around each vertex of the mean face, mm^2."""
-    corners = model.mean[model.triangles].astype(np.float64)
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6
-    found = np.bincount(model.triangles.ravel(), np.repeat(area, 3), model.n_vertices)
-    return np.asarray(found, np.float64)

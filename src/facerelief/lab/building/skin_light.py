@@ -118,9 +118,7 @@ def light_share(model: FaceModel) -> LightShare:
     )
 
 
-def without_light(
-    mean: Float, components: Float, areas: SkinAreas, weight: Float64
-) -> tuple[Float, Float]:
+def without_light(mean: Float, components: Float, areas: SkinAreas, weight: Float64) -> tuple[Float, Float]:
     """Remove light from an albedo model.
 
     The mean is divided by what the features explain of its brightness on plain skin, and each colour channel loses
@@ -215,6 +213,6 @@ def _weighted_fit(features: Float64, values: Float, weight: Float64) -> Float64:
     """Coefficients of the weighted least squares of values on features, slightly damped."""
     matrix = features.T @ (weight[:, None] * features)
     matrix[np.diag_indices_from(matrix)] += 1e-9 * np.trace(matrix)
-    return np.asarray(np.linalg.solve(matrix, features.T @ (weight[:, None] * values.reshape(len(values), -1))), np.float64).reshape(
-        (features.shape[1], *values.shape[1:])
-    )
+    return np.asarray(
+        np.linalg.solve(matrix, features.T @ (weight[:, None] * values.reshape(len(values), -1))), np.float64
+    ).reshape((features.shape[1], *values.shape[1:]))
