@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,13 +30,20 @@ class Info:
 
     source: Annotated[Positional[str], arg(metavar="[open|open2|FILE]")] = "open"
     """An embedded model, or a model file or folder."""
+    skin: bool = False
+    """Measure the light that is left in the mean skin colour, too."""
     json: options.JsonFile = None
 
     def run(self) -> None:
         """Print the facts."""
         from facerelief.morphable.describe import describe
 
-        facts = describe(read_model(self.source))
+        model = read_model(self.source)
+        facts = describe(model)
+        if self.skin:
+            from facerelief.lab.building.skin_light import light_share
+
+            facts |= {f"skin_{name}": value for name, value in asdict(light_share(model)).items()}
         width = max(map(len, facts))
 
         def show() -> None:

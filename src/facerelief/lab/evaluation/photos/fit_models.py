@@ -125,14 +125,14 @@ def fit_material(folder: str | Path, half: Half = "report", limit: int = 40) -> 
     folder = Path(folder)
 
     def ours(photo: Photo) -> bool:
-        return half in ("all", half_of(photo.person))
+        return half in ("all", half_of(photo.subject))
 
     found = find_photos(folder)
     by_file = {photo.file: photo for photo in found}
     london = [photo for photo in found if photo.group == "london" and ours(photo)]
     by_subject: dict[str, list[Photo]] = {}
     for photo in sorted(london, key=lambda p: str(p.file)):
-        by_subject.setdefault(photo.person, []).append(photo)
+        by_subject.setdefault(photo.subject, []).append(photo)
     pairs = {"london": [PhotoPair(*photos[:2]) for photos in by_subject.values() if len(photos) > 1]}
     table = folder / "congress_pairs.csv"
     if table.is_file():
