@@ -16,8 +16,8 @@ from facerelief.lab.evaluation.photos.fit_models import ModelFits, compare_fits,
 class Models:
     """Compare face models by their fits of the same photos.
 
-    Explained shading, two photos of one subject, landmarks, closed lips. Subjects are split in two halves: weights are
-    chosen on one, figures reported on the other.
+    Explained shading, two photos of one subject, landmarks, closed lips. Subjects are split in two halves:
+    weights are chosen on one, figures reported on the other.
 
     Examples:
         facerelief evaluate models --photos photos/ --model open --model open2 --json models.json
@@ -53,9 +53,9 @@ def _print(found: list[ModelFits]) -> None:
         for group in fits.shading:
             label = f"shading explained, {group.group} ({group.photos})"
             rows.append([label, fits.model, f"{group.coarse:.3f} coarse", f"{group.fine:.3f} with relief"])
-            rows.append(
-                [f"re-render error, {group.group}", fits.model, f"{group.rerender_error:.4f}", f"relief {group.relief_mm:.3f} mm"]
-            )
+            relief = f"relief {group.relief_mm:.3f} mm"
+            label = f"re-render error, {group.group}"
+            rows.append([label, fits.model, f"{group.rerender_error:.4f}", relief])
         for name, match in fits.identity.items():
             label = f"two photos of a subject, {name} ({match.genuine})"
             rows.append([label, fits.model, f"AUC {match.auc.value:.3f}", f"nearest right {match.rank1:.0%}"])

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Build:
     """Build the open face model anew.
 
-    Open model 2 from a folder with ICT-FaceKit Light (--scans), or open model 1 from CC0 geometry and the statistics
-    of such heads (--heads). Takes some minutes on one core. The same inputs give the same model.
+    Open model 2 from a folder with ICT-FaceKit Light (--scans), or open model 1 from CC0 geometry and the
+    statistics of such heads (--heads). Takes some minutes on one core. The same inputs give the same model.
 
     Examples:
         facerelief model build --scans ict/ --photos photos/ --neutral "london/*_03.jpg" -o model2.npz

@@ -39,10 +39,8 @@ def open_model(name: str = "open") -> FaceModel:
     """
     path = model_file(name)
     if name not in EMBEDDED or path is None:
-        raise ModelError(
-            f"{OPEN_MODEL_PATH.with_name(EMBEDDED.get(name, name))}: the package's own face model is missing; "
-            "install facerelief again"
-        )
+        missing = OPEN_MODEL_PATH.with_name(EMBEDDED.get(name, name))
+        raise ModelError(f"{missing}: the package's own face model is missing; install facerelief again")
     return load_own_model(path)
 
 

@@ -1,9 +1,9 @@
 """Contact of lids and lips on every identity.
 
 A blink of a linear model fits one face: on others the lids stay open or the cornea pierces them. Here the
-displacement that a unit lacks is found on many random identities and regressed on their coefficients; the constant
-part goes into the unit, the linear part into a `Corrective`. Lips touch at rest on every face, so there the identity
-components themselves are kept from parting them.
+displacement that a unit lacks is found on many random identities and regressed on their coefficients; the
+constant part goes into the unit, the linear part into a `Corrective`. Lips touch at rest on every face, so
+there the identity components themselves are kept from parting them.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def mesh_edges(triangles: Int32, quads: int) -> NDArray[np.int64]:
 def lip_line(mean: Float64, edges: NDArray[np.int64], skin: Int32, jaw_open: Float64) -> Rims:
     """The two chains of vertices along which closed lips touch.
 
-    Of the rings of vertices around the inner border of the skin at the mouth, the one whose upper and lower halves
-    are nearest to each other at rest.
+    Of the rings of vertices around the inner border of the skin at the mouth, the one whose upper and lower
+    halves are nearest to each other at rest.
 
     Args:
         mean: (N, 3) mm, lips closed.
@@ -212,7 +212,8 @@ class Contact:
         return self.spread @ (wanted[self.rim] / count[self.rim, None])
 
     def correction(self, shape: Float64) -> Float64:
-        """(V, 3) displacement, mm, that closes the lids of a shape (N, 3) and keeps them before the eyeball."""
+        """(V, 3) displacement, mm, that closes the lids of a shape (N, 3) and keeps them before the
+        eyeball."""
         wanted = np.zeros((len(shape), 3))
         for rim, sign in ((self.rims.upper, -1.0), (self.rims.lower, 1.0)):
             ends = np.minimum(np.arange(len(rim)), np.arange(len(rim))[::-1]) / 3.0
@@ -249,8 +250,8 @@ def inside_ball(
         clearance: Distance that points shall keep from it, mm.
 
     Returns:
-        (P,) depth below the surface plus the clearance, mm, 0 outside; (P, 3) direction that leads out. Points
-        further behind than the middle of the eyeball count as outside: they belong to the socket.
+        (P,) depth below the surface plus the clearance, mm, 0 outside; (P, 3) direction that leads out.
+        Points further behind than the middle of the eyeball count as outside: they belong to the socket.
     """
     ids = np.unique(ball)
     centre = 0.5 * (shape[ids].min(axis=0) + shape[ids].max(axis=0))

@@ -1,8 +1,8 @@
 """ICT-FaceKit Light as open model 2 is built from it: one head of polygons with its linear bases.
 
-Two packed files: the light model as `morphable.readers.ict` reads it, and the parts that it leaves out (lashes)
-with the polygons, texture coordinates and materials of the whole mesh. MIT licence, (c) 2020 USC Institute for
-Creative Technologies.
+Two packed files: the light model as `morphable.readers.ict` reads it, and the parts that it leaves out
+(lashes) with the polygons, texture coordinates and materials of the whole mesh. MIT licence, (c) 2020 USC
+Institute for Creative Technologies.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ PARTS = (
     ("eyeballs", "M_ScleraRight", 0),
     ("lashes", "M_EyeLashes", 0),
 )
-"""Parts of the head that the model keeps: name, material, and number of polygons of the uv island; 0 stands for
-all islands of the material that have no name of their own. Irises, fluids and occlusion shells are left out: the
-opaque outer eyeball carries the iris's colour."""
+"""Parts of the head that the model keeps: name, material, and number of polygons of the uv island; 0 stands
+for all islands of the material that have no name of their own. Irises, fluids and occlusion shells are left
+out: the opaque outer eyeball carries the iris's colour."""
 
 
 @dataclass(frozen=True, eq=False)

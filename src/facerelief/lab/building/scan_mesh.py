@@ -102,8 +102,8 @@ def head_mesh(head: ScanHead, origin: Float64) -> HeadMesh:
 def seen_polygons(head: ScanHead, size: int = 480) -> Bool:
     """(P,) polygons that some view of some expression shows, and one ring of polygons around them.
 
-    Views from the front half space, of faces that open the mouth, show the teeth, look about and blink. Mirror
-    images count alike.
+    Views from the front half space, of faces that open the mouth, show the teeth, look about and blink.
+    Mirror images count alike.
     """
     triangles, owner = _triangles(head.polygons)
     chosen = head.part[owner] != ""

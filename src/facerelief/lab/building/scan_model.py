@@ -1,8 +1,8 @@
 """`facerelief model build --scan`: open model 2, ICT-FaceKit Light adapted.
 
-The source's shapes stay as they are: 100 identity components in standard deviations and its expression shapes under
-ARKit's names. Added are a mesh of what can be seen, exact symmetry, one uv square, regions and landmarks, a moving
-tongue, and contact of lids and lips on every identity.
+The source's shapes stay as they are: 100 identity components in standard deviations and its expression shapes
+under ARKit's names. Added are a mesh of what can be seen, exact symmetry, one uv square, regions and
+landmarks, a moving tongue, and contact of lids and lips on every identity.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from facerelief.typed import Float64, Int32
 NAME = "facerelief-open2"
 VERSION = "2.0"
 LICENCE = (
-    "MIT; shapes, expressions and mesh: ICT-FaceKit Light, (c) 2020 USC Institute for Creative Technologies, MIT, "
-    "adapted by facerelief"
+    "MIT; shapes, expressions and mesh: ICT-FaceKit Light, (c) 2020 USC Institute for Creative Technologies, "
+    "MIT, adapted by facerelief"
 )
 _MIRROR = np.array([-1.0, 1.0, 1.0])
 _LID_LINE = 0.82

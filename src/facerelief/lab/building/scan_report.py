@@ -146,7 +146,8 @@ def _shared(model: FaceModel, lined: Bool) -> Bool:
 
 
 def rim_gap(shape: Float, rims: Rims) -> float:
-    """Largest height of the opening between two rims of a shape (N, 3), mm; 0 where they overlap all along."""
+    """Largest height of the opening between two rims of a shape (N, 3), mm; 0 where they overlap all
+    along."""
     upper, lower = shape[rims.upper], shape[rims.lower]
     at = upper[CORNER_VERTICES:-CORNER_VERTICES, 0]
     below = np.interp(at, lower[:, 0], lower[:, 1])
@@ -154,9 +155,11 @@ def rim_gap(shape: Float, rims: Rims) -> float:
 
 
 def folded_triangles(model: FaceModel, expressions: int, seed: int = 1) -> tuple[int, int]:
-    """Number of triangles of the skin that fold over in random expressions of one to four units: all, and large.
+    """Number of triangles of the skin that fold over in random expressions of one to four units: all, and
+    large.
 
-    A triangle is folded where its normal points against the mean of its corners' normals, and does not at rest.
+    A triangle is folded where its normal points against the mean of its corners' normals, and does not at
+    rest.
     """
     skin = ~model.region("eyeballs", "teeth", "gums", "tongue", "mouth", "eye_sockets", "lashes")
     triangles = model.triangles[skin[model.triangles].all(axis=1)]
@@ -226,8 +229,8 @@ def write_scan_report(
 ) -> None:
     """Measure a model and render its sheets.
 
-    Writes model2_report.json and the images model2_samples.png, model2_units.png and model2_combinations.png into
-    `out`.
+    Writes model2_report.json and the images model2_samples.png, model2_units.png and model2_combinations.png
+    into `out`.
 
     Args:
         model: Open model 2.

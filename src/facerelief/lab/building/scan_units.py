@@ -12,7 +12,8 @@ from facerelief.morphable.arkit import ARKIT_NAMES, mirrored
 from facerelief.typed import Float64, Int32
 
 EXTRA_UNITS = ("cheekRaiserLeft", "cheekRaiserRight")
-"""Units beyond ARKit's: the cheek as the eye's ring muscle raises it, which the maker keeps beside cheekSquint."""
+"""Units beyond ARKit's: the cheek as the eye's ring muscle raises it, which the maker keeps beside
+cheekSquint."""
 UNITS = ARKIT_NAMES + EXTRA_UNITS
 
 TONGUE_OUT_MM = np.array([0.0, -4.5, 27.0])

@@ -1,9 +1,9 @@
 """Light in an albedo model: a measure of it, and its removal.
 
-Inverse rendering with nine spherical harmonics cannot tell albedo that varies as a function of the normal from
-light, and it knows no cast shadow. Averaged over many subjects, plain skin has no reason to depend on the direction it
-faces or on how deep it lies: whatever a linear function of the harmonics of the mean's normals (Ramamoorthi &
-Hanrahan 2001) and of ambient occlusion explains of it is light.
+Inverse rendering with nine spherical harmonics cannot tell albedo that varies as a function of the normal
+from light, and it knows no cast shadow. Averaged over many subjects, plain skin has no reason to depend on
+the direction it faces or on how deep it lies: whatever a linear function of the harmonics of the mean's
+normals (Ramamoorthi & Hanrahan 2001) and of ambient occlusion explains of it is light.
 """
 
 from __future__ import annotations
@@ -69,14 +69,13 @@ def skin_areas(model: FaceModel) -> SkinAreas:
     nostrils = (np.linalg.norm(model.mean - points[33], axis=1) < 17.0) & (normals[:, 1] < -0.35)
     nostrils = nostrils | (links @ nostrils > 0)
     cavity = (visible < CAVITY) | nostrils[kept]
-    area = SkinAreas(
+    return SkinAreas(
         plain=~marked[kept] & ~beard[kept] & ~cavity & (normals[kept, 2] > 0.15),
         beard=beard[kept] & ~marked[kept],
         marked=marked[kept],
         cavity=cavity,
         features=np.concatenate([sh_basis(normals[kept].astype(np.float64)), visible[:, None]], axis=1),
     )
-    return area
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,9 @@ def light_share(model: FaceModel) -> LightShare:
 def without_light(mean: Float, components: Float, areas: SkinAreas, weight: Float64) -> tuple[Float, Float]:
     """Remove light from an albedo model.
 
-    The mean is divided by what the features explain of its brightness on plain skin, and each colour channel loses
-    what is left of it; components lose what the features explain of them beside a constant, which is the tone.
+    The mean is divided by what the features explain of its brightness on plain skin, and each colour channel
+    loses what is left of it; components lose what the features explain of them beside a constant, which is
+    the tone.
 
     Args:
         mean: (F, 3) mean albedo.
@@ -180,7 +180,8 @@ def filled_cavities(values: Float, links: NDArray[np.object_] | object, hidden: 
 def hair_free(albedo: Float32, weight: Float32, areas: SkinAreas, sides: Bool) -> Float32:
     """Weights (P, F) of subjects' albedos without hair over the edges of the face.
 
-    On forehead, temples and cheeks before the ears a colour much darker than the subject's own plain skin is hair.
+    On forehead, temples and cheeks before the ears a colour much darker than the subject's own plain skin is
+    hair.
 
     Args:
         albedo: (P, F, 3) colour of each subject.

@@ -1,6 +1,7 @@
 """Face models compared by their fits of the same photos: shading, identity, landmarks, closed lips.
 
-Subjects are split in two halves by a digest of their names: priors are chosen on one, figures reported on the other.
+Subjects are split in two halves by a digest of their names: priors are chosen on one, figures reported on the
+other.
 """
 
 from __future__ import annotations
@@ -114,7 +115,8 @@ def fit_material(folder: str | Path, half: Half = "report", limit: int = 40) -> 
     """The photos of a collection laid out as `find_photos` reads it, of one half of its subjects.
 
     Args:
-        folder: Collection with index.csv; congress_pairs.csv in it (person, file, other, likeness) names pairs
+        folder: Collection with index.csv; congress_pairs.csv in it (person, file, other, likeness) names
+        pairs
             of two sources.
         half: Half of the subjects.
         limit: Photos at most of each group whose shading is measured.

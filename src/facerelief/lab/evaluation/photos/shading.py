@@ -1,10 +1,10 @@
 """Explained shading: how much of a photo's fine light and dark a reconstructed surface accounts for.
 
-The photo is brought to a face 240 px wide; its log brightness and the eight spherical harmonics of the surface's
-normals that are not constant are band-passed alike (Gaussians of 0.8 minus 5 px, normalised by the mask), and the
-first is fitted by the others over plain skin: one light for the whole face. Eight numbers cannot fit noise, so the
-explained share grows only where the surface has its shape where the photo has its shading. Albedo that is printed
-through raises it too: read it together with identity consistency.
+The photo is brought to a face 240 px wide; its log brightness and the eight spherical harmonics of the
+surface's normals that are not constant are band-passed alike (Gaussians of 0.8 minus 5 px, normalised by the
+mask), and the first is fitted by the others over plain skin: one light for the whole face. Eight numbers
+cannot fit noise, so the explained share grows only where the surface has its shape where the photo has its
+shading. Albedo that is printed through raises it too: read it together with identity consistency.
 """
 
 from __future__ import annotations
