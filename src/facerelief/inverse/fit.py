@@ -30,6 +30,8 @@ class FitConfig:
     landmarks: LandmarkFitConfig = field(default_factory=LandmarkFitConfig)
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
     detail: DetailConfig = field(default_factory=DetailConfig)
+    closed_lips: bool = True
+    """Whether lips that touch on the photo touch in the result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,10 @@ def fit_face(
     )
     if np.isfinite(observed).all(axis=1).any():
         term = landmark_term(model, name, config.landmarks)
-        second = replace(second, state=term.with_lids(second.state, observed))
+        state = term.with_lids(second.state, observed)
+        if config.closed_lips:
+            state = term.with_closed_lips(state, observed)
+        second = replace(second, state=state)
     ended = time.perf_counter()
     timings = {"fit_landmarks": 1e3 * (between - started), "fit_photometric": 1e3 * (ended - between)}
     return InverseFit(first, second, timings)

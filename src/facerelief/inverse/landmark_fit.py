@@ -126,7 +126,11 @@ class LandmarkTerm:
             ]
         )
         self.prior: Float64 = np.concatenate([np.zeros(6), precision])
-        self.blinks = _blinks(model, name)
+        self.name, self.blinks = name, _blinks(model, name)
+        known = list(model.expression_names)
+        others = [known.index(unit) for unit in _PARTING if unit in known]
+        self.parting = (known.index("mouthClose"), known.index("jawOpen"), others) if len(others) > 3 else ()
+        """Indices of mouthClose, jawOpen, and the other units that part the lips; empty without them."""
 
     def _expression_deviation(self, model: FaceModel) -> float:
         return self.config.expression if model.expression_kind == "blendshape" else 1.0
@@ -195,6 +199,36 @@ class LandmarkTerm:
             basis[:, :, self.n_identity + unit] += moved
             basis[:, :, : self.n_identity] += weight * change
         return points, basis
+
+    def with_closed_lips(self, state: FaceState, observed: Float64) -> FaceState:
+        """The state with lips no further apart than the observed ones (L, 2) px where those touch.
+
+        Lips that are closed on the photo but not in the fit come from a jaw that the outline opened: first
+        mouthClose grows up to jawOpen, then all units that part the lips shrink. Open mouths stay as they
+        are.
+        """
+        lips = _INNER_LIPS.get(self.name)
+        seen = _opening(observed, *lips) if lips is not None and self.parting else np.nan
+        if lips is None or not seen < _TOUCHING:
+            return state
+        rotation = state.camera.rotation.astype(np.float32)
+
+        def opening(expression: Float32) -> float:
+            points, _ = self._corrected(replace(state, expression=expression))
+            return _opening(points @ rotation.T, *lips)
+
+        close, jaw, others = self.parting
+        start = state.expression
+        gap = max(float(start[jaw] - start[close]), 0.0)
+        wanted = max(seen, _opening(self.mean, *lips)) + _LIP_SLACK
+        for step in np.linspace(0.0, 2.0, 41):
+            expression = start.copy()
+            expression[close] += np.float32(min(step, 1.0) * gap)
+            less = np.float32(1.0 - max(step - 1.0, 0.0))
+            expression[[*others, jaw, close]] *= less
+            if opening(expression) <= wanted:
+                return replace(state, expression=expression)
+        return replace(state, expression=expression)
 
     def surface(self, state: FaceState) -> tuple[Float, Float32]:
         """(L, 3) landmarks, model space, mm, and their (L, 3, K + E) basis; outline landmarks have slid."""
@@ -304,6 +338,27 @@ _LIDS: dict[str, tuple[tuple[tuple[tuple[int, int], ...], tuple[int, int]], ...]
     "ibug68": ((((37, 41), (38, 40)), (36, 39)), (((43, 47), (44, 46)), (42, 45))),
 }
 """By landmark set, of the person's right and left eye: pairs of lid landmarks, and the corners."""
+
+_TOUCHING = 0.045
+"""Height over width of the inner mouth below which lips touch on the photo."""
+_LIP_SLACK = 0.01
+"""Opening that is left to lips that touch, as a share of the mouth's width."""
+_INNER_LIPS: dict[str, tuple[tuple[tuple[int, int], ...], tuple[int, int]]] = {
+    "mediapipe478": (((13, 14), (82, 87), (312, 317)), (78, 308)),
+    "ibug68": (((61, 67), (62, 66), (63, 65)), (60, 64)),
+}
+"""By landmark set: pairs of inner lip landmarks, and the corners of the inner mouth."""
+_PARTING = (
+    "mouthUpperUpLeft",
+    "mouthUpperUpRight",
+    "mouthLowerDownLeft",
+    "mouthLowerDownRight",
+    "mouthFunnel",
+    "mouthShrugUpper",
+    "mouthStretchLeft",
+    "mouthStretchRight",
+)
+"""Units beside jawOpen that part the lips."""
 
 
 def _blinks(model: FaceModel, name: str) -> list[tuple[int, Any, Any]]:

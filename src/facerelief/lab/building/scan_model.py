@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from facerelief.errors import ModelError
 from facerelief.lab.building.calibration import calibrate_landmarks
-from facerelief.lab.building.contact import LIP_REACH_MM, Contact, lip_line, mesh_edges, regress, rims_of
+from facerelief.lab.building.contact import (
+    LIP_REACH_MM,
+    Contact,
+    Rims,
+    lip_line,
+    mesh_edges,
+    regress,
+    rims_of,
+)
 from facerelief.lab.building.observations import Observations
 from facerelief.lab.building.scan_head import ScanHead, read_scan_head, scan_origin
 from facerelief.lab.building.scan_mesh import HeadMesh, head_mesh, mirror_map, triangulated
@@ -29,9 +37,9 @@ from facerelief.lab.building.scan_regions import (
 )
 from facerelief.lab.building.scan_units import UNITS, expression_units, symmetric_identity
 from facerelief.lab.building.surface import skin_colors, with_detected_brows
-from facerelief.morphable.model import Corrective, FaceModel
+from facerelief.morphable.model import Corrective, FaceModel, SurfacePoints
 from facerelief.morphable.readers.ict import IBUG68
-from facerelief.typed import Float64, Int32
+from facerelief.typed import Float, Float64, Int32
 
 NAME = "facerelief-open2"
 VERSION = "2.0"
@@ -109,6 +117,8 @@ def build_scan_model(
 def _finished(surface: Surface, model: FaceModel) -> FaceModel:
     """The model with what depends on the calibrated landmarks."""
     landmarks = with_detected_brows(dict(model.landmarks))
+    rims = _lip_line(surface, model.quads, model.expression[:, :, UNITS.index("jawOpen")])
+    landmarks["ibug68"] = _on_lip_line(landmarks["ibug68"], rims, surface.mean)
     masks = region_masks(surface, landmarks)
     albedo_mean, albedo = skin_colors(surface.mean, surface.triangles, masks)
     return replace(
@@ -189,12 +199,28 @@ def _close(
     return tuple(out)
 
 
+def _lip_line(surface: Surface, quads: int, jaw_open: Float) -> Rims:
+    skin = surface.triangles_of(surface.mesh.vertices_of("face", "sides"))
+    return lip_line(surface.mean, mesh_edges(surface.triangles, quads), skin, jaw_open)
+
+
+def _on_lip_line(points: SurfacePoints, rims: Rims, mean: Float64) -> SurfacePoints:
+    """iBUG's inner lips at the vertices where closed lips touch: at rest they coincide but for the mesh's
+    width."""
+    vertices, weights = points.vertices.copy(), points.weights.copy()
+    at = points.of(mean)
+    for ids, rim in ((range(61, 64), rims.upper), (range(65, 68), rims.lower)):
+        for k in ids:
+            vertices[k] = rim[np.abs(mean[rim, 0] - at[k, 0]).argmin()]
+            weights[k] = (1.0, 0.0, 0.0)
+    return SurfacePoints(vertices, weights)
+
+
 def _keep_lips_closed(surface: Surface, quads: int, identity: Float64, expression: Float64) -> None:
     """Keep identities from parting the lips, and close what mouthClose leaves open, in place."""
     mean, mesh = surface.mean, surface.mesh
     jaw, close = (UNITS.index(name) for name in ("jawOpen", "mouthClose"))
-    skin = surface.triangles_of(mesh.vertices_of("face", "sides"))
-    rims = lip_line(mean, mesh_edges(surface.triangles, quads), skin, expression[:, :, jaw])
+    rims = _lip_line(surface, quads, expression[:, :, jaw])
     lined = mesh.vertices_of("face", "sides", "mouth")
     lips = Contact.prepare(mean, mean, surface.triangles, lined, rims, reach=LIP_REACH_MM)
     for k in range(identity.shape[2]):
