@@ -16,6 +16,7 @@ from facerelief.inverse.landmark_fit import (
     fit_landmarks,
     landmark_term,
 )
+from facerelief.inverse.lips import mouth_open
 from facerelief.inverse.photometric import PhotometricConfig, PhotometricFit, fit_photometric
 from facerelief.inverse.photometric_term import Appearance
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
@@ -120,8 +121,8 @@ def fit_face(
     if np.isfinite(observed).all(axis=1).any():
         term = landmark_term(model, name, config.landmarks)
         state = term.with_lids(second.state, observed)
-        if config.closed_lips:
-            state = term.with_closed_lips(state, observed)
+        if config.closed_lips and not mouth_open(image, np.asarray(landmarks, np.float64)):
+            state = term.with_closed_lips(state)
         second = replace(second, state=state)
     ended = time.perf_counter()
     timings = {"fit_landmarks": 1e3 * (between - started), "fit_photometric": 1e3 * (ended - between)}

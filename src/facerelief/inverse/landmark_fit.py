@@ -200,16 +200,14 @@ class LandmarkTerm:
             basis[:, :, : self.n_identity] += weight * change
         return points, basis
 
-    def with_closed_lips(self, state: FaceState, observed: Float64) -> FaceState:
-        """The state with lips no further apart than the observed ones (L, 2) px where those touch.
+    def with_closed_lips(self, state: FaceState) -> FaceState:
+        """The state with lips that touch, for photos on which they do; it never parts them.
 
-        Lips that are closed on the photo but not in the fit come from a jaw that the outline opened: first
-        mouthClose grows up to jawOpen, then all units that part the lips shrink. Open mouths stay as they
-        are.
+        Closed lips are parted by a fit whose detector parts them, or whose outline opens the jaw: first
+        mouthClose grows up to jawOpen, then all units that part the lips shrink.
         """
         lips = _INNER_LIPS.get(self.name)
-        seen = _opening(observed, *lips) if lips is not None and self.parting else np.nan
-        if lips is None or not seen < _TOUCHING:
+        if lips is None or not self.parting:
             return state
         rotation = state.camera.rotation.astype(np.float32)
 
@@ -220,7 +218,7 @@ class LandmarkTerm:
         close, jaw, others = self.parting
         start = state.expression
         gap = max(float(start[jaw] - start[close]), 0.0)
-        wanted = max(seen, _opening(self.mean, *lips)) + _LIP_SLACK
+        wanted = _opening(self.mean, *lips) + _LIP_SLACK
         for step in np.linspace(0.0, 2.0, 41):
             expression = start.copy()
             expression[close] += np.float32(min(step, 1.0) * gap)
@@ -339,8 +337,6 @@ _LIDS: dict[str, tuple[tuple[tuple[tuple[int, int], ...], tuple[int, int]], ...]
 }
 """By landmark set, of the person's right and left eye: pairs of lid landmarks, and the corners."""
 
-_TOUCHING = 0.045
-"""Height over width of the inner mouth below which lips touch on the photo."""
 _LIP_SLACK = 0.01
 """Opening that is left to lips that touch, as a share of the mouth's width."""
 _INNER_LIPS: dict[str, tuple[tuple[tuple[int, int], ...], tuple[int, int]]] = {

@@ -54,7 +54,8 @@ class FittedPhoto:
     rerender_error: float
     """Mean absolute colour difference of the coarse model with its albedo and light, colours in [0, 1]."""
     lips_mm: float
-    """Largest distance between the inner lips' landmarks."""
+    """Largest height between the inner lips' landmarks, along the face's y: lips that lie one before the
+    other are not apart."""
     landmark_mm: float
     """Root mean square distance of the model's landmarks to the detected ones after the whole fit."""
 
@@ -247,7 +248,7 @@ def _fitted(photo: Photo) -> FittedPhoto | str:
     color, _ = rendered_albedo(result)
     rendered, seen = rerendered(result, result.coarse, color)
     inner = result.landmarks68_mm
-    lips = max(float(np.linalg.norm(inner[a] - inner[b])) for a, b in INNER_LIPS)
+    lips = max(float(inner[a, 1] - inner[b, 1]) for a, b in INNER_LIPS)
     assert result.residuals is not None
     return FittedPhoto(
         explained_shading(result),
