@@ -43,6 +43,8 @@ from facerelief.typed import Bool, Float, Float16, Float32, Float64
 
 _FACE_PX = 230
 """Photos are resampled to this face size: about a pixel for each vertex."""
+SEEN_LEAST = 0.02
+"""Vertices that fewer subjects show continue their surroundings."""
 SIDE_MM = 52.0
 TOP_MM = 48.0
 """Skin further to the side or higher may be covered by hair, mm in the model's frame."""
@@ -54,7 +56,7 @@ class AlbedoConfig:
 
     components: int = 100
     """Components to keep."""
-    rounds: int = 8
+    rounds: int = 5
     """Rounds of light, then model, at most."""
     settled: float = 0.002
     """Rounds end when the mean albedo changes by less (root mean square)."""
@@ -327,7 +329,11 @@ class AlbedoLearner:
             sizes = np.maximum(sizes, self._studio_deviation(scores)).astype(np.float32)
             components = (directions * sizes[:, None]).T.reshape(-1, 3, count) / metric[:, :, None]
         flat = np.concatenate([mean[:, :, None], components], axis=2).reshape(len(mean), -1)
-        flat = filled_cavities(flat, self.links, self.areas.cavity).reshape(len(mean), 3, -1)
+        hidden = self.areas.cavity | (weight.sum(axis=0) < SEEN_LEAST * size)
+        flat = filled_cavities(flat, self.links, hidden).reshape(len(mean), 3, -1)
+        # each component is symmetric or changes sign in a mirror; the links of the mesh are not quite symmetric
+        other = flat[self.mirror]
+        flat = 0.5 * (flat + np.where((flat * other).sum(axis=(0, 1)) < 0, -1.0, 1.0) * other)
         mean, components = without_light(flat[:, :, 0], flat[:, :, 1:], self.areas, self.area)
         mean = np.maximum(mean, DARKEST)
         self.statistics = AlbedoStatistics(

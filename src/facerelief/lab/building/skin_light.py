@@ -61,6 +61,11 @@ def skin_areas(model: FaceModel) -> SkinAreas:
     front = front_model(model)
     kept = np.flatnonzero(model.face_vertices)
     visible = seen_share(front.mean, front.triangles, 96, 320)[front.face_vertices]
+    if model.symmetry is not None:
+        number = np.full(model.n_vertices, -1)
+        number[kept] = np.arange(len(kept))
+        other = number[model.symmetry[kept]]
+        visible = 0.5 * (visible + np.where(other >= 0, visible[other], visible))
     normals = vertex_normals(model.mean, model.triangles)
     x, y = np.abs(model.mean[:, 0]), model.mean[:, 1]
     nose, corner = float(points[33, 1]), np.abs(points[[48, 54]]).mean(axis=0)[0]
