@@ -331,10 +331,12 @@ class AlbedoLearner:
         flat = np.concatenate([mean[:, :, None], components], axis=2).reshape(len(mean), -1)
         hidden = self.areas.cavity | (weight.sum(axis=0) < SEEN_LEAST * size)
         flat = filled_cavities(flat, self.links, hidden).reshape(len(mean), 3, -1)
-        # each component is symmetric or changes sign in a mirror; the links of the mesh are not quite
-        symmetric other = flat[self.mirror] flat = 0.5 * (flat + np.where((flat * other).sum(axis=(0, 1)) < 0,
-        -1.0, 1.0) * other) mean, components = without_light(flat[:, :, 0], flat[:, :, 1:], self.areas,
-        self.area) mean = np.maximum(mean, DARKEST) self.statistics = AlbedoStatistics(
+        # components are symmetric or change sign in a mirror; the links of the mesh are not quite symmetric
+        other = flat[self.mirror]
+        flat = 0.5 * (flat + np.where((flat * other).sum(axis=(0, 1)) < 0, -1.0, 1.0) * other)
+        mean, components = without_light(flat[:, :, 0], flat[:, :, 1:], self.areas, self.area)
+        mean = np.maximum(mean, DARKEST)
+        self.statistics = AlbedoStatistics(
             mean.astype(np.float32), _signed(components).astype(np.float32), len(self.persons)
         )
 
