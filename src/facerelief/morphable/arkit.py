@@ -68,6 +68,19 @@ ARKIT_NAMES: tuple[str, ...] = (
 """All 52, in the order of Apple's documentation (ARFaceAnchor.BlendShapeLocation)."""
 
 
+LIP_PARTING_UNITS = (
+    "mouthUpperUpLeft",
+    "mouthUpperUpRight",
+    "mouthLowerDownLeft",
+    "mouthLowerDownRight",
+    "mouthFunnel",
+    "mouthShrugUpper",
+    "mouthStretchLeft",
+    "mouthStretchRight",
+)
+"""Units beside jawOpen that part the lips."""
+
+
 def mirrored(name: str) -> str:
     """The same movement on the other side of the face; names without a side stay as they are.
 

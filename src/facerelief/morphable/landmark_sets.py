@@ -24,3 +24,9 @@ IBUG68_AMONG_MEDIAPIPE = (
     78, 82, 13, 312, 308, 317, 14, 87,
 )  # fmt: skip
 """The MediaPipe point nearest to each iBUG landmark."""
+
+INNER_LIPS: dict[str, tuple[tuple[tuple[int, int], ...], tuple[int, int]]] = {
+    "mediapipe478": (((13, 14), (82, 87), (312, 317)), (78, 308)),
+    "ibug68": (((61, 67), (62, 66), (63, 65)), (60, 64)),
+}
+"""By landmark set: pairs of inner lip landmarks, and the corners of the inner mouth."""
