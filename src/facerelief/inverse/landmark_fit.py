@@ -17,6 +17,7 @@ from facerelief.errors import ModelError
 from facerelief.geometry.alignment import rotation_from_vector, solve_weak_perspective
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.rotation import matrix_from_euler
+from facerelief.inverse.identity_prior import SIZE_DEVIATION, identity_precision
 from facerelief.inverse.solver import bounded_step
 from facerelief.morphable.arkit import LIP_PARTING_UNITS
 from facerelief.morphable.landmark_sets import CLOSED_OUTLINES, INNER_LIPS, OUTLINES
@@ -41,6 +42,8 @@ class LandmarkFitConfig:
     """Standard deviation allowed to identity coefficients; less keeps closer to the mean face."""
     expression: float = 0.50
     """Typical expression weight (blendshapes), or standard deviation allowed (statistical bases)."""
+    size: float = SIZE_DEVIATION
+    """Standard deviation allowed to the face's relative size."""
     along_outline: float = 0.2
     """Weight of an outline landmark's error along the outline, beside 1 across it."""
     slide_from: float = 0.15
@@ -122,7 +125,7 @@ class LandmarkTerm:
             self.outline_before[0], self.outline_after[-1] = chain[0], chain[-1]
         precision = np.concatenate(
             [
-                np.full(self.n_identity, 1.0 / config.identity**2),
+                identity_precision(model, config.identity, config.size),
                 np.full(self.n_expression, 1.0 / self._expression_deviation(model) ** 2),
             ]
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from facerelief.geometry.camera import WeakPerspective
+from facerelief.inverse.identity_prior import SIZE_DEVIATION, identity_precision
 from facerelief.inverse.image_level import ImageLevel, image_level
 from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, landmark_term
 from facerelief.inverse.light_prior import N_LIGHT, LightPrior
@@ -46,6 +47,8 @@ class PhotometricConfig:
     """Standard deviation assumed for identity coefficients: more lets shapes leave the mean face further. On
     rendered heads of known shape more is better still; on photos, two shapes of one subject then differ more
     relative to those of two subjects."""
+    size_deviation: float = SIZE_DEVIATION
+    """Standard deviation assumed for the face's relative size."""
     expression_deviation: float = 0.60
     """Standard deviation assumed for blendshape weights."""
     light: LightPrior = field(default_factory=LightPrior)
@@ -247,7 +250,7 @@ class _Solver(_AppearanceSolver):
         deviation = config.expression_deviation if model.expression_kind == "blendshape" else 1.0
         coefficients = np.concatenate(
             [
-                np.full(model.n_identity, 1 / config.identity_deviation**2),
+                identity_precision(model, config.identity_deviation, config.size_deviation),
                 np.full(model.n_expression, 1 / deviation**2),
                 np.ones(model.n_albedo),
             ]

@@ -207,6 +207,14 @@ class FaceModel:
         return self.region("eyeballs")
 
     @property
+    def size_change(self) -> Float32:
+        """(K,) relative change of the face's size for one standard deviation of each identity component."""
+        face = self.face_vertices
+        centred = self.mean[face] - self.mean[face].mean(axis=0)
+        change = np.einsum("nik,ni->k", self.identity[face], centred)
+        return np.asarray(change / max(float((centred**2).sum()), 1e-9), np.float32)
+
+    @property
     def n_identity(self) -> int:
         return self.identity.shape[2]
 
