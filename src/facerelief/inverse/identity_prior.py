@@ -1,7 +1,7 @@
 """Prior of the identity coefficients: standard normal, and narrow along the face's size.
 
-No weak-perspective image shows how large a face is. What a fit makes of size is noise, and as the first components of
-face models are mostly size, it hides whose face it is.
+No weak-perspective image shows how large a face is. What a fit makes of size is noise, and as the first
+components of face models are mostly size, it hides whose face it is.
 """
 
 from __future__ import annotations
@@ -21,6 +21,6 @@ def identity_precision(model: FaceModel, deviation: float, size: float = SIZE_DE
     Args:
         model: Face model.
         deviation: Standard deviation assumed for every coefficient.
-        size: Standard deviation assumed for the face's relative size; each component's share of it counts on top.
+        size: Standard deviation assumed for the face's relative size.
     """
     return 1.0 / deviation**2 + np.square(model.size_change, dtype=np.float64) / size**2

@@ -207,8 +207,7 @@ class LandmarkTerm:
     def with_closed_lips(self, state: FaceState) -> FaceState:
         """The state with lips that touch, for photos on which they do; it never parts them.
 
-        Closed lips are parted by a fit whose detector parts them, or whose outline opens the jaw: first
-        mouthClose grows up to jawOpen, then all units that part the lips shrink.
+        First mouthClose grows up to jawOpen, then all units that part the lips shrink.
         """
         lips = INNER_LIPS.get(self.name)
         if lips is None or not self.parting:
@@ -229,7 +228,7 @@ class LandmarkTerm:
             less = np.float32(1.0 - max(step - 1.0, 0.0))
             expression[[*others, jaw, close]] *= less
             if opening(expression) <= wanted:
-                return replace(state, expression=expression)
+                break
         return replace(state, expression=expression)
 
     def surface(self, state: FaceState) -> tuple[Float, Float32]:
