@@ -218,8 +218,7 @@ class LandmarkTerm:
             points, _ = self._corrected(replace(state, expression=expression))
             return _opening(points @ rotation.T, *lips)
 
-        close, jaw, others = self.parting
-        start = state.expression
+        (close, jaw, others), start = self.parting, state.expression
         gap = max(float(start[jaw] - start[close]), 0.0)
         wanted = _opening(self.mean, *lips) + _LIP_SLACK
         for step in np.linspace(0.0, 2.0, 41):
