@@ -108,7 +108,9 @@ class TestEnergy:
         assert solver.energy_terms(zero, rest, level, sample)["regularisation"] == pytest.approx(0, abs=1e-9)
         one = replace(zero, identity=np.eye(5, dtype=np.float32)[0])
         assert solver.energy_terms(one, rest, level, sample)["regularisation"] == pytest.approx(
-            config.regularisation / config.identity_deviation**2, rel=1e-4
+            config.regularisation
+            * (1 / config.identity_deviation**2 + (toy_model.size_change[0] / config.size_deviation) ** 2),
+            rel=1e-4,
         )
         exact = exact_landmarks(toy_model, zero)
         for shift in (0.0, 0.01):

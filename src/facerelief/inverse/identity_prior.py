@@ -11,7 +11,7 @@ import numpy as np
 from facerelief.morphable.model import FaceModel
 from facerelief.typed import Float64
 
-SIZE_DEVIATION = 0.01
+SIZE_DEVIATION = 0.003
 """Standard deviation assumed for a face's relative size."""
 
 
