@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from full_models import with_correctives
 
 from facerelief.errors import ModelError
 from facerelief.geometry.camera import WeakPerspective
@@ -67,10 +68,15 @@ def with_contour(model: FaceModel) -> FaceModel:
 
 class TestDerivatives:
     @pytest.mark.parametrize("pose", POSES)
-    @pytest.mark.parametrize("which", ["toy", "toy with contour", "open"])
+    @pytest.mark.parametrize("which", ["toy", "toy with contour", "toy with correctives", "open"])
     def test_jacobian_agrees_with_central_differences(self, toy_model, open_face, which, pose):
         """Every column, with outline landmarks held in the place that the pose gave them."""
-        model = {"toy": toy_model, "toy with contour": with_contour(toy_model), "open": open_face}[which]
+        model = {
+            "toy": toy_model,
+            "toy with contour": with_contour(toy_model),
+            "toy with correctives": with_correctives(toy_model),
+            "open": open_face,
+        }[which]
         term = LandmarkTerm(model, "ibug68", LandmarkFitConfig())
         state = random_state(model, pose)
         state = replace(state, expression=np.full(model.n_expression, 0.4, np.float32))
@@ -434,3 +440,99 @@ def test_lids_are_never_opened_and_open_eyes_stay(open_face):
     np.testing.assert_array_equal(same.expression, state.expression)
     observed[159] = np.nan
     assert np.isfinite(term.with_lids(state, observed).expression).all()
+
+
+def test_landmarks_with_correctives_are_those_of_the_shape(toy_model):
+    model = with_correctives(toy_model)
+    state = replace(random_state(model, POSES[1]), expression=np.full(52, 0.5, np.float32))
+    found = LandmarkTerm(model, "ibug68", LandmarkFitConfig()).surface(state)[0]
+    wanted = model.landmarks["ibug68"].of(model.shape(state.identity, state.expression))
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    plain = toy_model.landmarks["ibug68"].of(toy_model.shape(state.identity, state.expression))
+    assert np.abs(found - plain).max() > 0.05
+
+
+INNER_LIPS = {
+    "mediapipe478": (((13, 14), (82, 87), (312, 317)), (78, 308)),
+    "ibug68": (((61, 67), (62, 66), (63, 65)), (60, 64)),
+}
+
+
+def lips_apart(points: np.ndarray, name: str) -> float:
+    """Height of the inner mouth over its width."""
+    pairs, (a, b) = INNER_LIPS[name]
+    height = np.mean([np.linalg.norm(points[i, :2] - points[j, :2]) for i, j in pairs])
+    return float(height / np.linalg.norm(points[a, :2] - points[b, :2]))
+
+
+@pytest.mark.parametrize("name", ["mediapipe478", "ibug68"])
+class TestClosedLips:
+    def term(self, model: FaceModel, name: str) -> LandmarkTerm:
+        return landmark_term(model, name, LandmarkFitConfig())
+
+    def shut(self, term: LandmarkTerm, name: str, model: FaceModel, camera: WeakPerspective) -> np.ndarray:
+        """Landmarks of the mean face whose inner lips coincide."""
+        state = FaceState(camera, np.zeros(model.n_identity, np.float32), np.zeros(52, np.float32))
+        seen = term.project(state).astype(float)
+        for i, j in INNER_LIPS[name][0]:
+            seen[[i, j]] = seen[[i, j]].mean(axis=0)
+        return seen
+
+    @pytest.mark.parametrize("pose", POSES[:3])
+    @pytest.mark.parametrize(
+        "opened", [{"jawOpen": 0.25}, {"jawOpen": 0.2, "mouthFunnel": 0.4}, {"mouthLowerDownLeft": 0.6}]
+    )
+    def test_lips_that_touch_on_the_photo_are_closed(self, open_face, name, opened, pose):
+        term, camera = self.term(open_face, name), camera_of(pose)
+        seen = self.shut(term, name, open_face, camera)
+        state = FaceState(
+            camera, np.zeros(open_face.n_identity, np.float32), open_face.expression_weights(opened)
+        )
+        after = term.with_closed_lips(state, seen)
+        at_rest = replace(state, expression=np.zeros(52, np.float32))
+        before, closed, rest = (lips_apart(term.project(s), name) for s in (state, after, at_rest))
+        assert closed < before
+        assert closed < rest + 0.03
+        assert after.camera is state.camera
+        assert after.identity is state.identity
+
+    def test_only_units_that_move_the_lips_change(self, open_face, name):
+        term, camera = self.term(open_face, name), camera_of(POSES[0])
+        weights = open_face.expression_weights({**SMILE, "browInnerUp": 0.6})
+        after = term.with_closed_lips(
+            FaceState(camera, np.zeros(open_face.n_identity, np.float32), weights),
+            self.shut(term, name, open_face, camera),
+        )
+        changed = {open_face.expression_names[k] for k in np.flatnonzero(after.expression != weights)}
+        assert changed <= {
+            "jawOpen",
+            "mouthClose",
+            "mouthFunnel",
+            "mouthShrugUpper",
+            "mouthUpperUpLeft",
+            "mouthUpperUpRight",
+            "mouthLowerDownLeft",
+            "mouthLowerDownRight",
+            "mouthStretchLeft",
+            "mouthStretchRight",
+        }
+        assert after.expression.min() >= 0
+        assert after.expression.max() <= 1
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_open_mouths_stay_and_none_is_opened(self, open_face, name, seed):
+        term, rng = self.term(open_face, name), np.random.default_rng(seed)
+        weights = (rng.random(52) * (rng.random(52) < 0.3)).astype(np.float32)
+        identity = rng.normal(0, 0.7, open_face.n_identity).astype(np.float32)
+        state = FaceState(camera_of(POSES[seed % 3]), identity, weights)
+        wide = replace(state, expression=open_face.expression_weights({"jawOpen": 0.8}))
+        assert term.with_closed_lips(state, term.project(wide).astype(float)) is state
+        after = term.with_closed_lips(state, self.shut(term, name, open_face, state.camera))
+        assert lips_apart(term.project(after), name) <= lips_apart(term.project(state), name) + 1e-3
+
+    def test_without_seen_lips_nothing_changes(self, open_face, name):
+        term = self.term(open_face, name)
+        state = random_state(open_face, POSES[0])
+        seen = self.shut(term, name, open_face, state.camera)
+        seen[INNER_LIPS[name][0][0][0]] = np.nan
+        assert term.with_closed_lips(state, seen) is state

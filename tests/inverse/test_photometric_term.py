@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from full_models import with_inner_parts
 from photometric_toys import (
     HEIGHT,
     WIDTH,
@@ -173,3 +174,17 @@ def test_the_term_is_prepared_once_and_few_are_kept(toy_model):
     for _ in range(4):
         photometric_term(toy_model.truncated(identity=2))
     assert photometric_term(toy_model) is not kept
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.6])
+def test_the_front_of_a_model_has_the_whole_models_term(toy_model, yaw):
+    """Same surface points, residuals and Jacobian, from fewer vertices."""
+    whole, front = PhotometricTerm(toy_model), PhotometricTerm(with_inner_parts(toy_model))
+    assert front.model.n_vertices < whole.model.n_vertices
+    camera, level = WeakPerspective(0.1, yaw, -0.1, 60, 80, 0.6), wavy_level()
+    state, appearance = toy_state(toy_model, camera), toy_appearance(toy_model)
+    samples = [term.sample(state, level, 400) for term in (whole, front)]
+    np.testing.assert_allclose(samples[0].barycentric, samples[1].barycentric, atol=1e-4)
+    found = [t.linearise(state, appearance, level, s) for t, s in zip((whole, front), samples)]
+    for one, other in zip(*found):
+        np.testing.assert_allclose(one, other, atol=2e-4)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from full_models import full_model
 
 from facerelief import WeakPerspective, open_model
 from facerelief.inverse.detail import face_pixels, rasterize_face
-from facerelief.morphable.front import front_triangles
+from facerelief.morphable.front import front_model, front_triangles
 from facerelief.rendering import rasterize
 
 
@@ -31,3 +32,21 @@ def test_ids_are_the_models():
     np.testing.assert_array_equal(model.triangles[ids[:-1]], kept)
     assert ids[-1] == -1
     assert len(kept) < len(model.triangles)
+
+
+def test_models_without_inner_parts_are_their_own_front(toy_model):
+    assert front_model(toy_model) is toy_model
+
+
+def test_the_front_holds_the_face_and_two_rings_around_it(toy_model):
+    model = full_model(toy_model)
+    front = front_model(model)
+    assert front is front_model(model)
+    assert front.n_vertices < model.n_vertices
+    np.testing.assert_array_equal(front.mean[front.face_vertices], model.mean[model.face_vertices])
+    ids, _ = front_triangles(model)
+    kept = np.zeros(model.n_vertices, bool)
+    kept[ids] = True
+    np.testing.assert_array_equal(front.mean, model.mean[kept])
+    a, e = np.ones(5), np.ones(52)
+    np.testing.assert_allclose(front.shape(a, e), model.shape(a, e)[kept], atol=1e-4)

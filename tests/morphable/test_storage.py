@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from full_models import with_correctives, with_quads
 
 from facerelief.errors import ModelError
 from facerelief.morphable import Contour, FaceModel, SurfacePoints, load_model, save_model
@@ -197,3 +198,33 @@ def test_object_arrays_are_refused(full_model: FaceModel, tmp_path: Path) -> Non
             bad.writestr(name, content)
     with pytest.raises(ModelError, match=r"bad\.npz"):
         load_model(tmp_path / "bad.npz")
+
+
+def test_correctives_and_quads_round_trip(toy_model: FaceModel, tmp_path: Path) -> None:
+    model = with_quads(with_correctives(toy_model))
+    a, e = np.ones(5), np.ones(52)
+    for tolerance in (0.01, 0.001):
+        save_model(model, tmp_path / "model.npz", tolerance_mm=tolerance)
+        again = load_model(tmp_path / "model.npz")
+        assert again.quads == model.quads > 0
+        assert [c.unit for c in again.correctives] == [c.unit for c in model.correctives]
+        for one, two in zip(again.correctives, model.correctives):
+            np.testing.assert_array_equal(one.vertices, two.vertices)
+            assert one.basis.dtype == np.float32
+            assert np.abs(one.basis - two.basis).max() <= tolerance
+        # every coefficient's rounding adds up
+        bound = tolerance * (len(a) + len(e) + 3 * len(a))
+        assert np.abs(again.shape(a, e) - model.shape(a, e)).max() <= bound
+
+
+def test_models_without_them_load_as_before(toy_model: FaceModel, tmp_path: Path) -> None:
+    """Files written before correctives and quads existed lack their entries."""
+    save_model(toy_model, tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as archive:
+        arrays = dict(archive)
+    meta = json.loads(arrays["meta"].tobytes())
+    del meta["correctives"], meta["quads"]
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    np.savez(tmp_path / "old.npz", **arrays)
+    old = load_model(tmp_path / "old.npz")
+    assert (old.correctives, old.quads) == ((), 0)

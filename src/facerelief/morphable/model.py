@@ -255,14 +255,21 @@ class FaceModel:
                 shape[corrective.vertices] += np.float32(weight) * change
 
     def expression_of(self, identity: ArrayLike) -> Float32:
-        """(N, 3, E) displacement of each expression on the face of one identity (K,), mm; correctives
-        applied."""
+        """Displacement of each expression on the face of one identity, correctives applied.
+
+        Args:
+            identity: Up to K identity coefficients; those left out are 0.
+
+        Returns:
+            (N, 3, E) mm; the model's own array where it has no correctives.
+        """
         coefficients = np.asarray(identity, np.float32)
         if not self.correctives:
             return self.expression
         out = self.expression.copy()
         for corrective in self.correctives:
-            out[corrective.vertices, :, corrective.unit] += corrective.basis @ coefficients
+            change = corrective.basis[:, :, : len(coefficients)] @ coefficients
+            out[corrective.vertices, :, corrective.unit] += change
         return out
 
     def restricted(self, vertices: NDArray[np.bool_]) -> FaceModel:
@@ -286,9 +293,11 @@ class FaceModel:
             if vertices[points.vertices].all()
         }
         contours: dict[str, Contour] = {}
-        for name in self.contours.keys() & landmarks.keys():
-            rows = vertices[self.contours[name].candidates].all(axis=1)
+        for name in landmarks:
+            if name not in self.contours:
+                continue
             kept = self.contours[name]
+            rows = vertices[kept.candidates].all(axis=1)
             contours[name] = Contour(kept.landmarks[rows], number[kept.candidates[rows]])
         mirror = None if self.symmetry is None else number[self.symmetry[vertices]]
         # a quad that loses one of its triangles is none: the other one moves behind the quads

@@ -262,26 +262,6 @@ class TestBookkeeping:
             AlbedoLearner(replace(toy_model, regions=half), photos * 2, replace(CONFIG, components=1))
 
 
-class TestLevelMean:
-    def test_an_even_skin_stays(self, learned, population):
-        even = np.broadcast_to([0.6, 0.45, 0.4], population.mean.shape)
-        mean, components = learned._level_mean(even, population.components)
-        np.testing.assert_allclose(mean, even, rtol=1e-6)
-        np.testing.assert_allclose(components, population.components, atol=1e-8)
-
-    @pytest.mark.parametrize("slope", [(0, 0.15, 0), (0, 0, 0.2), (0, -0.1, 0.1)])
-    def test_brightness_that_goes_with_direction_is_light(self, learned, population, slope):
-        """What the level mean takes away is the same with and without it; marks and colours stay."""
-        falling = 1 + population.normal @ np.array(slope, float)
-        lit = population.mean * falling[:, None]
-        mean, components = learned._level_mean(lit, population.components)
-        level, _ = learned._level_mean(population.mean, population.components)
-        ratio = (mean / level)[learned.plain]
-        np.testing.assert_allclose(ratio / ratio.mean(), 1, atol=0.02)
-        # components are scaled with the mean
-        np.testing.assert_allclose(components * lit[..., None], population.components * mean[..., None])
-
-
 @pytest.fixture(scope="module")
 def model(toy_model) -> FaceModel:
     """The toy head and a loose triangle, like an eyeball."""

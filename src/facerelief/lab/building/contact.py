@@ -107,6 +107,8 @@ def lip_line(mean: Float64, edges: NDArray[np.int64], skin: Int32, jaw_open: Flo
         near = np.zeros(len(mean), bool)
         near[ring] = True
         ring = np.flatnonzero((links @ near > 0) & ~seen)
+        if not len(ring):
+            break
     assert found is not None
     return found
 
