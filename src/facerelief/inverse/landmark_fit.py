@@ -207,7 +207,7 @@ class LandmarkTerm:
     def with_closed_lips(self, state: FaceState) -> FaceState:
         """The state with lips that touch, for photos on which they do; it never parts them.
 
-        First mouthClose grows up to jawOpen, then all units that part the lips shrink.
+        First mouthClose grows up to jawOpen, then all units that part the lips shrink; the least opening wins.
         """
         lips = INNER_LIPS.get(self.name)
         if lips is None or not self.parting:
@@ -220,15 +220,18 @@ class LandmarkTerm:
 
         (close, jaw, others), start = self.parting, state.expression
         gap = max(float(start[jaw] - start[close]), 0.0)
-        wanted = _opening(self.mean, *lips) + _LIP_SLACK
+        wanted, best, least = _opening(self.mean, *lips) + _LIP_SLACK, start, np.inf
         for step in np.linspace(0.0, 2.0, 41):
             expression = start.copy()
             expression[close] += np.float32(min(step, 1.0) * gap)
             less = np.float32(1.0 - max(step - 1.0, 0.0))
             expression[[*others, jaw, close]] *= less
-            if opening(expression) <= wanted:
+            apart = opening(expression)
+            if apart < least:
+                best, least = expression, apart
+            if apart <= wanted:
                 break
-        return replace(state, expression=expression)
+        return replace(state, expression=best)
 
     def surface(self, state: FaceState) -> tuple[Float, Float32]:
         """(L, 3) landmarks, model space, mm, and their (L, 3, K + E) basis; outline landmarks have slid."""
