@@ -1,4 +1,4 @@
-"""Laws of the scan-based units: ARKit's names covered, left and right mirror images, the tongue's root at rest."""
+"""Laws of the scan-based units: ARKit's names, left and right mirror images, the tongue's root at rest."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_tongue_stretches_from_its_root(parts):
 
 
 def test_components_are_symmetric_or_change_sign(parts):
-    head, _, symmetry, _ = parts
+    _, _, symmetry, _ = parts
     rng = np.random.default_rng(1)
     raw = rng.normal(size=(120, 3, 6))
     wanted = np.array([1, -1, 1, 1, -1, -1])
