@@ -207,7 +207,7 @@ class LandmarkTerm:
     def with_closed_lips(self, state: FaceState) -> FaceState:
         """The state with lips that touch, for photos on which they do; it never parts them.
 
-        First mouthClose grows up to jawOpen, then all units that part the lips shrink; the least opening wins.
+        First mouthClose grows up to jawOpen, then all units that part the lips shrink.
         """
         lips = INNER_LIPS.get(self.name)
         if lips is None or not self.parting:
@@ -226,10 +226,9 @@ class LandmarkTerm:
             expression[close] += np.float32(min(step, 1.0) * gap)
             less = np.float32(1.0 - max(step - 1.0, 0.0))
             expression[[*others, jaw, close]] *= less
-            apart = opening(expression)
-            if apart < least:
+            if (apart := opening(expression)) < least:
                 best, least = expression, apart
-            if apart <= wanted:
+            if least <= wanted:
                 break
         return replace(state, expression=best)
 
