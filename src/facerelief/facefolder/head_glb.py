@@ -1,4 +1,4 @@
-"""A head as one GLB: skin and eyes with their texture, the model's blendshapes, still or animated.
+"""A head as one GLB: skin, eyes, mouth and lashes with one texture, and blendshapes, still or animated.
 
 Tested by tests/facefolder/test_save.py and tests/tracking/test_capture.py.
 """
@@ -15,6 +15,14 @@ from facerelief.io.glb import Animation, Material, MorphTargets, Part, write_glb
 from facerelief.io.write_images import encode_jpeg
 from facerelief.morphable.model import FaceModel
 from facerelief.typed import Float32
+
+_PARTS = {
+    "eyes": (("eyeballs",), 0.25),
+    "teeth": (("teeth",), 0.35),
+    "mouth": (("mouth", "gums", "tongue"), 0.45),
+    "lashes": (("lashes",), 0.9),
+}
+"""Regions and roughness of the parts with a material of their own."""
 
 
 def write_head_glb(
@@ -46,10 +54,11 @@ def write_head_glb(
         mesh, image = Mesh(neutral, model.triangles, colors), None
     else:
         mesh, image = textured(model, neutral), encode_jpeg(texture)
-    parts: list[Part] = []
-    if "eyeballs" in model.regions:
-        eyes = np.asarray(model.regions["eyeballs"][model.triangles].all(axis=1))
-        parts.append(Part(eyes, Material("eyes", image, roughness=0.25)))
+    parts = [
+        Part(chosen, Material(name, image, roughness=roughness, double_sided=name == "lashes"))
+        for name, (regions, roughness) in _PARTS.items()
+        if (chosen := np.asarray(model.region(*regions)[model.triangles].all(axis=1))).any()
+    ]
     morphs = None
     if model.n_expression:
         shown = np.zeros(model.n_expression, np.float32) if weights is None else weights

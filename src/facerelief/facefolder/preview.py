@@ -14,6 +14,7 @@ from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.patch import DepthPatch
 from facerelief.inverse.detail import face_outline
+from facerelief.morphable.front import lining_triangles, solid_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import directional_light, shade
 from facerelief.rendering.preview import preview_sheet
@@ -68,7 +69,8 @@ def preview(
     def turned(yaw: float) -> Image:
         light = None if colors is None else directional_light(_SOFT, 0.45, 0.6)
         view = _turned(camera, vertices, middle, yaw, height)
-        head = Mesh(vertices, model.triangles, colors)
+        # without lashes: at this size they would be a few jagged pixels
+        head = Mesh(vertices, solid_triangles(model)[0], colors)
         return shade_mesh(head, view, height, height, light=light, background=_PAPER)[0]
 
     return preview_sheet(
@@ -94,8 +96,9 @@ def _predicted(r: Reconstruction, left: int, top: int, side: int, size: int) -> 
         skin = r.skin.color
     else:
         uvz = r.camera.in_crop(patch.left, patch.top, 1.0).project(r.vertices)
-        rendered = rasterize(uvz, r.model.triangles, h, w, cull_backfaces=True)
-        skin = interpolate(rendered, r.model.triangles, model_skin(r))
+        solid, _ = solid_triangles(r.model)
+        rendered = rasterize(uvz, solid, h, w, cull_backfaces=True)
+        skin = interpolate(rendered, solid, model_skin(r))
     there = np.isfinite(patch.depth) & np.isfinite(skin).all(axis=2)
     color = np.where(there[:, :, None], np.clip(shading * skin, 0, 1), 0).astype(np.float32)
     layers = np.dstack([color, there.astype(np.float32)])
@@ -105,13 +108,14 @@ def _predicted(r: Reconstruction, left: int, top: int, side: int, size: int) -> 
 
 
 def _face(model: FaceModel, vertices: Float32) -> Mesh:
-    """Skin of the face and eyes of the model's mesh, cut along the outline of the depth maps.
+    """Skin of the face, eyes and inside of the mouth of the model's mesh, cut along the outline of the depth
+    maps.
 
     vertices (N, 3) model space, mm.
     """
     share, whole, eyes = face_outline(model)
     inside = share[model.triangles] >= 0.5
-    kept = (whole[:-1] & inside.all(axis=1)) | eyes[:-1]
+    kept = (whole[:-1] & inside.all(axis=1)) | eyes[:-1] | lining_triangles(model)
     crossed = model.triangles[whole[:-1] & ~kept & inside.any(axis=1)]
     # each cut triangle begins with the corner that is alone on its side
     inside = share[crossed] >= 0.5

@@ -12,10 +12,11 @@ from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import vertex_normals
 from facerelief.geometry.patch import ColorPatch
 from facerelief.inverse.detail import DetailConfig
+from facerelief.morphable.front import lining_triangles, solid_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize
-from facerelief.rendering.texture import complete_texture, sample_texture
+from facerelief.rendering.texture import complete_texture, paint_islands, sample_texture
 from facerelief.typed import Float, Float32
 
 _MARGIN_MM = 7.0
@@ -50,22 +51,26 @@ def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | 
     if not has_uv(r.model):
         return skin, None
     mesh = textured(r.model, r.vertices)
+    # no photo shows the parts behind lips and lids well, or the lashes as the model has them
+    inner = np.asarray(lining_triangles(r.model) | r.model.region("lashes")[mesh.triangles].all(axis=1))
     # ears and neck are fitted loosely, and the photo may show hair or clothes there
     loose = r.model.region("ears") | (r.model.region("neck") & ~r.model.face_vertices)
     eyes = r.model.eyeballs[mesh.triangles].all(axis=1)
     photo = without_light(r)
     sampled, weight = sample_texture(
         photo.color,
-        _part(mesh, ~loose[mesh.triangles].any(axis=1)),
+        _part(mesh, ~loose[mesh.triangles].any(axis=1) & ~inner),
         r.camera.in_crop(photo.left, photo.top, 1.0),
         size,
         margin_mm=_MARGIN_MM,
     )
     weight *= _lit(r, mesh, size) * _possible(sampled)
     np.clip(sampled, 0.0, 1.0, out=sampled)
-    texture = complete_texture(sampled, weight, _part(mesh, ~eyes), r.model.symmetry, skin)
+    texture = complete_texture(sampled, weight, _part(mesh, ~eyes & ~inner), r.model.symmetry, skin)
     if eyes.any():
         _paint_eyes(texture, sampled, weight, _part(mesh, eyes), skin)
+    if inner.any():
+        paint_islands(texture, mesh, inner, skin)
     corner = np.full(r.model.n_vertices, -1, np.int64)
     corner[r.model.triangles.ravel()] = r.model.uv_triangles.ravel()
     column, row = (r.model.uv[corner] * [size, -size] + [0, size]).T
@@ -140,18 +145,19 @@ def _head_shading(r: Reconstruction, left: int, top: int, height: int, width: in
     zoom = min(_GRID / max(height, width), 1.0)
     grid = max(round(width * zoom), 1), max(round(height * zoom), 1)
     uvz = (r.camera.project(r.vertices) - [left, top, 0.0]) * [grid[0] / width, grid[1] / height, 1.0]
-    rendered = rasterize(uvz, r.model.triangles, grid[1], grid[0], cull_backfaces=True)
+    solid, ids = solid_triangles(r.model)
+    rendered = rasterize(uvz, solid, grid[1], grid[0], cull_backfaces=True)
     shading, usual = _vertex_shading(r)
     shading = np.maximum(shading, np.maximum(DetailConfig.darkest, _FLOOR * usual)).astype(np.float32)
     sigma = max(_SOFT_MM * r.camera.scale * zoom, 0.5)
     little = np.float32(1e-3)
-    seen = interpolate(rendered, r.model.triangles, shading) + little * usual
+    seen = interpolate(rendered, solid, shading) + little * usual
     spread = np.asarray(cv2.GaussianBlur(seen, (0, 0), sigma), np.float32)
     spread /= np.asarray(cv2.GaussianBlur(rendered.mask.astype(np.float32) + little, (0, 0), sigma))[
         :, :, None
     ]
     ball = r.model.eyeballs[r.model.triangles].all(axis=1)
-    eyes = np.append(ball, False)[rendered.triangle].astype(np.float32)
+    eyes = np.append(ball, False)[ids[rendered.triangle]].astype(np.float32)
 
     def whole(x: Float32) -> Float32:
         return np.asarray(cv2.resize(x, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

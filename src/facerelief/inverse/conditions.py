@@ -18,6 +18,7 @@ from facerelief.geometry.normals import vertex_normals
 from facerelief.inverse.image_level import image_level
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric_term import Appearance
+from facerelief.morphable.front import solid_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.rasterizer import interpolate, rasterize
@@ -185,8 +186,9 @@ def _visible_skin(model: FaceModel, image: Image, state: FaceState, appearance: 
     level = image_level(image, (left, top, right, bottom), SIDE)
     camera = level.camera(state.camera)
     rows, columns = level.color.shape[:2]
-    fragments = rasterize(camera.project(vertices), model.triangles, rows, columns, cull_backfaces=True)
-    eligible: Bool = np.asarray(face[model.triangles].all(axis=1))
+    solid, _ = solid_triangles(model)
+    fragments = rasterize(camera.project(vertices), solid, rows, columns, cull_backfaces=True)
+    eligible: Bool = np.asarray(face[solid].all(axis=1))
     seen = (fragments.triangle >= 0) & eligible[np.maximum(fragments.triangle, 0)]
     inside = np.zeros_like(seen)
     inside[level.inside] = True
@@ -195,7 +197,7 @@ def _visible_skin(model: FaceModel, image: Image, state: FaceState, appearance: 
         return None
     normals = vertex_normals(camera.to_camera(vertices), model.triangles)
     corners = np.concatenate([normals, model.skin(appearance.albedo), model.mean[:, :2]], axis=1)
-    mixed = interpolate(fragments, model.triangles, corners)[seen]
+    mixed = interpolate(fragments, solid, corners)[seen]
     normal = mixed[:, :3] / np.maximum(np.linalg.norm(mixed[:, :3], axis=1, keepdims=True), 1e-6)
     albedo = mixed[:, 3:6]
     rendered = albedo * (sh_basis(normal) @ appearance.light)

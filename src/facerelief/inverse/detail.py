@@ -23,7 +23,7 @@ from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric_term import Appearance
 from facerelief.inverse.relief import solve_relief
 from facerelief.inverse.relief_config import ReliefConfig
-from facerelief.morphable.front import front_triangles
+from facerelief.morphable.front import front_triangles, solid_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import Fragments, interpolate, rasterize
@@ -209,9 +209,10 @@ def photo_albedo(
     photo = image[fine.top : fine.top + h, fine.left : fine.left + w] / np.float32(255)
     shading = shade(np.nan_to_num(normals_from_depth(fine.depth, camera.scale)), light)
     uvz = camera.in_crop(fine.left, fine.top, 1.0).project(vertices)
-    fragments = rasterize(uvz, model.triangles, h, w, cull_backfaces=True)
+    solid, _ = solid_triangles(model)
+    fragments = rasterize(uvz, solid, h, w, cull_backfaces=True)
     own = np.clip(model.skin(albedo if len(albedo) else None), DARKEST_SKIN, 1.2).astype(np.float32)
-    color = blended_albedo(photo, interpolate(fragments, model.triangles, own), shading, config)
+    color = blended_albedo(photo, interpolate(fragments, solid, own), shading, config)
     color[np.isnan(fine.depth)] = np.nan
     return ColorPatch(color.astype(np.float32), fine.left, fine.top)
 
@@ -230,11 +231,14 @@ def _window(model: FaceModel, uvz: Float, shape: tuple[int, ...]) -> tuple[tuple
 def _rendered(
     model: FaceModel, uvz: Float, skin: Float32, window: tuple[int, int, int, int], zoom: float
 ) -> _Rendering:
-    """The whole head is rasterised, since it hides parts of the face, but only face and eyes are kept."""
+    """The whole head but its lashes is rasterised, since it hides parts of the face, but only face and eyes
+    are kept."""
     left, top, right, bottom = window
     height, width = int(np.ceil((bottom - top) * zoom)), int(np.ceil((right - left) * zoom))
     inside = (uvz - [left, top, 0.0]) * [zoom, zoom, 1.0]
-    fragments = rasterize(inside, model.triangles, height, width, cull_backfaces=True)
+    kept, ids = solid_triangles(model)
+    fragments = rasterize(inside, kept, height, width, cull_backfaces=True)
+    fragments = replace(fragments, triangle=ids[fragments.triangle])
     attributes = np.column_stack([skin, brow_share(model)]).astype(np.float32)
     values = interpolate(fragments, model.triangles, attributes)
     on_face, eyes = face_pixels(model, fragments)

@@ -243,11 +243,12 @@ class FaceModel:
                 out += _apply(basis, coefficients, label)
         shape = out.reshape(-1, 3)
         if identity is not None and expression is not None:
-            self._correct(shape, np.asarray(identity, np.float32), np.asarray(expression, np.float32))
+            self.correct(shape, np.asarray(identity, np.float32), np.asarray(expression, np.float32))
         return shape
 
-    def _correct(self, shape: Float32, identity: Float32, expression: Float32) -> None:
-        """Add the correctives in place."""
+    def correct(self, shape: Float32, identity: Float32, expression: Float32) -> None:
+        """Add the correctives of expression weights (E,), or of their change, to a shape (N, 3) of an
+        identity (K,), in place."""
         for corrective in self.correctives:
             weight = expression[corrective.unit] if corrective.unit < len(expression) else 0.0
             if weight != 0.0:

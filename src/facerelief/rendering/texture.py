@@ -222,6 +222,28 @@ def complete_texture(
     return _extend(np.clip(out, 0.0, 1.0, out=out), island)
 
 
+def paint_islands(texture: Float32, mesh: Mesh, chosen: Bool, colors: ArrayLike, margin: int = 4) -> None:
+    """Paint triangles with vertex colours, in place. Texels around them that no triangle covers repeat the
+    nearest one that a triangle covers, so that filtering shows no seam.
+
+    Args:
+        texture: (S, S, 3).
+        mesh: With uv.
+        chosen: (T,) triangles to be painted.
+        colors: (N, 3) of the mesh's vertices.
+        margin: Width of the border, texels.
+    """
+    import cv2
+
+    fragments, _, _ = _rasterize_islands(mesh, len(texture))
+    own = np.append(chosen, False)[fragments.triangle]
+    painted = interpolate(fragments, mesh.triangles, np.asarray(colors, np.float32))
+    texture[own] = painted[own]
+    near = np.asarray(cv2.dilate(own.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=margin)) > 0
+    near &= ~fragments.mask
+    texture[near] = _extend(texture, fragments.mask)[near]
+
+
 def _share_kept(weight: Float32, island: Bool, keep: float, width: float) -> Float32:
     """(S, S) share of the photo that stays: by weight, and by distance to the seen part's edge.
 

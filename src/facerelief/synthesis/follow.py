@@ -62,7 +62,7 @@ class BackgroundMotion:
         r, surface = self.photo.reconstruction, self.photo.surface
         model = r.model
         n = model.n_vertices
-        eyes = model.eyeballs
+        eyes = model.eyeballs | surface.inner
         # also beyond the image's border
         shown = self._unoccluded()
         rim = surface.rendered & ~eyes & (surface.outline_mm < 12.0)
@@ -71,7 +71,7 @@ class BackgroundMotion:
         rim |= surface.rendered & ~eyes & contour
         if not rim.any():  # a model of skin alone: its silhouette
             rim = surface.rendered & (self.photo.normals[:n, 2] < 0.5)
-        other = ~surface.rendered
+        other = ~surface.rendered & ~model.region("lashes")
         chosen = shown & (rim | other)
         near = np.flatnonzero(shown & surface.rendered & ~eyes)
         rest = np.flatnonzero(shown & other)

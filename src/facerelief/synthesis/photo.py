@@ -16,9 +16,10 @@ from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import vertex_normals
+from facerelief.morphable.front import solid_triangles
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize, visible_vertices
-from facerelief.rendering.texture import complete_texture, sample_texture
+from facerelief.rendering.texture import complete_texture, paint_islands, sample_texture
 from facerelief.synthesis.surface import face_surface
 from facerelief.typed import Float, Float32, Float64, Image
 
@@ -44,12 +45,13 @@ class PhotoFace:
         self.surface = surface = face_surface(r.model)
         n = r.model.n_vertices
         # the mouth's lining has vertices of its own: its triangles follow the model's
-        self.all_triangles = np.concatenate([r.model.triangles, surface.triangles[surface.first_mouth :]])
+        solid, _ = solid_triangles(r.model)
+        self.all_triangles = np.concatenate([solid, surface.triangles[surface.first_mouth :]])
         self.vertices = surface.extended(r.vertices)
         self.uvz: Float64 = r.camera.project(self.vertices.astype(np.float64)).astype(np.float64)
         self.normals = self.camera_normals(r.camera, self.vertices)
         self.area = self.areas(self.uvz)
-        front = surface.rendered & (self.normals[:n, 2] > 0.3)
+        front = surface.rendered & ~surface.inner & (self.normals[:n, 2] > 0.3)
         self.front = np.flatnonzero(front if front.any() else surface.rendered)
         self.visible = self._visible_in_photo()
         self.floor = self.least_shading(self.normals, r.light)
@@ -91,13 +93,14 @@ class PhotoFace:
         if not change.any():
             return r.vertices
         with np.errstate(invalid="ignore"):  # some BLAS builds raise the flag on finite operands
-            moved = r.vertices + (change @ self.surface.motions).reshape(-1, 3)
-        return np.asarray(moved, np.float32)
+            moved = np.asarray(r.vertices + (change @ self.surface.motions).reshape(-1, 3), np.float32)
+        r.model.correct(moved, r.identity, change)
+        return moved
 
     def mouth_share(self, shape: Float32) -> float:
         """Share of the photo in the mouth's inside: 1 if the photo's mouth is open about as wide."""
         surface = self.surface
-        if not len(surface.upper):
+        if not len(surface.lips[0]):
             return 0.0
         old, new = surface.lip_gap(self.reconstruction.vertices), surface.lip_gap(shape)
         ratio = (float(old.mean()) + 0.5) / (float(new.mean()) + 0.5)
@@ -130,7 +133,8 @@ class PhotoFace:
         unit = zoom * r.camera.scale
         self.edge_mm = _distance_to_edges(rendered.depth, uvz, 8.0) / unit
         self.end_mm = _distance_to_edges(rendered.depth, uvz, np.inf) / unit
-        face = np.append(self.surface.rendered[r.model.triangles].all(axis=1), True)
+        solid, _ = solid_triangles(r.model)
+        face = np.append(self.surface.rendered[solid].all(axis=1), True)
         face = face[np.minimum(rendered.triangle, len(face) - 1)] & rendered.mask
         alone = np.where(face, rendered.depth, np.float32(np.nan))
         self.face_end_mm = _distance_to_edges(alone, uvz, np.inf) / unit
@@ -150,7 +154,7 @@ class PhotoFace:
         row = np.clip((self.uvz[:n, 1] - top).astype(int), 0, albedo.shape[0] - 1)
         ratio = np.log((albedo[row, column] + 0.02) / (self.colors[:n] + 0.02)).astype(np.float64)
         eyes = r.model.eyeballs
-        skin = self.visible[:n] & surface.rendered & ~eyes
+        skin = self.visible[:n] & surface.rendered & ~eyes & ~surface.inner
         inner = skin & (self.normals[:n, 2] > 0.7)
         out = np.ones(n)
         if np.count_nonzero(inner) < 50:
@@ -180,7 +184,7 @@ class PhotoFace:
         # at the rim of an eye, hidden by lids, pixels of the eye are better than completed ones
         near = seen.copy()
         np.maximum.at(near, a, seen[b])
-        edge = surface.rendered & ~eyes
+        edge = surface.rendered & ~eyes & ~surface.inner
         least = seen.copy()
         np.minimum.at(least, a, seen[b])
         value = np.where(edge, least, near)
@@ -231,6 +235,7 @@ class PhotoFace:
         eyes = model.eyeballs[model.triangles].all(axis=1)
         loose = model.region("ears") | (model.region("neck") & ~model.face_vertices)
         loose = loose[model.triangles].any(axis=1)
+        inner = np.asarray(self.surface.inner[model.triangles].any(axis=1))
 
         def part(kept: Any) -> Mesh:
             return Mesh(r.vertices, model.triangles[kept], uv=model.uv, uv_triangles=model.uv_triangles[kept])
@@ -238,13 +243,15 @@ class PhotoFace:
         # halved, so that an albedo above 1 (a highlight) is not clipped
         half, camera = np.float32(0.5), r.camera.in_crop(left, top, 1.0)
         base = self.colors[: model.n_vertices] * half
-        sampled, weight = sample_texture(albedo * half, part(~loose), camera, size, margin_mm=4.0)
+        sampled, weight = sample_texture(albedo * half, part(~loose & ~inner), camera, size, margin_mm=4.0)
         uv = np.column_stack([model.uv[:, 0], 1 - model.uv[:, 1]]).astype(np.float64) * size
         flat = np.column_stack([uv, np.zeros(len(uv))])
         islands = rasterize(flat, model.uv_triangles, size, size)
         trust = self.skin_seen * ~self.surface.near_openings
         weight *= interpolate(islands, model.triangles, trust.astype(np.float32))
-        texture = complete_texture(sampled, weight, part(~eyes & ~loose), model.symmetry, base)
+        texture = complete_texture(sampled, weight, part(~eyes & ~loose & ~inner), model.symmetry, base)
+        if inner.any():
+            paint_islands(texture, part(np.ones(len(inner), bool)), inner, base)
         # hidden parts are mostly deep and dark: nostrils, the inner lips
         dark = interpolate(islands, model.triangles, 1 - self.surface.openness)
         texture *= (1 - dark * np.clip(1 - 2 * weight, 0, 1))[:, :, None]

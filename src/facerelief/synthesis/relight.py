@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from facerelief.morphable.front import solid_triangles
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize
 from facerelief.synthesis.matte import head_matte
@@ -86,9 +87,10 @@ class HeadLight:
         zoom = 80.0 / max(right - left, bottom - top)
         w, h = max(round((right - left) * zoom), 2), max(round((bottom - top) * zoom), 2)
         scale = np.array([w / (right - left), h / (bottom - top), 1.0])
-        rendered = rasterize((uvz[:n] - [left, top, 0]) * scale, r.model.triangles, h, w, cull_backfaces=True)
+        solid, _ = solid_triangles(r.model)
+        rendered = rasterize((uvz[:n] - [left, top, 0]) * scale, solid, h, w, cull_backfaces=True)
         mask = rendered.mask.astype(np.float32)
-        both = np.dstack([interpolate(rendered, r.model.triangles, change), mask])
+        both = np.dstack([interpolate(rendered, solid, change), mask])
         mm = r.camera.scale * zoom
         # near the head its edge decides; farther away, where there is only hair, its mean
         spread = np.full_like(both, 1e-6)

@@ -1,7 +1,7 @@
-"""The rendered part of a face model: skin of the face, eyes, and a lining of the mouth.
+"""The rendered part of a face model: skin of the face, eyes, and the inside of the mouth.
 
-Models are hollow behind the lips. A curved lining joins the rims of the mouth's opening, so that an open
-mouth has an inside and visible teeth move along.
+Some models have a mouth with teeth; the others are hollow behind the lips. There a curved lining joins the
+rims of the mouth's opening, so that an open mouth has an inside and visible teeth move along.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from facerelief.morphable.front import lining_triangles, linings, solid_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.typed import Bool, Float32, Int32
 
@@ -19,6 +20,8 @@ LINING_ROWS = 7
 """Vertices of the mouth's lining from the upper rim to the lower one."""
 _FEATHER_MM = 9.0
 """Width, inside the face's outline, of the blend from the warped photo to the rendered face."""
+_MOUTH_DEPTH_MM = 45.0
+"""Depth behind the front teeth at which the inside of an open mouth gets no light."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +29,7 @@ class FaceSurface:
     """The rendered surface of a model. Vertices: the model's N, then M of the mouth's lining."""
 
     triangles: Int32
-    """(T, 3) skin and eyes first, the lining from `first_mouth` on."""
+    """(T, 3) skin, eyes and the model's own mouth first, the lining from `first_mouth` on."""
     first_mouth: int
     uv_triangles: Int32
     """(T, 3) ids into the model's uv, or (0, 3) where it has none; 0 on the lining."""
@@ -34,6 +37,10 @@ class FaceSurface:
     """(N + M,) 0 at the outline of the face's skin, rising to 1 inside."""
     rendered: Bool
     """(N,) the model's vertices that are rendered."""
+    inner: Bool
+    """(N,) those of them behind the lips and lids, without the rims: no skin. None for hollow models."""
+    in_mouth: Bool
+    """(N,) those of the inner ones that lie in the mouth."""
     outline_mm: Float32
     """(N,) distance to that outline on the average face, negative outside the rendered part."""
     near_openings: Bool
@@ -43,13 +50,16 @@ class FaceSurface:
     neighbours: tuple[Int32, Int32]
     """(E,) and (E,) ids of the ends of each edge of the rendered surface, both ways."""
     upper: Int32
-    """(K,) vertices of the mouth's upper rim, from image left to right; empty where there is no opening."""
+    """(K,) vertices of the mouth's upper rim, from image left to right; empty where there is no opening or
+    the model has a mouth."""
     lower: Int32
     """(K,) those below them."""
     lips: tuple[Int32, Int32]
-    """Vertices nearest to the inner lip line, above and below, at each of the K places."""
+    """Vertices nearest to the inner lip line, above and below, at each of the K places across; empty where
+    the skin has no opening there."""
     motions: Float32
-    """(E, 3 N) the model's expression basis, one row each: contiguous, for fast weighted sums."""
+    """(E, 3 N) the model's expression basis, one row each: contiguous, for fast weighted sums. Correctives
+    are not in it."""
 
     def extended(self, vertices: Float32) -> Float32:
         """(N + M, 3) the model's vertices (N, 3), mm, followed by the lining's."""
@@ -95,7 +105,10 @@ def _find(model: FaceModel) -> FaceSurface:
     from scipy.spatial import KDTree
 
     eyes = model.eyeballs
-    rendered = model.face_vertices | eyes | model.region("lips")
+    hollows = linings(model)
+    skin = model.face_vertices | model.region("lips")
+    rendered = skin | eyes | hollows
+    inner = hollows & ~skin
     whole = model.triangles
     kept = rendered[whole].all(axis=1)
     triangles = whole[kept]
@@ -108,16 +121,19 @@ def _find(model: FaceModel) -> FaceSurface:
         distance = np.asarray(KDTree(model.mean[rim]).query(model.mean)[0])
     x = np.clip(distance / _FEATHER_MM, 0, 1)
     inset = np.where(rendered, x * x * (3 - 2 * x), 0.0)
-    inset[eyes] = 1.0
+    inset[eyes | inner] = 1.0
 
     upper, lower = _mouth_rims(model)
     lining, lips = np.zeros((0, 3), np.int32), (upper, lower)
+    if len(upper):
+        lips = _lip_lines(model, model.mean[upper][:, 0])
+    if model.region("mouth").any():
+        upper = lower = np.zeros(0, np.int32)
     if len(upper):
         ids = model.n_vertices + np.arange(len(upper) * LINING_ROWS).reshape(-1, LINING_ROWS)
         a, b, c, d = ids[:-1, :-1].ravel(), ids[1:, :-1].ravel(), ids[:-1, 1:].ravel(), ids[1:, 1:].ravel()
         lining = np.concatenate([np.stack([a, c, d], axis=1), np.stack([a, d, b], axis=1)]).astype(np.int32)
         inset = np.concatenate([inset, np.ones(ids.size)])
-        lips = _lip_lines(model, model.mean[upper][:, 0])
     has_uv = len(model.uv) > 0 and len(model.uv_triangles) == len(whole)
     uv_triangles = np.zeros((0, 3), np.int32)
     if has_uv:
@@ -130,8 +146,10 @@ def _find(model: FaceModel) -> FaceSurface:
         uv_triangles=np.ascontiguousarray(uv_triangles),
         inset=inset.astype(np.float32),
         rendered=rendered,
+        inner=inner,
+        in_mouth=inner & ~model.region("eye_sockets"),
         outline_mm=np.where(rendered, distance, -distance).astype(np.float32),
-        near_openings=_near_openings(model, rendered & ~eyes),
+        near_openings=_near_openings(model, rendered & ~eyes & ~inner),
         openness=_openness(model),
         neighbours=(edges[:, 0].copy(), edges[:, 1].copy()),
         upper=upper,
@@ -167,8 +185,8 @@ def _mouth_rims(model: FaceModel) -> tuple[Int32, Int32]:
 
 
 def _open_edges(model: FaceModel) -> NDArray[np.int64]:
-    """(B, 2) directed edges that only one triangle has."""
-    t = model.triangles.astype(np.int64)
+    """(B, 2) directed edges that only one triangle has, inner parts left out."""
+    t = model.triangles[~lining_triangles(model)].astype(np.int64)
     directed = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]])
     key = directed.min(axis=1) * model.n_vertices + directed.max(axis=1)
     _, first, count = np.unique(key, return_index=True, return_counts=True)
@@ -198,17 +216,24 @@ def _openness(model: FaceModel) -> Float32:
     middle = (model.mean.min(axis=0) + model.mean.max(axis=0)) / 2
     centred = (model.mean - middle).astype(np.float64)
     normals = vertex_normals(centred, model.triangles)
+    solid, _ = solid_triangles(model)
     seen, facing = np.zeros(model.n_vertices), np.full(model.n_vertices, 1e-6)
     for pitch in (-1.0, -0.5, 0.0, 0.5, 1.0):
         for yaw in (-1.0, -0.5, 0.0, 0.5, 1.0):
             camera = WeakPerspective(pitch, yaw, 0.0, 220.0, 220.0, scale)
             uvz = camera.project(centred)
-            rendered = rasterize(uvz, model.triangles, 440, 440, cull_backfaces=True)
+            rendered = rasterize(uvz, solid, 440, 440, cull_backfaces=True)
             toward = np.maximum(normals @ camera.rotation[2], 0)
             facing += toward
-            seen += toward * visible_vertices(uvz, model.triangles, rendered, tolerance_mm=1.0)
+            seen += toward * visible_vertices(uvz, solid, rendered, tolerance_mm=1.0)
     out = np.clip(1.6 * seen / facing, 0.3, 1.0)
     out[model.eyeballs] = 1.0
+    mouth = model.region("mouth", "teeth", "gums", "tongue")
+    if mouth.any():
+        # closed on the average face: when open, it is the darker the deeper
+        inside = mouth & ~model.face_vertices
+        depth = model.mean[inside, 2].max() - model.mean[inside, 2]
+        out[inside] = np.clip(1 - depth / _MOUTH_DEPTH_MM, 0.15, 1.0)
     return out.astype(np.float32)
 
 
