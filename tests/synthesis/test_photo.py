@@ -83,7 +83,7 @@ def test_relief_is_empty_without_detail_and_grows_with_its_share(toy_reconstruct
 
 
 def test_a_mouth_that_stays_as_it_is_comes_from_the_photo(photo, toy_reconstruction):
-    assert photo.mouth_share(toy_reconstruction.vertices) == 0.0  # the toy has no opening
+    assert photo.mouth_share(toy_reconstruction.vertices) == (0.0, 0.0)  # the toy has no opening
 
 
 @pytest.mark.parametrize(

@@ -230,9 +230,9 @@ class Editor:
         _kernels.photo_share(
             photo.area, photo.areas(view.uvz), photo.normals, view.normals, photo.seen, share
         )
-        mouth_share = photo.mouth_share(view.shape)
-        share[n:] = mouth_share
-        share[:n][surface.in_mouth] *= mouth_share
+        same, shown = photo.mouth_share(view.shape)
+        share[n:] = shown
+        share[:n][surface.in_mouth] = np.maximum(same, shown * photo.seen[:n][surface.in_mouth])
         plane = (*size, 3)
         out = _kernels.PixelMaps(
             x=np.zeros(size, np.float32),

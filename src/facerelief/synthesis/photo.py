@@ -32,6 +32,10 @@ Box = tuple[int, int, int, int]
 
 _FLOOR = 0.25
 """Least shading, as a share of the face's mean: deep shadows have no colour to brighten."""
+_MOUTH_FRONT = 2.0
+"""Share of the direction to the viewer, against 1 of their own, in normals of the mouth's inside."""
+_REDDER = (0.12, 0.27)
+"""Difference of log red by green, photo minus model, in the mouth at which trust begins to fall, and is 0."""
 _STEEP = 0.35
 """Approximately the largest turn of a normal by relief, radians."""
 
@@ -71,7 +75,13 @@ class PhotoFace:
     def camera_normals(self, camera: WeakPerspective, vertices: Float32) -> Float32:
         """(N + M, 3) float32, camera space."""
         seen = camera.to_camera(vertices.astype(np.float32))
-        return vertex_normals(seen, self.all_triangles).astype(np.float32)
+        normals = vertex_normals(seen, self.all_triangles).astype(np.float32)
+        if self.surface.in_mouth.any():
+            # light enters a mouth from the front alone
+            turned = normals[: len(self.surface.in_mouth)]
+            inside = turned[self.surface.in_mouth] + np.float32([0, 0, _MOUTH_FRONT])
+            turned[self.surface.in_mouth] = inside / np.linalg.norm(inside, axis=1, keepdims=True)
+        return normals
 
     def areas(self, uvz: Float64) -> Float64:
         """(N + M,) area, px^2, of the triangles around each vertex that face the viewer; uvz: (N + M, 3)."""
@@ -97,16 +107,17 @@ class PhotoFace:
         r.model.correct(moved, r.identity, change)
         return moved
 
-    def mouth_share(self, shape: Float32) -> float:
-        """Share of the photo in the mouth's inside: 1 if the photo's mouth is open about as wide."""
+    def mouth_share(self, shape: Float32) -> tuple[float, float]:
+        """Share of the photo in the inside of the mouth, and in the parts of it that the photo shows;
+        both are 1 if the mouth of the shape (N, 3) is open about as wide as the photo's."""
         surface = self.surface
         if not len(surface.lips[0]):
-            return 0.0
+            return 0.0, 0.0
         old, new = surface.lip_gap(self.reconstruction.vertices), surface.lip_gap(shape)
         ratio = (float(old.mean()) + 0.5) / (float(new.mean()) + 0.5)
         seen = np.clip((float(old.max()) - 1.5) / 2.0, 0, 1)
         same, wide = np.clip((ratio - 0.8) / 0.15, 0, 1), np.clip((ratio - 0.4) / 0.25, 0, 1)
-        return float(max(seen * wide, same))
+        return float(same), float(max(seen * wide, same))
 
     def whole_view(self, size: float) -> tuple[WeakPerspective, float, int, int]:
         """The photo's pose in an image of the whole surface, also beyond the photo's border.
@@ -174,6 +185,21 @@ class PhotoFace:
         out[skin] = 1 - np.clip(1.6 * wide[skin], 0, 1)
         return out
 
+    def _mouth_seen(self) -> Float64:
+        """(N,) 1, falling to 0 for vertices in the mouth where the photo is redder than the model: there an
+        inexact fit shows lips on teeth."""
+        out = np.ones(len(self.skin_seen))
+        inside = np.flatnonzero(self.surface.in_mouth)
+        if len(inside):
+            albedo, left, top = self.albedo
+            column = np.clip((self.uvz[inside, 0] - left).astype(int), 0, albedo.shape[1] - 1)
+            row = np.clip((self.uvz[inside, 1] - top).astype(int), 0, albedo.shape[0] - 1)
+            photo, model = (np.log(x[:, :2] + 0.02) for x in (albedo[row, column], self.colors[inside]))
+            redder = (photo[:, 0] - photo[:, 1]) - (model[:, 0] - model[:, 1])
+            least, most = _REDDER
+            out[inside] = 1 - np.clip((redder - least) / (most - least), 0, 1)
+        return out
+
     def _trusted(self) -> Float32:
         """(N + M,) 0..1 trust in the photo at each vertex: 0 where hidden, rising over some mm beside it."""
         r, surface = self.reconstruction, self.surface
@@ -191,7 +217,7 @@ class PhotoFace:
         degree = np.maximum(np.bincount(a, minlength=n), 1)
         for _ in range(2):
             value = np.where(eyes, value, 0.5 * value + 0.5 * np.bincount(a, value[b], minlength=n) / degree)
-        value *= self.skin_seen
+        value *= self.skin_seen * self._mouth_seen()
         self.hidden = np.clip(1 - 3 * value, 0, 1)
         facing = np.clip((self.normals[:n, 2] - 0.08) / 0.22, 0, 1)
         out = np.ones(len(self.vertices), np.float32)
@@ -250,11 +276,12 @@ class PhotoFace:
         trust = self.skin_seen * ~self.surface.near_openings
         weight *= interpolate(islands, model.triangles, trust.astype(np.float32))
         texture = complete_texture(sampled, weight, part(~eyes & ~loose & ~inner), model.symmetry, base)
-        if inner.any():
-            paint_islands(texture, part(np.ones(len(inner), bool)), inner, base)
         # hidden parts are mostly deep and dark: nostrils, the inner lips
         dark = interpolate(islands, model.triangles, 1 - self.surface.openness)
         texture *= (1 - dark * np.clip(1 - 2 * weight, 0, 1))[:, :, None]
+        if inner.any():
+            open_base = base * self.surface.openness[:, None]
+            paint_islands(texture, part(np.ones(len(inner), bool)), inner, open_base)
         if eyes.any():
             rendered = rasterize(flat, model.uv_triangles[eyes], size, size)
             own = interpolate(rendered, model.triangles[eyes], base)

@@ -20,7 +20,7 @@ LINING_ROWS = 7
 """Vertices of the mouth's lining from the upper rim to the lower one."""
 _FEATHER_MM = 9.0
 """Width, inside the face's outline, of the blend from the warped photo to the rendered face."""
-_MOUTH_DEPTH_MM = 45.0
+_MOUTH_DEPTH_MM = 55.0
 """Depth behind the front teeth at which the inside of an open mouth gets no light."""
 
 
