@@ -12,10 +12,12 @@ import numpy as np
 import pygltflib
 import pytest
 import trimesh
+from toy_parts import with_parts
 
 from facerelief.errors import OutputError
 from facerelief.face.reconstruction import DepthPatch
 from facerelief.facefolder import save as save_module
+from facerelief.facefolder.head_glb import write_head_glb
 from facerelief.facefolder.save import save_reconstruction
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.io.write_images import decode_normals
@@ -259,3 +261,16 @@ def test_fit_that_went_wrong_is_not_written(tmp_path, toy_reconstruction):
     with pytest.raises(OutputError, match="light"):
         save_reconstruction(replace(toy_reconstruction, light=light), tmp_path / "face0")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_of_a_head_have_materials_of_their_own(toy_model, tmp_path):
+    model = with_parts(toy_model)
+    texture = np.full((16, 16, 3), 0.5, np.float32)
+    write_head_glb(tmp_path / "head.glb", model, model.mean, model.albedo_mean, texture)
+    gltf = pygltflib.GLTF2().load(str(tmp_path / "head.glb"))
+    names = {
+        gltf.materials[p.material].name: gltf.accessors[p.indices].count for p in gltf.meshes[0].primitives
+    }
+    assert set(names) == {"skin", "teeth", "mouth", "lashes"}
+    assert sum(names.values()) == 3 * len(model.triangles)
+    assert [m.name for m in gltf.materials if m.doubleSided] == ["lashes"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from toy_parts import COLORS, with_parts
 
 from facerelief.face.reconstruction import ColorPatch
 from facerelief.facefolder import texture as texture_module
@@ -175,3 +176,18 @@ def test_unseen_eyes_are_white_and_not_glaring():
     texture_module._paint_eyes(texture, sampled, 0 * weight, eyes, white)
     np.testing.assert_allclose(texture, texture[0, 0, 0])
     assert 0.5 < texture[0, 0, 0] < 0.85
+
+
+def test_no_photo_is_projected_on_inner_parts_and_lashes(toy_reconstruction):
+    model = with_parts(toy_reconstruction.model)
+    pink = np.full_like(toy_reconstruction.image, (255, 0, 255))
+    r = replace(toy_reconstruction, model=model, image=pink, skin=None)
+    colors, texture = appearance(r, SIZE)
+    own = model_skin(r)
+    for name in COLORS:
+        part = model.regions[name]
+        np.testing.assert_allclose(colors[part], own[part], atol=1e-6)
+        corners = model.uv_triangles[part[model.triangles].all(axis=1)]
+        column, row = (model.uv[corners].mean(axis=1) * [SIZE, -SIZE] + [0, SIZE]).astype(int).T
+        np.testing.assert_allclose(texture[row, column], np.tile(COLORS[name], (len(row), 1)), atol=1e-6)
+    assert texture[..., 1].min() < 0.05  # the rest is pink

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from full_models import full_model
+from toy_parts import with_parts
 
 from facerelief import WeakPerspective, open_model
-from facerelief.inverse.detail import face_pixels, rasterize_face
-from facerelief.morphable.front import front_model, front_triangles
+from facerelief.inverse.detail import coarse_depth, face_pixels, photo_albedo, rasterize_face
+from facerelief.morphable.front import front_model, front_triangles, lining_triangles, solid_triangles
 from facerelief.rendering import rasterize
 
 
@@ -50,3 +51,35 @@ def test_the_front_holds_the_face_and_two_rings_around_it(toy_model):
     np.testing.assert_array_equal(front.mean, model.mean[kept])
     a, e = np.ones(5), np.ones(52)
     np.testing.assert_allclose(front.shape(a, e), model.shape(a, e)[kept], atol=1e-4)
+
+
+def test_a_model_without_lashes_is_solid(toy_model):
+    kept, ids = solid_triangles(toy_model)
+    np.testing.assert_array_equal(kept, toy_model.triangles)
+    np.testing.assert_array_equal(ids, [*range(len(kept)), -1])
+    assert not lining_triangles(toy_model).any()
+
+
+def test_parts_are_told_apart(toy_model):
+    model = with_parts(toy_model)
+    _, ids = solid_triangles(model)
+    lashes = np.setdiff1d(np.arange(len(model.triangles)), ids)
+    assert model.regions["lashes"][model.triangles[lashes]].all()
+    inner = model.triangles[lining_triangles(model)]
+    assert model.region("teeth", "mouth")[inner].all()
+    assert len(inner) == 2 * len(lashes) > 0
+
+
+def test_lashes_hide_nothing_of_a_photo(toy_reconstruction):
+    r = toy_reconstruction
+    model = with_parts(r.model)
+    vertices = model.shape(r.identity, r.expression)
+    np.testing.assert_array_equal(
+        coarse_depth(model, vertices, r.camera, r.image.shape).depth,
+        coarse_depth(r.model, r.vertices, r.camera, r.image.shape).depth,
+    )
+    found = [
+        photo_albedo(m, r.image, v, r.camera, r.albedo, r.light, r.fine).color
+        for m, v in ((model, vertices), (r.model, r.vertices))
+    ]
+    np.testing.assert_array_equal(*found)

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from toy_parts import with_parts
 
+from facerelief.morphable.model import Corrective
 from facerelief.rendering import shade
 from facerelief.synthesis.photo import PhotoFace, image_box
 
@@ -72,6 +74,37 @@ def test_the_texture_holds_the_skin(photo, toy_reconstruction):
     at = np.clip(photo.texture_uv[corner[photo.front]].astype(int), 0, 127)
     apart = np.abs(photo.texture[at[:, 1], at[:, 0]] - photo.colors[photo.front])
     assert np.median(apart) < 0.04
+
+
+def test_other_weights_move_a_face_as_its_identity_does(toy_reconstruction):
+    model = toy_reconstruction.model
+    rng = np.random.default_rng(0)
+    vertices = np.arange(50, 400, 7, dtype=np.int32)
+    basis = rng.normal(size=(len(vertices), 3, model.n_identity)).astype(np.float32)
+    corrected = replace(model, correctives=(Corrective(2, vertices, basis),))
+    r = replace(toy_reconstruction, model=corrected)
+    weights = np.linspace(1, 0, model.n_expression, dtype=np.float32)
+    found = PhotoFace(r, 64, 0.35).shape(weights)
+    np.testing.assert_allclose(found, corrected.shape(r.identity, weights), atol=1e-3)
+    assert np.abs(found - model.shape(r.identity, weights)).max() > 0.1
+
+
+def test_lips_that_an_inexact_fit_lays_on_teeth_are_not_used(toy_reconstruction):
+    r = toy_reconstruction
+    model = with_parts(r.model)
+    # nothing before the teeth
+    before = np.abs(model.mean - model.mean[model.regions["teeth"]].mean(axis=0))[:, :2].max(axis=1) < 12
+    before &= model.face_vertices
+    open_face = ~before[model.triangles].any(axis=1)
+    model = replace(model, triangles=model.triangles[open_face], uv_triangles=model.uv_triangles[open_face])
+    teeth = model.regions["teeth"]
+    trust = []
+    for color in ((170, 90, 90), (170, 165, 150)):
+        painted = replace(r, model=model, image=np.full_like(r.image, color), fine=None)
+        trust.append(PhotoFace(painted, 64, 0.35).seen[: model.n_vertices][teeth])
+    red, white = trust
+    assert not red.any()
+    assert white.max() > 0.5
 
 
 def test_relief_is_empty_without_detail_and_grows_with_its_share(toy_reconstruction, photo):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from toy_parts import with_parts
 
 from facerelief.synthesis.surface import LINING_ROWS, face_surface
 
@@ -77,3 +78,28 @@ def test_skin_near_openings_is_skin(model):
     assert not surface.near_openings[model.eyeballs | ~surface.rendered].any()
     assert (surface.openness[model.eyeballs] == 1).all()
     assert surface.openness.min() < 0.75
+
+
+def test_a_model_with_a_mouth_needs_no_lining(model):
+    parts = with_parts(model)
+    surface, hollow = face_surface(parts), face_surface(model)
+    assert not len(surface.upper)
+    assert len(surface.triangles) == surface.first_mouth
+    np.testing.assert_array_equal(surface.extended(parts.mean), parts.mean)
+    inside = parts.region("teeth", "mouth")
+    np.testing.assert_array_equal(surface.inner, inside)
+    assert surface.rendered[inside].all()
+    assert (surface.inset[inside] == 1).all()
+    assert not surface.rendered[parts.regions["lashes"]].any()
+    # the skin is as before, and its lips are still known
+    n = model.n_vertices
+    np.testing.assert_array_equal(surface.rendered[:n], hollow.rendered)
+    np.testing.assert_array_equal(surface.near_openings[:n], hollow.near_openings)
+    np.testing.assert_array_equal(surface.lip_gap(parts.mean), hollow.lip_gap(model.mean))
+
+
+def test_the_mouth_is_darker_the_deeper(model):
+    parts = with_parts(model)
+    surface = face_surface(parts)
+    teeth, mouth = (surface.openness[parts.regions[name]] for name in ("teeth", "mouth"))
+    assert mouth.max() < teeth.min()
