@@ -50,8 +50,8 @@ class Edit:
     photo's own light to the right."""
     no_background: bool = False
     """Only the face, on black."""
-    model: options.Model = "open"
-    """The face model that the face was made with."""
+    model: options.Model | None = None
+    """The face model that the face was made with; unless given, the embedded one that its face.json names."""
     overwrite: options.Overwrite = False
 
     def run(self) -> None:

@@ -169,14 +169,15 @@ def write_capture_glb(
     counts = np.bincount(track.person[track.faces])
     row = int(np.flatnonzero(counts == counts.max())[-1])
     colors, texture = appearance(best, texture_size)
-    shape = model.shape(track.identity[row])
+    identity = track.identity[row]
+    shape = model.shape(identity)
     animation = Animation(
         times=times,
         weights=track.expression[seen] if model.n_expression else None,
         rotations=track.rotation[seen],
         translations=_places(track.camera[seen], track.image_size),
     )
-    write_head_glb(path, model, shape, colors, texture, animation=animation)
+    write_head_glb(path, model, shape, colors, texture, animation=animation, identity=identity)
 
 
 def _places(camera: Float32, size: tuple[int, int]) -> Float32:

@@ -24,6 +24,7 @@ from facerelief.geometry.rotation import matrix_from_euler
 from facerelief.inverse.detail import coarse_depth, photo_albedo
 from facerelief.lab.datasets.fits import Fit, FitFolder
 from facerelief.lab.datasets.samples import Sample, about_source, photo_rng, sample_key
+from facerelief.morphable.front import solid_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import LUMA, rotate_light, shade
 from facerelief.rendering.rasterizer import rasterize
@@ -264,7 +265,7 @@ def image_labels(
         "light": np.asarray(light, np.float32),
         "landmarks68": marks,
         "landmarks478": model.landmarks["mediapipe478"].of(projected).astype(np.float32),
-        "visible68": visible(projected, model.triangles, marks, size),
+        "visible68": visible(projected, solid_triangles(model)[0], marks, size),
         "box": np.concatenate(_face_box(model, vertices, camera)).astype(np.float32),
     }
 

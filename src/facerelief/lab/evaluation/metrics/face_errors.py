@@ -19,6 +19,7 @@ from facerelief.geometry.boxes import overlap
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inference.crops import SquareCrop, coarse_crop
 from facerelief.inverse.landmark_fit import FaceState
+from facerelief.morphable.front import solid_triangles
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.rasterizer import rasterize, visible_vertices
@@ -86,11 +87,12 @@ def true_face(model: FaceModel, state: FaceState, crop: SquareCrop) -> TrueFace:
     """True face region of an image; crop: the network's input, in which vertices count as seen."""
     vertices = model.shape(state.identity, state.expression)
     inside = crop.camera(state.camera).project(vertices)
-    rendered = rasterize(inside, model.triangles, crop.size, crop.size)
+    solid, _ = solid_triangles(model)
+    rendered = rasterize(inside, solid, crop.size, crop.size)
     face = model.face_vertices
     shape = vertices[face]
     marks = state.camera.project(model.landmarks["ibug68"].of(vertices))[:, :2]
-    seen = visible_vertices(inside, model.triangles, rendered)[face]
+    seen = visible_vertices(inside, solid, rendered)[face]
     return TrueFace(state, shape, state.camera.project(shape), seen, marks)
 
 
