@@ -96,25 +96,25 @@ def explained(component: np.ndarray, basis: np.ndarray, weight: np.ndarray) -> f
 class TestLearning:
     def test_the_mean_comes_back_but_for_one_factor(self, learned, population):
         """How bright the studio was cannot be told from photos that are all its own."""
-        plain = learned.plain
+        plain = learned.areas.plain
         ratio = learned.statistics.mean[plain] / population.mean[plain]
         assert np.median(ratio) == pytest.approx(1, abs=0.2)
         assert (ratio / np.median(ratio)).std() < 0.03
 
     def test_the_span_of_the_components_comes_back(self, learned, population):
-        weight = learned.area * learned.plain
+        weight = learned.area * learned.areas.plain
         for k, least in ((0, 0.97), (1, 0.9), (2, 0.9)):
             found = explained(population.components[:, :, k], learned.statistics.components, weight)
             assert found > least
 
     def test_a_mark_on_one_side_may_be_on_the_other_too(self, learned, population):
-        weight = learned.area * learned.plain
+        weight = learned.area * learned.areas.plain
         other = population.components[learned.mirror, :, 2]
         assert explained(other, learned.statistics.components, weight) > 0.9
 
     def test_their_size_is_one_standard_deviation(self, learned, population):
-        rms = np.sqrt((learned.statistics.components[learned.plain] ** 2).sum(axis=(0, 1)))
-        truth = np.sqrt((population.components[learned.plain, :, 0] ** 2).sum())
+        rms = np.sqrt((learned.statistics.components[learned.areas.plain] ** 2).sum(axis=(0, 1)))
+        truth = np.sqrt((population.components[learned.areas.plain, :, 0] ** 2).sum())
         deviation = np.sqrt((population.coefficients[:, 0] ** 2).mean())
         assert rms.max() == pytest.approx(truth * deviation, rel=0.2)
 
@@ -147,8 +147,8 @@ class TestLearning:
         albedos = learned.statistics.mean + np.einsum(
             "fca,pa->pfc", learned.statistics.components, learned.coefficients
         )
-        found = (albedos[:, learned.plain] @ LUMA).mean(axis=1)
-        truth = np.array([(population.albedo(k)[learned.plain] @ LUMA).mean() for k in range(PERSONS)])
+        found = (albedos[:, learned.areas.plain] @ LUMA).mean(axis=1)
+        truth = np.array([(population.albedo(k)[learned.areas.plain] @ LUMA).mean() for k in range(PERSONS)])
         assert np.corrcoef(found, truth)[0, 1] > 0.99
         assert np.polyfit(np.log(truth), np.log(found), 1)[0] == pytest.approx(1, abs=0.1)
 

@@ -64,7 +64,7 @@ class TestExplained:
 
     def test_too_little_skin_has_no_share(self, mask):
         depth = surface(1.0)
-        mask[:, 30:] = False
+        mask[:, 12:] = False
         assert np.isnan(explained(photo_of(depth), depth, mask))
 
 
