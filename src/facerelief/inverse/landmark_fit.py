@@ -212,20 +212,18 @@ class LandmarkTerm:
         lips = INNER_LIPS.get(self.name)
         if lips is None or not self.parting:
             return state
-        rotation = state.camera.rotation.astype(np.float32)
 
         def opening(expression: Float32) -> float:
             points, _ = self._corrected(replace(state, expression=expression))
-            return _opening(points @ rotation.T, *lips)
+            return _opening(state.camera.to_camera(points), *lips)
 
         (close, jaw, others), start = self.parting, state.expression
-        gap = max(float(start[jaw] - start[close]), 0.0)
-        wanted, best, least = _opening(self.mean, *lips) + _LIP_SLACK, start, np.inf
+        gap, best = max(float(start[jaw] - start[close]), 0.0), start
+        wanted, least = _opening(self.mean, *lips) + _LIP_SLACK, np.inf
         for step in np.linspace(0.0, 2.0, 41):
             expression = start.copy()
             expression[close] += np.float32(min(step, 1.0) * gap)
-            less = np.float32(1.0 - max(step - 1.0, 0.0))
-            expression[[*others, jaw, close]] *= less
+            expression[[*others, jaw, close]] *= np.float32(1.0 - max(step - 1.0, 0.0))
             if (apart := opening(expression)) < least:
                 best, least = expression, apart
             if least <= wanted:

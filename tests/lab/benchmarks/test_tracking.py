@@ -156,7 +156,7 @@ def test_fresh_processes_that_fail_say_why_in_one_line(tmp_path):
 def test_the_command_prints_a_table_or_json(clip, monkeypatch, tmp_path):
     """Printed lines of a document; `test_a_real_clip` makes a real one."""
     about = document(clip, filled(), 2500.0, 600.0, 2) | {"load_before": 2.0}
-    monkeypatch.setattr(bench, "bench_track", lambda *args, **how: about)
+    monkeypatch.setattr(bench.tracking, "bench_track", lambda *args, **how: about)
     table = run("--video", "clip.mp4").stdout
     assert "coarse, one thread" in table
     assert "time over that of the landmark net, 2 threads: coarse 2.50, full 10.00" in table

@@ -230,7 +230,7 @@ def _tones(build: AlbedoBuild, studio: str, parts: int = 4) -> dict[str, Any]:
     found: list[tuple[float, float, float]] = []
     for skin in photos:
         light, coefficients = learner.explain(replace(skin, studio=""))
-        use = learner.plain & (np.asarray(skin.weight) > 0.3)
+        use = learner.areas.plain & (np.asarray(skin.weight) > 0.3)
         if use.sum() < 50:
             continue
         albedo = build.statistics.mean[use] + build.statistics.components[use] @ coefficients

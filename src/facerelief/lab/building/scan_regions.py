@@ -1,4 +1,7 @@
-"""Landmarks, outline candidates and regions of open model 2."""
+"""Landmarks, outline candidates and regions of open model 2.
+
+Tested by tests/lab/building/test_scan_model.py.
+"""
 
 from __future__ import annotations
 

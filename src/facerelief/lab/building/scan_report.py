@@ -1,4 +1,7 @@
-"""Measures of open model 2: fidelity to its source, symmetry, contact, folded triangles."""
+"""Measures of open model 2: fidelity to its source, symmetry, contact, folded triangles.
+
+Tested by tests/lab/building/test_scan_model.py.
+"""
 
 from __future__ import annotations
 
