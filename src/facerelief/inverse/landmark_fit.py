@@ -191,7 +191,7 @@ class LandmarkTerm:
             expression[blink] = np.float32(start + shares[nearest])
         return replace(state, expression=expression)
 
-    def _corrected(self, state: FaceState) -> tuple[Float32, Float32]:
+    def _corrected(self, state: FaceState) -> tuple[Float, Float32]:
         """(L, 3) landmarks and (L, 3, K + E) their derivatives, with the model's correctives."""
         points = self.mean + self.basis @ state.coefficients
         if not self.correctives:

@@ -18,7 +18,7 @@ def front_triangles(model: FaceModel) -> tuple[NDArray[np.int32], NDArray[np.int
     The rest of a head lies behind or beside its face in all poses that show the face.
     """
     near = _front_vertices(model)
-    return _numbered(model, near[model.triangles].all(axis=1))
+    return _numbered(model, np.asarray(near[model.triangles].all(axis=1)))
 
 
 @functools.lru_cache(maxsize=4)
@@ -44,7 +44,7 @@ def lining_triangles(model: FaceModel) -> NDArray[np.bool_]:
 @functools.lru_cache(maxsize=4)
 def solid_triangles(model: FaceModel) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Triangles (K, 3) without the lashes, which hide nothing behind them; (K + 1,) as `front_triangles`."""
-    return _numbered(model, ~model.region("lashes")[model.triangles].any(axis=1))
+    return _numbered(model, np.asarray(~model.region("lashes")[model.triangles].any(axis=1)))
 
 
 def _numbered(model: FaceModel, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

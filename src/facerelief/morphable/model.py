@@ -287,7 +287,7 @@ class FaceModel:
         """
         number = np.full(self.n_vertices, -1, np.int32)
         number[vertices] = np.arange(int(vertices.sum()), dtype=np.int32)
-        whole = vertices[self.triangles].all(axis=1)
+        whole: NDArray[np.bool_] = np.asarray(vertices[self.triangles].all(axis=1))
         landmarks = {
             name: replace(points, vertices=number[points.vertices])
             for name, points in self.landmarks.items()
@@ -302,7 +302,7 @@ class FaceModel:
             contours[name] = Contour(kept.landmarks[rows], number[kept.candidates[rows]])
         mirror = None if self.symmetry is None else number[self.symmetry[vertices]]
         # a quad that loses one of its triangles is none: the other one moves behind the quads
-        pairs = whole[: 2 * self.quads].reshape(-1, 2).all(axis=1)
+        pairs: NDArray[np.bool_] = np.asarray(whole[: 2 * self.quads].reshape(-1, 2).all(axis=1))
         in_quad = np.append(np.repeat(pairs, 2), np.zeros(len(whole) - 2 * self.quads, bool))
         order = np.append(np.flatnonzero(in_quad), np.flatnonzero(whole & ~in_quad))
         return replace(

@@ -79,7 +79,7 @@ class PhotoFace:
         if self.surface.in_mouth.any():
             # light enters a mouth from the front alone
             turned = normals[: len(self.surface.in_mouth)]
-            inside = turned[self.surface.in_mouth] + np.float32([0, 0, _MOUTH_FRONT])
+            inside = turned[self.surface.in_mouth] + np.array([0, 0, _MOUTH_FRONT], np.float32)
             turned[self.surface.in_mouth] = inside / np.linalg.norm(inside, axis=1, keepdims=True)
         return normals
 

@@ -68,7 +68,7 @@ class ScanHead:
     def vertices_of(self, *parts: str) -> NDArray[np.int64]:
         """Sorted ids of the vertices of some parts."""
         corners = self.polygons[np.isin(self.part, parts)]
-        return np.unique(corners[corners >= 0])
+        return np.unique(corners[corners >= 0]).astype(np.int64)
 
 
 def read_scan_head(light: str | Path, parts: str | Path) -> ScanHead:

@@ -167,7 +167,7 @@ def mirror_map(features: Float64, flipped: Float64) -> NDArray[np.int32]:
     Raises:
         ModelError: The partners are not each other's.
     """
-    partner = KDTree(features).query(flipped)[1].astype(np.int32)
+    partner = np.asarray(KDTree(features).query(flipped)[1], np.int32)
     left = np.flatnonzero(partner[partner] != np.arange(len(partner)))
     # where vertices crowd, the nearest may be another one's partner: pair what is left among itself
     partner[left] = left[linear_sum_assignment(cdist(flipped[left], features[left]))[1]]

@@ -201,7 +201,7 @@ def _close(
 
 def _lip_line(surface: Surface, quads: int, jaw_open: Float) -> Rims:
     skin = surface.triangles_of(surface.mesh.vertices_of("face", "sides"))
-    return lip_line(surface.mean, mesh_edges(surface.triangles, quads), skin, jaw_open)
+    return lip_line(surface.mean, mesh_edges(surface.triangles, quads), skin, jaw_open.astype(np.float64))
 
 
 def _on_lip_line(points: SurfacePoints, rims: Rims, mean: Float64) -> SurfacePoints:

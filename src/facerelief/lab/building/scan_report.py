@@ -202,7 +202,7 @@ def source_distance(
         seed: Their seed.
     """
     head = read_scan_head(Path(folder) / "ict_facekit_light.npz", Path(folder) / "ict_facekit_parts.npz")
-    distance, source = KDTree(head.mean - scan_origin(head)).query(model.mean)
+    distance, source = map(np.asarray, KDTree(head.mean - scan_origin(head)).query(model.mean))
     face = np.flatnonzero(model.region("face") & (distance < 0.05))
     rows = source[face]
     rng = np.random.default_rng([seed, 9])

@@ -41,7 +41,7 @@ class SkinAreas:
     """Brows, lips, lids and what surrounds the eyes."""
     cavity: Bool
     """Nostrils and other places that little light reaches."""
-    features: Float64
+    features: Float
     """(F, 10) nine spherical harmonics of the mean's normals, and ambient visibility."""
 
 
@@ -108,7 +108,8 @@ def light_share(model: FaceModel) -> LightShare:
     colors = model.albedo_mean[face].astype(np.float64)
     weight = vertex_areas(model)[face] * areas.plain
     centred = colors - (weight @ colors) / weight.sum()
-    fitted = areas.features @ _weighted_fit(areas.features, centred, weight)
+    features = areas.features.astype(np.float64)
+    fitted = features @ _weighted_fit(features, centred, weight)
     total = float((weight[:, None] * centred**2).sum())
     rest = float((weight[:, None] * (centred - fitted) ** 2).sum())
     asymmetry = 0.0
@@ -138,13 +139,13 @@ def without_light(mean: Float, components: Float, areas: SkinAreas, weight: Floa
     Returns:
         Mean and components of the same shapes.
     """
-    features = areas.features
+    features = areas.features.astype(np.float64)
     # beyond plain skin the fitted function is only trusted within the range it was fitted in
     low, high = (np.percentile(features[areas.plain], q, axis=0) for q in (1, 99))
     inside = np.clip(features, low, high)
     w = weight * areas.plain
     luma = mean @ LUMA
-    robust = w.copy()
+    robust, fit = w.copy(), luma
     for _ in range(5):
         fit = inside @ _weighted_fit(inside, luma, robust)
         away = (luma / np.maximum(fit, 0.05) - 1) / 0.12
@@ -182,7 +183,7 @@ def filled_cavities(values: Float, links: NDArray[np.object_] | object, hidden: 
     return np.where(hidden[:, None], solved, values)
 
 
-def hair_free(albedo: Float32, weight: Float32, areas: SkinAreas, sides: Bool) -> Float32:
+def hair_free(albedo: Float, weight: Float32, areas: SkinAreas, sides: Bool) -> Float32:
     """Weights (P, F) of subjects' albedos without hair over the edges of the face.
 
     On forehead, temples and cheeks before the ears a colour much darker than the subject's own plain skin is

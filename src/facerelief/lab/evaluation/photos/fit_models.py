@@ -136,7 +136,7 @@ def fit_material(folder: str | Path, half: Half = "report", limit: int = 40) -> 
     by_subject: dict[str, list[Photo]] = {}
     for photo in sorted(london, key=lambda p: str(p.file)):
         by_subject.setdefault(photo.subject, []).append(photo)
-    pairs = {"london": [PhotoPair(*photos[:2]) for photos in by_subject.values() if len(photos) > 1]}
+    pairs = {"london": [PhotoPair(photos[0], photos[1]) for photos in by_subject.values() if len(photos) > 1]}
     table = folder / "congress_pairs.csv"
     if table.is_file():
         pairs["congress"] = _listed_pairs(table, by_file, half)

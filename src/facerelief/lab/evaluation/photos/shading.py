@@ -53,19 +53,20 @@ def explained_shading(result: Reconstruction) -> Shading:
     height, width = result.image.shape[:2]
     size = (round(width * zoom), round(height * zoom))
 
-    def shrunk(values: Float) -> Float32:
+    def shrunk(values: Float | Bool) -> Float32:
         return np.asarray(
             cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32
         )
 
     share = np.maximum(shrunk(known), 1e-3)
     mask = (share > 0.99) & plain_skin((size[1], size[0]), result.landmarks68_px[:, :2] * zoom)
-    photo = np.asarray(cv2.resize(np.ascontiguousarray(result.image), size, interpolation=cv2.INTER_AREA))
+    upright = np.ascontiguousarray(result.image)
+    photo = np.asarray(cv2.resize(upright, size, interpolation=cv2.INTER_AREA), np.uint8)
     depths = [shrunk(np.where(known, depth, 0)) / share * zoom for depth in (coarse, fine)]
-    shares = [explained(photo, depth, mask) for depth in depths]
+    by_coarse, by_fine = (explained(photo, depth, mask) for depth in depths)
     relief = band((depths[1] - depths[0]) / (scale * zoom), mask, 1.0, 4.0)
     inner = _eroded(mask)
-    return Shading(*shares, float(relief[inner].std()) if inner.any() else np.nan)
+    return Shading(by_coarse, by_fine, float(relief[inner].std()) if inner.any() else np.nan)
 
 
 def explained(photo: Image, depth: Float, mask: Bool) -> float:
