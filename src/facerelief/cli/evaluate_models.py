@@ -1,7 +1,4 @@
-"""`facerelief evaluate models`: face models compared by their fits of the same photos.
-
-Tested by tests/lab/evaluation/photos/test_fit_models.py and tests/cli/test_app.py.
-"""
+"""`facerelief evaluate models`: face models compared by their fits of the same photos."""
 
 from __future__ import annotations
 
@@ -64,5 +61,5 @@ def _print(found: list[ModelFits]) -> None:
             rows.append([label, fits.model, f"AUC {match.auc.value:.3f}", f"nearest right {match.rank1:.0%}"])
         rows.append(["landmarks, median", fits.model, f"{fits.landmark_mm:.2f} mm", ""])
         rows.append(["neutral mouths parted", fits.model, f"{fits.parted} of {fits.neutral}", ""])
-    table("measure|model|value|", sorted(rows, key=lambda row: row[0]))
+    table(["measure", "model", "value", ""], sorted(rows, key=lambda row: row[0]))
     say(f"half of the subjects: {found[0].half}")
