@@ -12,6 +12,7 @@ DATA = (
     "data/examples/astronaut.jpg",
     "data/mediapipe/face_detection.onnx",
     "data/mediapipe/face_landmarks.onnx",
+    "data/open_model2.npz",
     "data/mediapipe/iris.onnx",
     "data/nets/coarse.onnx",
     "data/nets/tracking.onnx",
