@@ -99,7 +99,8 @@ class LandmarkTerm:
         self.basis: Float32 = np.concatenate(
             [points.of(model.identity), points.of(model.expression)], axis=2, dtype=np.float32
         )
-        self.correctives = [(c.unit, c.of(points)) for c in model.correctives]
+        changes = [(c.unit, c.of(points)) for c in model.correctives]
+        self.correctives = [(u, at := np.flatnonzero(c.any(axis=(1, 2))), c[at]) for u, c in changes]
         spread = (
             points.spread if points.spread is not None else np.full(len(points), config.default_spread_mm)
         )
@@ -187,8 +188,7 @@ class LandmarkTerm:
             wanted = _SHUT * seen
             if not np.isfinite(wanted) or wanted >= openings[0]:
                 continue
-            nearest = int(np.argmin(np.abs(openings - wanted)))
-            expression[blink] = np.float32(start + shares[nearest])
+            expression[blink] = np.float32(start + shares[int(np.argmin(np.abs(openings - wanted)))])
         return replace(state, expression=expression)
 
     def _corrected(self, state: FaceState) -> tuple[Float, Float32]:
@@ -197,11 +197,11 @@ class LandmarkTerm:
         if not self.correctives:
             return points, self.basis
         basis = self.basis.copy()
-        for unit, change in self.correctives:
+        for unit, at, change in self.correctives:
             weight, moved = state.expression[unit], change @ state.identity
-            points += weight * moved
-            basis[:, :, self.n_identity + unit] += moved
-            basis[:, :, : self.n_identity] += weight * change
+            points[at] += weight * moved
+            basis[at, :, self.n_identity + unit] += moved
+            basis[at, :, : self.n_identity] += weight * change
         return points, basis
 
     def with_closed_lips(self, state: FaceState) -> FaceState:
