@@ -12,7 +12,7 @@ from facerelief.lab.evaluation.photos.fit_models import FitMaterial, GroupShadin
 
 @pytest.fixture
 def asked(monkeypatch) -> dict[str, object]:
-    """What the command asks of the lab; the lab answers with made-up figures."""
+    """Arguments that the command gives to the lab, which answers with made-up figures."""
     seen: dict[str, object] = {}
 
     def compare(models, material, half, **how):

@@ -144,7 +144,7 @@ def test_recordings_in_a_row_make_one(clip, tmp_path):
 def test_random_damage_never_ends_in_anything_but_videoerror(clip, tmp_path):
     rng = np.random.default_rng(5)
     whole = clip("a.mp4", 8, movflags="faststart").read_bytes()
-    path = tmp_path / "spoilt.mp4"
+    path = tmp_path / "damaged.mp4"
     for _ in range(40):
         data = np.frombuffer(whole, np.uint8).copy()
         where = rng.integers(0, len(data), rng.integers(1, 60))

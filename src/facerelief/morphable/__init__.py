@@ -39,8 +39,7 @@ def open_model(name: str = "open") -> FaceModel:
     """
     path = model_file(name)
     if name not in EMBEDDED or path is None:
-        missing = OPEN_MODEL_PATH if name == "open" else OPEN_MODEL_PATH.with_name(EMBEDDED.get(name, name))
-        raise ModelError(f"{missing}: the package's own face model is missing; install facerelief again")
+        raise ModelError(f"{_place(name)}: the package's own face model is missing; install facerelief again")
     return load_own_model(path)
 
 
@@ -56,7 +55,10 @@ def named_model(source: str | Path) -> FaceModel:
 def model_file(source: str | Path) -> Path | None:
     """The file that a face model comes from; "open" and "open2" are embedded ones; None for a folder."""
     name = str(source)
-    path = Path(source) if name not in EMBEDDED else OPEN_MODEL_PATH
-    if name != "open" and name in EMBEDDED:
-        path = OPEN_MODEL_PATH.with_name(EMBEDDED[name])
+    path = _place(name) if name in EMBEDDED else Path(source)
     return path if path.is_file() else None
+
+
+def _place(name: str) -> Path:
+    """Place of an embedded model's file."""
+    return OPEN_MODEL_PATH if name == "open" else OPEN_MODEL_PATH.with_name(EMBEDDED.get(name, name))

@@ -20,7 +20,7 @@ from facerelief.lab.datasets.shards import ShardWriter, encode_sample, read_shar
 
 @pytest.fixture
 def copy(whole: Path, tmp_path: Path) -> Path:
-    """The toy data set, to be spoilt."""
+    """The toy data set, to be damaged."""
     return shutil.copytree(whole, tmp_path / "copy")
 
 

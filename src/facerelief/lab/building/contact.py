@@ -122,8 +122,6 @@ class Contact:
     """Closing of one opening, prepared for one mesh."""
 
     rims: Rims
-    triangles: Int32
-    """(T, 3) of the whole mesh."""
     patch: NDArray[np.int64]
     """(V,) vertices that the correction may move, rims among them."""
     spread: NDArray[np.floating]
@@ -186,7 +184,7 @@ class Contact:
         below = np.interp(upper, lower, np.arange(len(lower)))
         above = np.interp(lower, upper, np.arange(len(upper)))
         outer = np.ones(len(patch), bool) if lining is None else ~lining[patch]
-        return cls(rims, triangles, patch, full[rows], rim, ball, outer, below, above)
+        return cls(rims, patch, full[rows], rim, ball, outer, below, above)
 
     def pull(self, values: Float64, *, gaps_only: bool = False) -> Float64:
         """Displacement that brings the rims together; linear in the values.
@@ -226,7 +224,7 @@ class Contact:
         return moved
 
     def _outward(self, shape: Float64, moved: Float64) -> Float64:
-        """(V, 3) what takes patch vertices out of the eyeball, smoothed a little."""
+        """(V, 3) what takes patch vertices out of the eyeball."""
         assert self.ball is not None
         points = shape[self.patch] + moved
         depth, direction = inside_ball(points, shape, self.ball, CLEARANCE_MM)

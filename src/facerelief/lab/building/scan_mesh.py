@@ -35,9 +35,10 @@ SNAP_MM = 2.5
 RIM_MM = 6.0
 """Width of the rim that closes the cut inward."""
 
-# place of each part's tile in the unit square: source tile along u, left, bottom, side of the square
+FACE_TILE = (0, 0.0, 0.20, 0.80)
+"""Place of the face's tile in the unit square: source tile along u, left, bottom, side of the square."""
 _TILES: dict[str, tuple[int, float, float, float]] = {
-    **dict.fromkeys(("face", "sides"), (0, 0.0, 0.20, 0.80)),
+    **dict.fromkeys(("face", "sides"), FACE_TILE),
     **dict.fromkeys(("crown", "behind_ears", "bust", "mouth", "eye_sockets"), (1, 0.80, 0.80, 0.20)),
     **dict.fromkeys(("gums", "tongue", "uvula"), (2, 0.80, 0.60, 0.20)),
     "lashes": (6, 0.88, 0.46, 0.12),

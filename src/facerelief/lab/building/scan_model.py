@@ -1,4 +1,4 @@
-"""`facerelief model build --scan`: open model 2, ICT-FaceKit Light adapted.
+"""`facerelief model build --scans`: open model 2, ICT-FaceKit Light adapted.
 
 The source's shapes stay as they are: 100 identity components in standard deviations and its expression shapes
 under ARKit's names. Added are a mesh of what can be seen, exact symmetry, one uv square, regions and
@@ -27,7 +27,7 @@ from facerelief.lab.building.contact import (
 )
 from facerelief.lab.building.observations import Observations
 from facerelief.lab.building.scan_head import ScanHead, read_scan_head, scan_origin
-from facerelief.lab.building.scan_mesh import HeadMesh, head_mesh, mirror_map, triangulated
+from facerelief.lab.building.scan_mesh import FACE_TILE, HeadMesh, head_mesh, mirror_map, triangulated
 from facerelief.lab.building.scan_regions import (
     MULTI_PIE_OUTLINE,
     Surface,
@@ -152,7 +152,7 @@ def _vertex_uv(mesh: HeadMesh, n: int) -> Float64:
     out = np.zeros((n, 2))
     corners = mesh.polygons >= 0
     out[mesh.polygons[corners]] = mesh.uv[mesh.uv_polygons[corners]]
-    left, bottom, side = 0.0, 0.20, 0.80
+    _, left, bottom, side = FACE_TILE
     return (out - [left, bottom]) / side
 
 
@@ -188,15 +188,14 @@ def _close(
     other = surface.symmetry[vertices]
     expression[vertices, :, blink] += constant
     expression[other, :, blink_right] += constant * _MIRROR
-    out = [
+    return (
         Corrective(blink, vertices.astype(np.int32), linear.astype(np.float32)),
         Corrective(
             blink_right,
             other.astype(np.int32),
             (linear * _MIRROR[:, None] * signs).astype(np.float32),
         ),
-    ]
-    return tuple(out)
+    )
 
 
 def _lip_line(surface: Surface, quads: int, jaw_open: Float) -> Rims:

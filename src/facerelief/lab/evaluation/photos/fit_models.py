@@ -22,6 +22,7 @@ from facerelief.lab.evaluation.metrics.identity import Consistency, identity_con
 from facerelief.lab.evaluation.photos.fit_quality import rendered_albedo, rerendered
 from facerelief.lab.evaluation.photos.shading import Shading, explained_shading
 from facerelief.morphable import named_model
+from facerelief.morphable.landmark_sets import INNER_LIPS
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.runtime.workers import ordered_results
 
@@ -31,8 +32,6 @@ SAME_SHOT = 0.85
 """Pairs of photos more alike than this are mostly the same shot."""
 PARTED_MM = 2.0
 """Distance of the inner lips from which a mouth counts as open."""
-INNER_LIPS = ((61, 67), (62, 66), (63, 65))
-"""iBUG landmarks of the upper and lower inner lip."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +247,7 @@ def _fitted(photo: Photo) -> FittedPhoto | str:
     color, _ = rendered_albedo(result)
     rendered, seen = rerendered(result, result.coarse, color)
     inner = result.landmarks68_mm
-    lips = max(float(inner[a, 1] - inner[b, 1]) for a, b in INNER_LIPS)
+    lips = max(float(inner[a, 1] - inner[b, 1]) for a, b in INNER_LIPS["ibug68"][0])
     assert result.residuals is not None
     return FittedPhoto(
         explained_shading(result),

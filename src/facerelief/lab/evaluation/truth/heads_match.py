@@ -82,7 +82,7 @@ class Heads:
     model: FaceModel
     """The true heads."""
     identity: Sampler
-    """Who the subjects are."""
+    """Sampler of the identities of the subjects."""
     ours: FaceModel
     """The evaluated model."""
     match: Match
