@@ -1,10 +1,19 @@
 """FineNet's crop: the same point by every road."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from facerelief.geometry import WeakPerspective
-from facerelief.inference.crops import COARSE_MARGIN, SquareCrop, face_width, fine_crop, tracking_crop
+from facerelief.inference.crops import (
+    COARSE_MARGIN,
+    SquareCrop,
+    face_width,
+    fine_crop,
+    square_crop,
+    tracking_crop,
+)
 
 
 def test_the_camera_of_a_crop_sees_each_point_where_the_crop_shows_it() -> None:
@@ -69,6 +78,7 @@ def test_the_border_fills_the_crop_beyond_the_image():
 
 def test_the_tracking_crop_holds_the_face_in_its_middle(toy_model, toy_camera) -> None:
     face = toy_model.regions["face"]
+    toy_camera = replace(toy_camera, roll=0.0)
     crop = tracking_crop(toy_model.mean, face, toy_camera)
     uv = toy_camera.project(toy_model.mean[face])[:, :2]
     extent = uv.max(axis=0) - uv.min(axis=0)
@@ -83,3 +93,17 @@ def test_the_tracking_crop_holds_the_face_in_its_middle(toy_model, toy_camera) -
 
 def test_the_width_of_a_face_is_its_longer_side():
     assert face_width(np.array([10.0, 20.0, 90.0, 220.0]), 1.25) == pytest.approx(160.0)
+
+
+@pytest.mark.parametrize("roll", [-2.5, 0.4, 1.5708])
+def test_a_crop_turned_by_the_roll_shows_the_face_upright(toy_model, toy_camera, roll) -> None:
+    """The crop of a rolled image is that of the upright one; corners and roll give it back."""
+    face = toy_model.mean[toy_model.face_vertices]
+    upright = replace(toy_camera, roll=0.0)
+    turned = replace(toy_camera, roll=roll)
+    one, two = (square_crop(c.project(face), 64, 1.2, c.roll) for c in (upright, turned))
+    assert two.side == pytest.approx(one.side)
+    assert two.angle == -roll
+    np.testing.assert_allclose(two.camera(turned).vector, one.camera(upright).vector, atol=1e-6)
+    back = SquareCrop.of_corners(two.corners, 64, roll)
+    np.testing.assert_allclose(back.matrix, two.matrix, atol=1e-9)

@@ -80,6 +80,27 @@ def test_a_moved_image_moves_the_face(model, image, landmarks, found):
     assert apart.max() < 3.0 * expected.scale  # 3 mm
 
 
+@pytest.mark.parametrize("degrees", [37.0, 180.0])
+def test_a_turned_image_turns_the_face(model, image, landmarks, found, degrees):
+    """Shape and relief stay, roll follows."""
+    from facerelief.lab.evaluation.photos.rolls import turned
+
+    moved, matrix = turned(image, degrees)
+    there = landmarks @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2].astype(np.float32)
+    again = CoarseRunner(model).estimate(moved, camera_from_landmarks(model, there)).state
+    expected = found.state.camera.moved(matrix)
+    assert np.abs(again.camera.vector - expected.vector)[:3].max() < 0.02
+    apart = np.linalg.norm(shape(model, again) - shape(model, found.state), axis=1)
+    assert apart[model.face_vertices].mean() < 0.2
+    net = E2farRunner(model)
+    one, two = net.estimate(image, landmarks), net.estimate(moved, there)
+    apart = np.linalg.norm(shape(model, one) - shape(model, two), axis=1)
+    assert apart[model.face_vertices].mean() < 0.3
+    fine = FineRunner(model)
+    reliefs = [fine(im, s, shape(model, s)).displacement for im, s in ((image, found.state), (moved, again))]
+    assert np.abs(reliefs[0] - reliefs[1]).mean() < 0.02
+
+
 def test_e2far_needs_no_pose_of_its_own(model, image, landmarks):
     """Its shape lies on the landmarks, and moves with them; the same crop gives the same shape."""
     net = E2farRunner(model)

@@ -49,15 +49,7 @@ def labelled(model: Any, state: FaceState, number: int = 0, image: Any = None) -
         "previous_camera": np.stack([c.vector for c in before]),
         "previous_identity": np.stack([0.9 * state.identity] * 2),
         "previous_expression": np.stack([state.expression] * 2),
-        "previous_crop": np.array(
-            [
-                [
-                    *(c.centre_u - c.side / 2, c.centre_v - c.side / 2),
-                    *(c.centre_u + c.side / 2, c.centre_v + c.side / 2),
-                ]
-                for c in crops
-            ]
-        ),
+        "previous_crop": np.stack([crop.corners for crop in crops]),
         "previous_frames": np.array([2, 0], np.uint8),
         "blur": np.array([0.0], np.float32),
     }

@@ -43,10 +43,6 @@ def face_sample(model: Any, seed: int) -> Sample:
     uvz = camera.project(vertices)
     previous = [random_camera(model, rng) for _ in range(2)]
     crops = [tracking_crop(vertices, model.face_vertices, c) for c in previous]
-    corners = [
-        (c.centre_u - c.side / 2, c.centre_v - c.side / 2, c.centre_u + c.side / 2, c.centre_v + c.side / 2)
-        for c in crops
-    ]
     uv = uvz[model.face_vertices, :2]
     labels = {
         "camera": camera.vector,
@@ -57,7 +53,7 @@ def face_sample(model: Any, seed: int) -> Sample:
         "previous_camera": np.stack([c.vector for c in previous]),
         "previous_expression": np.stack([0.5 * expression] * 2),
         "previous_identity": np.stack([0.9 * identity] * 2),
-        "previous_crop": np.array(corners, np.float32),
+        "previous_crop": np.stack([crop.corners for crop in crops]).astype(np.float32),
     }
     return Sample(f"toy-{seed:04d}", np.asarray(image, np.uint8), labels, {"seed": seed})
 

@@ -89,6 +89,34 @@ def test_a_face_that_leaves_is_found_again(fresh, portrait):
     assert states[-1] == "tracked"
 
 
+def test_a_face_that_lies_on_its_side_is_followed_as_it_lies(fresh, portrait):
+    for k in range(6):
+        image = np.ascontiguousarray(np.rot90(moved(portrait, 30 + k, 20)))
+        _, face = fresh.step(image, k / RATE)
+        assert face is not None
+        assert abs(face.camera.roll - np.pi / 2) < 0.25
+    assert face.confidence > 0.7
+
+
+def test_a_sudden_turn_is_seen_and_the_face_found_anew(fresh, portrait):
+    """The old state does not stay on a face that lies otherwise, however like itself it is."""
+    for k in range(4):
+        fresh.step(moved(portrait, 30, 20), k / RATE)
+    state, face = fresh.step(np.ascontiguousarray(np.rot90(moved(portrait, 30, 20))), 4 / RATE)
+    assert state == "found"
+    assert abs(face.camera.roll - np.pi / 2) < 0.25
+
+
+def test_a_covered_face_is_trusted_less(fresh, portrait):
+    for k in range(3):
+        _, before = fresh.step(moved(portrait, 30, 20), k / RATE)
+    for k in range(3, 6):
+        image = moved(portrait, 30, 20)
+        image[:, : 30 + 84] = (90, 70, 60)
+        state, face = fresh.step(image, k / RATE)
+    assert state == "none" or face.confidence < 0.8 * before.confidence
+
+
 def test_no_face_no_result(fresh):
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (120, 160, 3), np.uint8)

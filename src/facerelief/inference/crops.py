@@ -1,4 +1,9 @@
-"""Square crops of an image, the input of the networks in training and inference."""
+"""Square crops of an image, the input of the networks in training and inference.
+
+In use every crop is turned by the face's roll, so that networks see upright faces however the image lies;
+its angle takes part in `SquareCrop.matrix`, and poses and maps come back to the image by it. Training crops
+add random turns of some degrees, the errors of the roll that is known beforehand.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +48,19 @@ class SquareCrop:
     """px of the crop"""
     angle: float = 0.0
     """The crop shows the image turned counter-clockwise by this, radians."""
+
+    @classmethod
+    def of_corners(cls, corners: ArrayLike, size: int, roll: float = 0.0) -> SquareCrop:
+        """From (left, top, right, bottom) of a square, px, turned about its centre to show upright a face of
+        this roll."""
+        left, top, right, bottom = np.asarray(corners, np.float64).tolist()
+        return cls((left + right) / 2, (top + bottom) / 2, right - left, size, -roll)
+
+    @property
+    def corners(self) -> Float64:
+        """(4,) left, top, right, bottom of the square before it is turned about its centre, px."""
+        u, v, half = self.centre_u, self.centre_v, self.side / 2
+        return np.array([u - half, v - half, u + half, v + half])
 
     @property
     def zoom(self) -> float:
@@ -108,14 +126,15 @@ class SquareCrop:
         return np.asarray(out, np.uint8)
 
 
-def square_crop(uv: ArrayLike, size: int, margin: float) -> SquareCrop:
-    """The upright square about the box of points.
+def square_crop(uv: ArrayLike, size: int, margin: float, roll: float = 0.0) -> SquareCrop:
+    """The square about the box of points, turned so that a face of this roll is upright in it.
 
     Args:
         uv: (N, 2 or more) points, px of the image: usually the projected face region
             (`FaceModel.face_vertices`).
         size: Side of the crop, px.
-        margin: Side of the square over the longer side of the box.
+        margin: Side of the square over the longer side of the box, whose sides are those of the square.
+        roll: Of the face in the image, radians, as in `WeakPerspective`.
 
     Raises:
         ValueError: No points, points that are not finite, or a box without a size.
@@ -123,28 +142,32 @@ def square_crop(uv: ArrayLike, size: int, margin: float) -> SquareCrop:
     points = np.asarray(uv, np.float64)
     if points.ndim != 2 or points.shape[1] < 2 or not len(points):
         raise ValueError(f"uv has shape {points.shape}, expected (N, 2)")
-    low, high = bounds(points[:, :2])
+    c, s = math.cos(roll), math.sin(roll)
+    turn = np.array([[c, -s], [s, c]])  # clockwise by the roll; v is down
+    low, high = bounds(points[:, :2] @ turn.T)
     side = float((high - low).max()) * margin
-    if not (math.isfinite(side) and side > 0):
+    if not (math.isfinite(side) and side > 0 and math.isfinite(roll)):
         raise ValueError("uv holds no finite box with an area")
-    u, v = (low + high) / 2
-    return SquareCrop(float(u), float(v), side, size)
+    u, v = (low + high) / 2 @ turn
+    return SquareCrop(float(u), float(v), side, size, -roll)
 
 
-def fine_crop(uv: ArrayLike, size: int = FINE_SIZE, margin: float = FINE_MARGIN) -> SquareCrop:
+def fine_crop(
+    uv: ArrayLike, size: int = FINE_SIZE, margin: float = FINE_MARGIN, roll: float = 0.0
+) -> SquareCrop:
     """FineNet's `square_crop` about `uv`, the projected face region."""
-    return square_crop(uv, size, margin)
+    return square_crop(uv, size, margin, roll)
 
 
-def coarse_crop(uv: ArrayLike, size: int = COARSE_SIZE) -> SquareCrop:
+def coarse_crop(uv: ArrayLike, size: int = COARSE_SIZE, roll: float = 0.0) -> SquareCrop:
     """CoarseNet's `square_crop` about `uv`, the projected face region."""
-    return square_crop(uv, size, COARSE_MARGIN)
+    return square_crop(uv, size, COARSE_MARGIN, roll)
 
 
 def tracking_crop(
     vertices: ArrayLike, shown: ArrayLike, camera: WeakPerspective, size: int = COARSE_SIZE
 ) -> SquareCrop:
-    """Tracking CoarseNet's crop: that of CoarseNet about the previous frame's face.
+    """Tracking CoarseNet's crop: that of CoarseNet about the previous frame's face, turned by its roll.
 
     Args:
         vertices: (N, 3) of the previous frame, model space, mm.
@@ -158,9 +181,7 @@ def tracking_crop(
     points = np.asarray(vertices)[np.asarray(shown, np.bool_)]
     if not len(points):
         raise ValueError("no vertex is shown, expected a face")
-    low, high = bounds(camera.project(points)[:, :2].astype(np.float64))
-    u, v = (float(x) for x in (low + high) / 2)
-    return SquareCrop(u, v, COARSE_MARGIN * float((high - low).max()), size)
+    return coarse_crop(camera.project(points), size, camera.roll)
 
 
 def face_width(box: Float, scale: float) -> float:

@@ -194,14 +194,14 @@ class CoarseRunner(_Net):
             rounds: Number of estimates; each but the first is cropped about the one before.
         """
         face = self.model.face_vertices
-        uv = around.project(self.model.mean[face])[:, :2]
+        uv, roll = around.project(self.model.mean[face]), around.roll
         for _ in range(rounds - 1):
-            state = self(image, coarse_crop(uv, self.size)).state
-            found = state.camera.project(self.model.shape(state.identity, state.expression)[face])[:, :2]
+            state = self(image, coarse_crop(uv, self.size, roll)).state
+            found = state.camera.project(self.model.shape(state.identity, state.expression)[face])
             if not np.isfinite(found).all():
                 break
-            uv = found
-        return self(image, coarse_crop(uv, self.size))
+            uv, roll = found, state.camera.roll
+        return self(image, coarse_crop(uv, self.size, roll))
 
 
 class E2farRunner(_Net):
@@ -224,17 +224,18 @@ class E2farRunner(_Net):
         """
         observed, name = landmarks_for(self.model, landmarks)
         face = self.model.face_vertices
-        uv = camera_from_landmarks(self.model, landmarks).project(self.model.mean[face])[:, :2]
+        around = camera_from_landmarks(self.model, landmarks)
+        crop = coarse_crop(around.project(self.model.mean[face]), self.size, around.roll)
         for _ in range(rounds - 1):
-            state = self._posed(image, uv, observed, name)
-            found = state.camera.project(self.model.shape(state.identity, state.expression)[face])[:, :2]
+            state = self._posed(image, crop, observed, name)
+            found = state.camera.project(self.model.shape(state.identity, state.expression)[face])
             if not np.isfinite(found).all():
                 break
-            uv = found
-        return self._posed(image, uv, observed, name)
+            crop = coarse_crop(found, self.size, state.camera.roll)
+        return self._posed(image, crop, observed, name)
 
-    def _posed(self, image: Image, uv: Float, observed: Float, name: str) -> FaceState:
-        identity, expression = self(image, coarse_crop(uv, self.size))
+    def _posed(self, image: Image, crop: SquareCrop, observed: Float, name: str) -> FaceState:
+        identity, expression = self(image, crop)
         return fit_pose(self.model, observed, identity, expression, name=name).state
 
 
@@ -317,7 +318,7 @@ class FineRunner(_Net):
             vertices: (N, 3) of the state's shape, model space, mm.
         """
         uvz = state.camera.project(vertices)
-        crop = fine_crop(uvz[self.model.face_vertices], self.size)
+        crop = fine_crop(uvz[self.model.face_vertices], self.size, roll=state.camera.roll)
         return self.surface(smoothed_crop(image, crop), crop, state, uvz)
 
     def surface(self, image: Image, crop: SquareCrop, state: FaceState, uvz: Float32) -> FineSurface:

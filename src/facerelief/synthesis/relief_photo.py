@@ -79,7 +79,7 @@ class ReliefPhoto:
         """(N, 3) albedo of the fit."""
         self.width = neutral_width(model, identity)
         self.uvz: Float64 = camera.project(self.vertices.astype(np.float64)).astype(np.float64)
-        self.crop = fine_crop(self.uvz[model.face_vertices])
+        self.crop = fine_crop(self.uvz[model.face_vertices], roll=camera.roll)
         self.left, self.top = relief.left, relief.top
         height, width = relief.depth.shape
         surface = skin_surface(model, self.uvz - [relief.left, relief.top, 0], camera.scale, height, width)

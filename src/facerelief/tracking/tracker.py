@@ -20,16 +20,18 @@ from facerelief.detection import DetectedFace, detect_faces
 from facerelief.face.reconstruction import DepthPatch, Reconstruction
 from facerelief.geometry.boxes import bounds, overlap
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.inference.crops import tracking_crop
+from facerelief.inference.crops import SquareCrop, tracking_crop
 from facerelief.inference.runners import CoarseRunner, FineRunner, TrackingRunner, camera_from_landmarks
 from facerelief.inverse.detail import coarse_depth
-from facerelief.inverse.landmark_fit import FaceState
+from facerelief.inverse.fit import landmarks_for
+from facerelief.inverse.landmark_fit import FaceState, landmark_residual
 from facerelief.inverse.photometric import fit_appearance
 from facerelief.io.digest import unchanging_digest
 from facerelief.io.images import as_image
 from facerelief.morphable import FaceModel, model_file, named_model
 from facerelief.runtime.clock import StageClock
 from facerelief.runtime.threads import single_thread
+from facerelief.tracking.confidence import Check, FrameSimilarity, frame_confidence
 from facerelief.tracking.frame import TrackedFrame, TrackState
 from facerelief.tracking.light_tracking import LightTracker
 from facerelief.tracking.one_euro import OneEuro
@@ -59,6 +61,16 @@ class TrackerConfig:
     """A frame whose pose changes by more standard deviations than this is checked."""
     ncc_drop: float = 0.25
     """So is one after a frame in which the skin's correlation with its reference fell by more than this."""
+    stated_mm: float = 5.0
+    """So is a frame for which the network states an error above this, mm."""
+    most_spread_mm: float = 8.0
+    """The face is lost where a check finds its landmarks farther from the detected ones than this, mm."""
+    cut: float = 0.84
+    """A frame is checked too if its edges' correlation with the frame before is below this."""
+    sure_cut: float = 0.5
+    """Below this the film has been cut: identity starts anew."""
+    cut_subject_mm: float = 0.9
+    """As `other_subject_mm`, for a frame that may be the first after a cut."""
     min_confidence: float = 0.5
     """Detections below this are ignored."""
     other_subject_mm: float = 1.4
@@ -137,6 +149,8 @@ class Tracker:
         self.timings_ms: dict[str, float] = {}
         """Times of the last step, by stage."""
         self._suspicious = False
+        self._similarity = FrameSimilarity()
+        self._check, self._stated_mm = Check(0.0, 0.0), 0.0
         self._last_box: Float32 | None = None
         self._angles: Float64 | None = None
         self._shapes: list[tuple[FaceState, Float32]] = []
@@ -162,7 +176,10 @@ class Tracker:
         self.timings_ms = clock.ms
         image = as_image(image)
         state: TrackState = "tracked"
-        found = self._follow(image, clock) if self._state is not None else None
+        similar = self._similarity(image)
+        if similar < self.config.sure_cut and self._state is not None:
+            self.reset()
+        found = self._follow(image, clock, similar) if self._state is not None else None
         if found is None:
             if self._state is not None:
                 self._lose()
@@ -191,13 +208,18 @@ class Tracker:
         if face is None:
             return None
         around = camera_from_landmarks(self.model, face.landmarks)
-        seen = self.coarse.estimate(image, around).state
+        estimate = self.coarse.estimate(image, around)
+        seen = estimate.state
         vertices = self.model.shape(seen.identity, seen.expression)
         near = overlap(self._box(vertices, seen.camera), np.array(face.box))
         if near < 0.5 * self.config.least_overlap or not _usable(seen.camera, image):
             return None
-        if self._is_other_identity(seen):
+        if self._identity_mm(seen) > self.config.other_subject_mm:
             self._forget_identity()
+        check = self._checked(seen, face)
+        if check.spread_mm > self.config.most_spread_mm:
+            return None
+        self._check, self._stated_mm = check, estimate.error_mm
         state = self._with_mean_identity(seen)
         if self._light.appearance is None:
             self._light.start(fit_appearance(self.model, image, state)[0])
@@ -228,8 +250,8 @@ class Tracker:
 
     # ------------------------------------------------------------ following
 
-    def _follow(self, image: Image, clock: StageClock) -> FaceState | None:
-        """The state in this frame, or None where the face was lost."""
+    def _follow(self, image: Image, clock: StageClock, similar: float) -> FaceState | None:
+        """The state in this frame, or None where the face was lost; similar: to the frame before."""
         before, c = self._state, self.config
         assert before is not None
         with clock("coarse"):
@@ -237,11 +259,11 @@ class Tracker:
             crop = tracking_crop(vertices, self.model.face_vertices, before.camera, self.tracking.size)
             whole = replace(crop, size=self.coarse.size)
             if c.per_frame:
-                state = replace(self.coarse(image, whole).state, identity=before.identity)
-                change = np.zeros(6)
+                estimate, delta = self.coarse(image, whole), np.zeros(6)
             else:
                 estimate, delta = self.tracking(image, before, vertices, crop)
-                state, change = estimate.state, delta[-6:]
+            state, change = replace(estimate.state, identity=before.identity), delta[-6:]
+            self._stated_mm = estimate.error_mm
         if not _usable(state.camera, image):
             return None
         if len(self._identity.estimates) < c.identity_frames:
@@ -249,31 +271,50 @@ class Tracker:
                 fresh = self._with_mean_identity(self.coarse(image, whole).state)
                 state = replace(state, identity=fresh.identity)
         self._since_check += 1
-        suspicious = bool(np.abs(change).max() > c.outlier) or self._suspicious
-        if suspicious or self._since_check >= c.check_every:
+        unlike = bool(np.abs(change).max() > c.outlier) or self._stated_mm > c.stated_mm or similar < c.cut
+        if unlike or self._suspicious or self._since_check >= c.check_every:
             with clock("check"):
-                if not self._still_there(image, state):
+                if not self._still_there(image, state, whole, similar):
                     return None
                 if self._suspicious:
-                    if self._is_other_identity(self.coarse(image, whole).state):
-                        return None
                     self._light.forget_reference()  # the light has changed, or something occluded the face
             self._since_check, self._suspicious = 0, False
         return state
 
-    def _still_there(self, image: Image, state: FaceState) -> bool:
-        """True if the detector finds a face at the place of the state's."""
+    def _still_there(self, image: Image, state: FaceState, crop: SquareCrop, similar: float) -> bool:
+        """True if the detector finds a face at the place of the state's, with the same landmarks, and a fresh
+        look at the crop the same subject."""
+        c = self.config
         box = self._box(self._shape(state), state.camera)
-        faces = detect_faces(image, min_confidence=self.config.min_confidence, small_faces=False)
-        return any(overlap(box, np.array(face.box)) >= self.config.least_overlap for face in faces)
+        faces = detect_faces(image, min_confidence=c.min_confidence, small_faces=False)
+        face = max(faces, key=lambda f: overlap(box, np.array(f.box)), default=None)
+        if face is None or overlap(box, np.array(face.box)) < c.least_overlap:
+            return False
+        apart = self._identity_mm(self.coarse(image, crop).state)
+        check = self._checked(state, face, apart)
+        if check.spread_mm > c.most_spread_mm:
+            return False
+        if similar < c.cut and apart > c.cut_subject_mm:
+            self._forget_identity()
+            return False
+        if self._suspicious and apart > c.other_subject_mm:
+            return False
+        self._check = check
+        return True
 
-    def _is_other_identity(self, seen: FaceState) -> bool:
-        """True if a fresh estimate differs too much from the followed face's identity."""
+    def _checked(self, state: FaceState, face: DetectedFace, identity_mm: float = 0.0) -> Check:
+        """A state beside a detected face."""
+        observed, name = landmarks_for(self.model, face.landmarks)
+        apart = landmark_residual(self.model, observed, state, name=name).rms_px / state.camera.scale
+        return Check(face.confidence * face.landmark_confidence, apart, identity_mm)
+
+    def _identity_mm(self, seen: FaceState) -> float:
+        """Mean distance of a fresh estimate's neutral landmarks from the followed face's, mm."""
         known = self._identity.estimates
         if not known:
-            return False
+            return 0.0
         apart = self._identity_basis @ (seen.identity - np.mean(known, axis=0))
-        return float(np.linalg.norm(apart.reshape(-1, 3), axis=1).mean()) > self.config.other_subject_mm
+        return float(np.linalg.norm(apart.reshape(-1, 3), axis=1).mean())
 
     def _lose(self) -> None:
         if self._state is not None:
@@ -364,7 +405,7 @@ class Tracker:
             albedo=self._light.appearance.albedo,
             light=light,
             box=(*low.tolist(), *high.tolist()),
-            confidence=float(np.clip(self._light.likeness, 0, 1)),
+            confidence=frame_confidence(self._check, self._stated_mm, self._light.likeness),
             method="net",
             coarse=coarse,
             fine=fine,

@@ -10,7 +10,7 @@ import pytest
 
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.inference.crops import COARSE_MARGIN
+from facerelief.inference.crops import COARSE_MARGIN, SquareCrop
 from facerelief.lab.datasets.coarse import CoarseConfig, CoarseMaker
 from facerelief.lab.datasets.motion import FACE_WIDTH_MM, before, motion_model
 from facerelief.lab.datasets.pairs import PairConfig, PairMaker, _inverse, _Motion, smear
@@ -88,10 +88,12 @@ def test_crops_are_squares_about_the_previous_face(samples, open_model) -> None:
             camera = WeakPerspective.from_vector(labels["previous_camera"][k])
             shape = open_model.shape(labels["previous_identity"][k], labels["previous_expression"][k])
             uv = camera.project(shape[open_model.face_vertices])[:, :2]
-            extent = (uv.max(axis=0) - uv.min(axis=0)).max()
-            assert right - left == pytest.approx(COARSE_MARGIN * extent, rel=1e-4)
-            middle = (uv.max(axis=0) + uv.min(axis=0)) / 2
-            assert np.allclose([(left + right) / 2, (top + bottom) / 2], middle, atol=0.01)
+            crop = SquareCrop.of_corners([left, top, right, bottom], 100, camera.roll)
+            inner = uv @ crop.matrix[:, :2].T + crop.matrix[:, 2]
+            assert (inner.max(axis=0) - inner.min(axis=0)).max() == pytest.approx(
+                100 / COARSE_MARGIN, rel=1e-4
+            )
+            assert np.allclose((inner.max(axis=0) + inner.min(axis=0)) / 2, 50, atol=0.01)
             if labels["previous_frames"][k]:
                 # the present face is in it, but for what moved very fast
                 box = labels["box"]

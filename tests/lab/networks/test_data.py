@@ -56,7 +56,8 @@ def test_images_move_with_the_crop(flipped):
     grid = np.stack(np.meshgrid(np.arange(96) + 0.5, np.arange(96) + 0.5), axis=2)
     spot = np.exp(-np.square(grid - at).sum(axis=2) / 18)
     image[:] = (255 * spot + 0.5).astype(np.uint8)[..., None]
-    crop = CROP.random(np.array([20.0, 15.0, 80.0, 82.0]), np.random.default_rng(4))
+    corners = np.array([[20.0, 15.0], [80.0, 82.0]])
+    crop = CROP.random(corners, 0.0, np.random.default_rng(4))
     camera = crop.camera(WeakPerspective(0.0, 0.0, 0.0, *at, 1.0))
     pose = pose_of(camera)
     wanted = mirrored_pose(pose, CROP.size)[3:5] if flipped else pose[3:5]
@@ -67,16 +68,16 @@ def test_images_move_with_the_crop(flipped):
 
 
 def test_crops_are_off_as_configured(shards, toy_model):
-    box = np.array([20.0, 15.0, 80.0, 82.0])
+    box = np.array([[20.0, 15.0], [80.0, 82.0]])
     rng = np.random.default_rng(0)
-    crops = [CROP.random(box, rng) for _ in range(400)]
+    crops = [CROP.random(box, 0.0, rng) for _ in range(400)]
     shift = np.array([[c.centre_u - 50.0, c.centre_v - 48.5] for c in crops]) / 67.0
     zoom = np.array([c.side for c in crops]) / (1.25 * 67.0)
     assert np.abs(shift).max() <= CROP.shift
     assert np.abs(zoom - 1).max() <= CROP.zoom
     assert np.abs(shift).max() > 0.9 * CROP.shift
     assert np.ptp(zoom) > 1.8 * CROP.zoom
-    still = replace(CROP, shift=0.0, zoom=0.0, roll=0.0).random(box, rng)
+    still = replace(CROP, shift=0.0, zoom=0.0, roll=0.0).random(box, 0.0, rng)
     assert (still.centre_u, still.centre_v, still.side, still.angle) == (50.0, 48.5, 1.25 * 67.0, 0.0)
 
 

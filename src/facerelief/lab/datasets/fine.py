@@ -235,7 +235,8 @@ class FineMaker:
         self, fit: Fit, photo: ReliefPhoto, number: int, seed: int, rng: np.random.Generator
     ) -> Sample:
         config = self.config
-        crop = fine_crop(photo.uvz[self.model.face_vertices], config.size, config.margin)
+        face = photo.uvz[self.model.face_vertices]
+        crop = fine_crop(face, config.size, config.margin, photo.camera.roll)
         about = about_source(fit, "fine", number, seed)
         if number == 0:
             view = ReliefView(photo, crop)
@@ -266,7 +267,7 @@ class FineMaker:
         config = self.config
         u, v = rng.uniform(-config.shift, config.shift, size=2) * crop.side
         side = crop.side * math.exp(rng.uniform(-config.zoom, config.zoom))
-        angle = math.radians(rng.uniform(-config.roll, config.roll))
+        angle = crop.angle + math.radians(rng.uniform(-config.roll, config.roll))
         return SquareCrop(crop.centre_u + float(u), crop.centre_v + float(v), side, crop.size, angle)
 
     @functools.cached_property

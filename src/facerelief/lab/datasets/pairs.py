@@ -75,8 +75,9 @@ class PairMaker:
 
     Labels of a sample are those of `CoarseMaker`, and for P previous states: previous_camera (P, 6) in this
     image's pixels, previous_expression (P, E), previous_identity (P, K); previous_crop (P, 4) left, top,
-    right and bottom px of the square to cut from the image for each, which may reach beyond it
-    (`inference.crops.tracking_crop`); previous_frames (P,) uint8 how many frames older, 0 for a lost track;
+    right and bottom px of the square to cut from the image for each, before it is turned about its centre by
+    the previous roll; it may reach beyond the image (`inference.crops.tracking_crop`);
+    previous_frames (P,) uint8 how many frames older, 0 for a lost track;
     blur (1,) px that the fastest landmark moved during the exposure, 0 where the image is sharp. The state
     is that of the middle of the exposure.
     """
@@ -223,10 +224,7 @@ class PairMaker:
 
     def _crop(self, camera: WeakPerspective, expression: Float, identity: Float) -> Float:
         vertices = self.model.shape(identity, expression)
-        crop = tracking_crop(vertices, self.model.face_vertices, camera)
-        half = crop.side / 2
-        u, v = crop.centre_u, crop.centre_v
-        return np.array([u - half, v - half, u + half, v + half])
+        return tracking_crop(vertices, self.model.face_vertices, camera).corners
 
 
 def smear(image: Float, way: Float) -> Float:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from facerelief.errors import FacereliefError
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.inference.crops import COARSE_MARGIN, Border, SquareCrop, face_width
+from facerelief.inference.crops import COARSE_MARGIN, Border, SquareCrop, face_width, square_crop
 from facerelief.inference.pncc import PnccRenderer
 from facerelief.inference.shading_cues import shading_cues
 from facerelief.lab.networks.augment import AugmentConfig, augment
@@ -26,7 +27,7 @@ from facerelief.typed import Float, Float32, Image
 
 @dataclass(frozen=True)
 class CropConfig:
-    """CoarseNet's crop about the face, as imprecise as a detector's."""
+    """CoarseNet's crop about the face, as imprecise as a detector's, in which the face stands upright."""
 
     size: int = 224
     """px"""
@@ -37,15 +38,22 @@ class CropConfig:
     zoom: float = 0.10
     """Largest relative change of the crop's side."""
     roll: float = 8.0
-    """Largest turn of the image, degrees. Detectors do not turn, faces do."""
+    """Largest error of the roll by which the crop is turned, degrees."""
 
-    def random(self, box: Float, rng: np.random.Generator) -> SquareCrop:
-        """A random crop for a face's box (left, top, right, bottom), px."""
-        side = float(max(box[2] - box[0], box[3] - box[1]))
-        u, v = (box[:2] + box[2:]) / 2 + rng.uniform(-self.shift, self.shift, 2) * side
+    def random(self, uv: Float, roll: float, rng: np.random.Generator) -> SquareCrop:
+        """A random crop.
+
+        Args:
+            uv: (N, 2 or more) points whose box is the face's, px of the image.
+            roll: Of the face in the image, radians.
+            rng: Random numbers.
+        """
+        crop = square_crop(uv, self.size, self.margin, roll)
+        side = crop.side / self.margin
+        u, v = np.array([crop.centre_u, crop.centre_v]) + rng.uniform(-self.shift, self.shift, 2) * side
         zoom = 1 + rng.uniform(-self.zoom, self.zoom)
-        angle = math.radians(rng.uniform(-self.roll, self.roll))
-        return SquareCrop(float(u), float(v), self.margin * side * zoom, self.size, angle)
+        angle = crop.angle + math.radians(rng.uniform(-self.roll, self.roll))
+        return SquareCrop(float(u), float(v), crop.side * zoom, self.size, angle)
 
 
 class _Data(Dataset[Any]):
@@ -123,14 +131,20 @@ class CoarseData(_Data):
     ) -> None:
         super().__init__(shards, seed, augmentation, flip)
         self.crop, self.mirror = crop, mirror_of(model) if flip else None
+        hull = _hull(model)
+        self._mean, self._identity, self._expression = (
+            x[hull] for x in (model.mean, model.identity, model.expression)
+        )
 
     def target(self, position: int) -> CoarsePlan:
         """Crop and labels of a sample."""
         index, rng = self.order(position), self.rng(position)
-        labels = self.shards.labels(index, ("box", "camera", "identity", "expression"))
-        crop = self.crop.random(labels["box"].astype(np.float64), rng)
-        pose = pose_of(crop.camera(WeakPerspective.from_vector(labels["camera"])))
+        labels = self.shards.labels(index, ("camera", "identity", "expression"))
         identity, expression = (labels[name].astype(np.float32) for name in ("identity", "expression"))
+        camera = WeakPerspective.from_vector(labels["camera"])
+        points = self._mean + self._identity @ identity + self._expression @ expression
+        crop = self.crop.random(camera.project(points).astype(np.float64), camera.roll, rng)
+        pose = pose_of(crop.camera(camera))
         flipped = bool(rng.random() < 0.5) and self.mirror is not None
         if flipped and self.mirror is not None:
             pose = mirrored_pose(pose, crop.size)
@@ -149,6 +163,14 @@ class CoarseData(_Data):
             _moments(np.stack([target.expression for target in found]), 0.02),
             _moments(np.stack([target.pose for target in found]), [0.02, 0.02, 0.02, 1.0, 1.0, 0.01]),
         )
+
+
+def _hull(model: FaceModel) -> NDArray[np.intp]:
+    """(H,) face vertices on the mean face's convex hull: they span nearly the box of all, in any pose."""
+    from scipy.spatial import ConvexHull
+
+    face = np.flatnonzero(model.face_vertices)
+    return face[ConvexHull(model.mean[face]).vertices]
 
 
 def _moments(values: Float32, least: float | list[float]) -> Moments:
@@ -203,8 +225,8 @@ class TrackingData(_Data):
         before = ("previous_camera", "previous_identity", "previous_expression", "previous_crop")
         labels = self.shards.labels(index, (*names, *before))
         k = int(rng.integers(len(labels["previous_camera"])))
-        left, top, right, bottom = labels["previous_crop"][k].astype(np.float64)
-        crop = SquareCrop((left + right) / 2, (top + bottom) / 2, right - left, self.size)
+        roll = float(labels["previous_camera"][k][2])
+        crop = SquareCrop.of_corners(labels["previous_crop"][k], self.size, roll)
         out = {name: labels[name].astype(np.float32) for name in ("identity", "expression")} | {
             name: labels[name][k].astype(np.float32) for name in ("previous_identity", "previous_expression")
         }

@@ -101,7 +101,7 @@ class Task(ABC):
         return usual.strength(self.config.augment) if training and self.config.augment > 0 else None
 
     def _coarse_data(self, shards: Shards, seed: int, training: bool, size: int) -> CoarseData:
-        """Samples in random crops of `size` px; crops to be measured are not turned."""
+        """Samples in random crops of `size` px; in those to be measured faces are upright."""
         c = self.config
         crop = replace(c.crop, size=size) if training else replace(c.crop, size=size, roll=0.0)
         augmentation = self._augmentation(AugmentConfig(), training)

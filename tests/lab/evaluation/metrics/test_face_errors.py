@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelled_states import SIZE, labelled, random_state
+from labelled_states import SIZE, random_state
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inference.crops import SquareCrop
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.lab.evaluation.metrics import face_errors
 from facerelief.lab.evaluation.metrics.face_errors import (
-    box_crop,
     calibration,
     expression_groups,
+    face_crop,
     face_in,
     shape_errors,
     state_errors,
@@ -31,8 +31,7 @@ from facerelief.lab.evaluation.metrics.face_errors import (
 def truth(toy_model):
     """A frontal face."""
     state = replace(random_state(toy_model, 0), camera=WeakPerspective(0, 0, 0, SIZE / 2, SIZE / 2, 0.3))
-    sample = labelled(toy_model, state)
-    return true_face(toy_model, state, box_crop(sample.labels["box"], SIZE))
+    return true_face(toy_model, state, face_crop(toy_model, state, SIZE))
 
 
 class TestErrors:
@@ -98,7 +97,7 @@ class TestErrors:
         found = [random_state(toy_model, 10 + k) for k in range(len(states))]
         ours, items = [], []
         for state, other in zip(states, found):
-            crop = box_crop(labelled(toy_model, state).labels["box"], SIZE)
+            crop = face_crop(toy_model, state, SIZE)
             ours.append(state_errors(toy_model, true_face(toy_model, state, crop), other))
             items.append([pose_of(crop.camera(s.camera)) for s in (state, other)])
         own, other = (torch.from_numpy(np.stack([pair[k] for pair in items])) for k in (0, 1))

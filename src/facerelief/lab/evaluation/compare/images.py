@@ -84,9 +84,8 @@ def _measured(
     face = detect(sample.image, labels["box"])
     if face is None:
         return "the detector finds no such face"
-    truth = face_errors.true_face(
-        model, face_errors.label_state(labels), face_errors.box_crop(labels["box"], CROP)
-    )
+    state = face_errors.label_state(labels)
+    truth = face_errors.true_face(model, state, face_errors.face_crop(model, state, CROP))
     try:
         states, ms = run_methods(methods, sample.image, face)
     except (FacereliefError, ValueError) as error:

@@ -68,8 +68,10 @@ class TrueFace:
 
     @property
     def face_px(self) -> float:
-        """Root of the area of the landmarks' box, px: the unit of landmark errors."""
-        return face_px(self.marks)
+        """Root of the area of the landmarks' box in the image turned by the roll, px: the unit of landmark
+        errors."""
+        c, s = np.cos(self.state.camera.roll), np.sin(self.state.camera.roll)
+        return face_px(self.marks @ np.array([[c, s], [-s, c]]))
 
 
 def label_state(labels: Mapping[str, NDArray[Any]], start: str = "", k: int | None = None) -> FaceState:
@@ -96,9 +98,10 @@ def true_face(model: FaceModel, state: FaceState, crop: SquareCrop) -> TrueFace:
     return TrueFace(state, shape, state.camera.project(shape), seen, marks)
 
 
-def box_crop(box: NDArray[Any], size: int) -> SquareCrop:
-    """CoarseNet's crop about a labelled box (left, top, right, bottom), px."""
-    return coarse_crop(np.asarray(box, np.float64).reshape(2, 2), size)
+def face_crop(model: FaceModel, state: FaceState, size: int) -> SquareCrop:
+    """CoarseNet's crop about a labelled face."""
+    vertices = model.shape(state.identity, state.expression)[model.face_vertices]
+    return coarse_crop(state.camera.project(vertices), size, state.camera.roll)
 
 
 # ---------------------------------------------------------------- errors

@@ -87,8 +87,9 @@ def evaluate_coarse(
 
 def _measured(model: FaceModel, net: CoarseRunner, sample: Sample, detect: Detect) -> CoarseRow:
     labels = sample.labels
-    crop = face_errors.box_crop(labels["box"], net.size)
-    truth = face_errors.true_face(model, face_errors.label_state(labels), crop)
+    state = face_errors.label_state(labels)
+    crop = face_errors.face_crop(model, state, net.size)
+    truth = face_errors.true_face(model, state, crop)
     estimate = net(sample.image, crop)
     own = np.zeros(model.n_identity, np.float32), np.zeros(model.n_expression, np.float32)
     mean_face = FaceState(camera_from_landmarks(model, truth.marks), *own)

@@ -77,8 +77,7 @@ def _measured(
 ) -> PairRow:
     labels = sample.labels
     before = face_errors.label_state(labels, "previous_", k)
-    left, top, right, bottom = (float(x) for x in labels["previous_crop"][k])
-    crop = SquareCrop((left + right) / 2, (top + bottom) / 2, right - left, tracking.size)
+    crop = SquareCrop.of_corners(labels["previous_crop"][k], tracking.size, before.camera.roll)
     truth = face_errors.true_face(model, face_errors.label_state(labels), crop)
     vertices = model.shape(before.identity, before.expression)
     estimate, change = tracking(sample.image, before, vertices, crop)
