@@ -27,7 +27,7 @@ class Roll:
     Shape must stay and roll must follow; docs/nets.md gives the figures.
 
     Examples:
-        facerelief evaluate roll --photos photos/ --limit 10 --clip video.mp4 --json roll.json
+        facerelief evaluate roll --photos photos/ --limit 10 --clip video.mp4
     """
 
     photos: options.Folder = None

@@ -142,20 +142,21 @@ def _seen(result: Reconstruction) -> _Face:
 
 
 def _lost(degrees: float) -> Turn:
-    return Turn(degrees, *(float("nan"),) * 5, 0.0)
+    nan = float("nan")
+    return Turn(degrees, nan, nan, nan, nan, nan, 0.0)
 
 
 def _compared(upright: _Face, other: _Face, matrix: Float64, degrees: float) -> Turn:
     expected = upright.camera.moved(matrix)
-    off = [
+    roll, yaw, pitch = (
         abs(math.degrees(math.remainder(getattr(expected, name) - getattr(other.camera, name), math.tau)))
         for name in ("roll", "yaw", "pitch")
-    ]
+    )
     apart = float(np.linalg.norm(upright.shape - other.shape, axis=1).mean())
     relief = float("nan")
     if upright.relief is not None and other.relief is not None:
         relief = _relief_apart(upright.relief, other.relief, matrix)
-    return Turn(degrees, apart, *off, relief, other.confidence)
+    return Turn(degrees, apart, roll, yaw, pitch, relief, other.confidence)
 
 
 def _relief_apart(upright: DepthPatch, other: DepthPatch, matrix: Float64) -> float:
@@ -349,7 +350,7 @@ def turn_part(turns: Sequence[Turn]) -> TurnPart:
     def spread(values: list[float]) -> tuple[float, float, float]:
         known = np.array([x for x in values if math.isfinite(x)])
         if not len(known):
-            return (float("nan"),) * 3
+            return float("nan"), float("nan"), float("nan")
         return float(np.median(known)), float(np.quantile(known, 0.95)), float(known.max())
 
     return TurnPart(
