@@ -21,7 +21,7 @@ from facerelief.lab.evaluation.truth.model_renders import TruthConfig, truth_cas
 from facerelief.morphable import FaceModel, open_model
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.pipeline import quality
-from facerelief.pipeline.quality import causes, rising
+from facerelief.pipeline.quality import NetAgreement, causes, rising
 from facerelief.pipeline.reconstructor import Reconstructor
 from facerelief.runtime.threads import thread_limit
 
@@ -163,6 +163,43 @@ def test_faultless_conditions_cost_nothing():
     assert all(cause.strength == 0 for cause in causes(Conditions(pixels=1000)))
     (unseen,) = causes(Conditions())
     assert unseen.strength == 1
+
+
+def test_a_network_that_guesses_a_hidden_half_is_told(clean):
+    """Each sign of it lowers the confidence; several together give a warning; one whole face gives none."""
+    face, fit, seen = clean
+    whole, half = NetAgreement(2.8, 1.5, 0.01), NetAgreement(4.2, 3.6, 0.2)
+    values = [
+        quality.confidence(face, 1.5, seen, net)
+        for net in (
+            whole,
+            NetAgreement(4.2, 1.5, 0.01),
+            NetAgreement(4.2, 3.6, 0.01),
+            NetAgreement(4.2, 3.6, 0.2),
+        )
+    ]
+    assert (np.diff(values) < 0).all()
+    assert values[0] == quality.confidence(face, 1.5, seen)
+    camera = fit.state.camera
+    assert quality.warnings_about(face, camera, 1.5, seen, whole) == ()
+    (said,) = quality.warnings_about(face, camera, 3.6, seen, half)
+    assert "part of the face looks covered" in said
+
+
+def test_a_half_covered_face_is_warned_of():
+    """Of the example photo each half in turn: the pose guessed there is not passed on in silence."""
+    image = facerelief.read_image(astronaut_path())[:300, 80:360]
+    marks = detect_faces(image)[0].landmarks
+    middle = int(marks[[10, 1, 152], 0].mean())
+    for columns in (slice(None, middle), slice(middle, None)):
+        covered = image.copy()
+        covered[:, columns] = (60, 70, 80)
+        try:
+            (found,) = facerelief.reconstruct(covered)
+        except facerelief.NoFaceError:
+            continue
+        assert any("covered" in line for line in found.warnings), found.warnings
+        assert found.confidence < 0.55
 
 
 def test_rising():

@@ -30,7 +30,7 @@ from facerelief.inverse.photometric import fit_appearance
 from facerelief.io.digest import file_digest, unchanging_digest
 from facerelief.io.images import as_image, read_image
 from facerelief.morphable import FaceModel, model_file, named_model
-from facerelief.pipeline.quality import confidence, warnings_about
+from facerelief.pipeline.quality import NetAgreement, confidence, warnings_about
 from facerelief.runtime.clock import StageClock
 from facerelief.runtime.threads import load_linear_algebra
 
@@ -150,12 +150,13 @@ class Reconstructor:
         """Face by a network, light and albedo fitted to the image, relief by FineNet."""
         model, clock = self.model, StageClock()
         error_mm: float | None = None
+        around = camera_from_landmarks(model, face.landmarks)
         with clock("coarse_net"):
             shape_net, fine_net = self._nets.result()
             if isinstance(shape_net, E2farRunner):
                 state = shape_net.estimate(image, face.landmarks)
             else:
-                estimate = shape_net.estimate(image, camera_from_landmarks(model, face.landmarks))
+                estimate = shape_net.estimate(image, around)
                 state, error_mm = estimate.state, estimate.error_mm
             vertices = model.shape(state.identity, state.expression)
         with clock("appearance"):
@@ -173,6 +174,8 @@ class Reconstructor:
             )
         observed, name = landmarks_for(model, face.landmarks)
         spread_mm = landmark_residual(model, observed, state, name=name).rms_px / state.camera.scale
+        apart = state.camera.yaw - around.yaw
+        net = None if error_mm is None else NetAgreement(error_mm, spread_mm, apart)
         return Reconstruction(
             image=image,
             model=model,
@@ -182,12 +185,12 @@ class Reconstructor:
             albedo=appearance.albedo,
             light=appearance.light,
             box=face.box,
-            confidence=confidence(face, spread_mm, seen),
+            confidence=confidence(face, spread_mm, seen, net),
             method=self.method,
             coarse=coarse,
             fine=fine,
             skin=skin,
-            warnings=warnings_about(face, state.camera, spread_mm, seen),
+            warnings=warnings_about(face, state.camera, spread_mm, seen, net),
             timings_ms={**timings, **clock.ms},
             networks={net.file.name: unchanging_digest(net.file) for net in (shape_net, fine_net)},
             expected_error_mm=error_mm,
