@@ -17,6 +17,7 @@ from facerelief.errors import ModelError
 from facerelief.geometry.alignment import rotation_from_vector, solve_weak_perspective
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.rotation import matrix_from_euler
+from facerelief.inverse.expression_prior import expression_precision
 from facerelief.inverse.identity_prior import SIZE_DEVIATION, identity_precision
 from facerelief.inverse.solver import bounded_step
 from facerelief.morphable.arkit import LIP_PARTING_UNITS
@@ -41,7 +42,7 @@ class LandmarkFitConfig:
     identity: float = 0.45
     """Standard deviation allowed to identity coefficients; less keeps closer to the mean face."""
     expression: float = 0.50
-    """Typical expression weight (blendshapes), or standard deviation allowed (statistical bases)."""
+    """Typical weight of a smile's units; the others follow `RELATIVE_DEVIATIONS`."""
     size: float = SIZE_DEVIATION
     """Standard deviation allowed to the face's relative size."""
     along_outline: float = 0.2
@@ -124,21 +125,16 @@ class LandmarkTerm:
         self.outline_before, self.outline_after = np.roll(chain, 1), np.roll(chain, -1)
         if len(chain) and name not in CLOSED_OUTLINES:
             self.outline_before[0], self.outline_after[-1] = chain[0], chain[-1]
-        precision = np.concatenate(
-            [
-                identity_precision(model, config.identity, config.size),
-                np.full(self.n_expression, 1.0 / self._expression_deviation(model) ** 2),
-            ]
-        )
-        self.prior: Float64 = np.concatenate([np.zeros(6), precision])
+        shape = 6 + self.n_identity
+        self.prior: Float64 = np.zeros((shape + self.n_expression,) * 2)
+        """Precision of the unknowns; pose is free."""
+        self.prior[6:shape, 6:shape] = np.diag(identity_precision(model, config.identity, config.size))
+        self.prior[shape:, shape:] = expression_precision(model, config.expression)
         self.name, self.blinks = name, _blinks(model, name)
         known = list(model.expression_names)
         others = [known.index(unit) for unit in LIP_PARTING_UNITS if unit in known]
         self.parting = (known.index("mouthClose"), known.index("jawOpen"), others) if len(others) > 3 else ()
         """Indices of mouthClose, jawOpen, and the other units that part the lips; empty without them."""
-
-    def _expression_deviation(self, model: FaceModel) -> float:
-        return self.config.expression if model.expression_kind == "blendshape" else 1.0
 
     def start(self, observed: Float64, usable: Bool, points: Float | None = None) -> FaceState:
         """The mean face in its best weak-perspective pose; the sides of the outline count little.
@@ -467,8 +463,8 @@ def _descend(
         b, a = term.whitened(residual, jacobian, filled, weight)
         hessian = (a.T @ a).astype(np.float64)
         values = np.concatenate([np.zeros(6), state.coefficients], dtype=np.float64)
-        gradient = a.T.astype(np.float64) @ b + term.prior * values
-        hessian[np.diag_indices_from(hessian)] += term.prior
+        gradient = a.T.astype(np.float64) @ b + term.prior @ values
+        hessian += term.prior
         # the first steps are short in shape, so that pose settles first
         damping = 10.0 ** (1 - round_) if round_ < 3 else 0.0
         hessian[np.arange(6, len(values)), np.arange(6, len(values))] += damping

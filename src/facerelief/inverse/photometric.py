@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from facerelief.geometry.camera import WeakPerspective
+from facerelief.inverse.expression_prior import expression_precision
 from facerelief.inverse.identity_prior import SIZE_DEVIATION, identity_precision
 from facerelief.inverse.image_level import ImageLevel, image_level
 from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, landmark_term
@@ -50,7 +52,7 @@ class PhotometricConfig:
     size_deviation: float = SIZE_DEVIATION
     """Standard deviation assumed for the face's relative size."""
     expression_deviation: float = 0.60
-    """Standard deviation assumed for blendshape weights."""
+    """Standard deviation assumed for a smile's weights; other units follow `RELATIVE_DEVIATIONS`."""
     light: LightPrior = field(default_factory=LightPrior)
     """Expected light; its squared Mahalanobis distance counts as the squared coefficients do."""
     levels: tuple[int, ...] = (64, 128, 256)
@@ -157,9 +159,10 @@ class _AppearanceSolver:
     def __init__(self, model: FaceModel, config: PhotometricConfig) -> None:
         self.model, self.config = model, config
         self.term = photometric_term(model)
-        self.precision = config.regularisation * np.concatenate([np.ones(model.n_albedo), np.zeros(N_LIGHT)])
-        """Of the unknowns, the light's last; light has a matrix of its own."""
-        self.light_precision = config.regularisation * config.light.precision()
+        self.precision: Float64 = np.asarray(
+            config.regularisation * block_diag(np.eye(model.n_albedo), config.light.precision())
+        )
+        """Of the unknowns, the light's last."""
         self.rest_light = config.light.mean()
 
     def expected(self) -> Appearance:
@@ -205,11 +208,9 @@ class _AppearanceSolver:
 
     def _add_prior(self, hessian: Float64, gradient: Float64, away: Float64) -> None:
         """Add the prior of the last n unknowns; `away` (n,) is their distance from the expected values."""
-        precision = self.precision[-len(away) :]
-        gradient += precision * away
-        hessian[np.diag_indices_from(hessian)] += precision
-        gradient[-N_LIGHT:] += self.light_precision @ away[-N_LIGHT:]
-        hessian[-N_LIGHT:, -N_LIGHT:] += self.light_precision
+        precision = self.precision[-len(away) :, -len(away) :]
+        gradient += precision @ away
+        hessian += precision
 
     def robust_rms(
         self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample
@@ -247,17 +248,10 @@ class _Solver(_AppearanceSolver):
         self.side = max(box[2] - box[0], box[3] - box[1])
         sides = [s for s in config.levels if s <= 1.2 * self.side] or [config.levels[0]]
         self.levels = [image_level(image, box, s) for s in sides]
-        deviation = config.expression_deviation if model.expression_kind == "blendshape" else 1.0
-        coefficients = np.concatenate(
-            [
-                identity_precision(model, config.identity_deviation, config.size_deviation),
-                np.full(model.n_expression, 1 / deviation**2),
-                np.ones(model.n_albedo),
-            ]
-        )
-        self.precision = config.regularisation * np.concatenate(
-            [np.zeros(6), coefficients, np.zeros(N_LIGHT)]
-        )
+        identity = identity_precision(model, config.identity_deviation, config.size_deviation)
+        expression = expression_precision(model, config.expression_deviation)
+        shape = [config.regularisation * part for part in (np.diag(identity), expression)]
+        self.precision = np.asarray(block_diag(np.zeros((6, 6)), *shape, self.precision))
         # grows while landmarks drift too far, so that shape and pixels can agree under the constraint
         self.insistence = 1.0
         low, high = self.marks.coefficient_bounds()
@@ -367,7 +361,7 @@ class _Solver(_AppearanceSolver):
         offset, _ = self.marks.linearise(state, self.observed)
         marks = float(self._landmark_cost(offset)[0].sum())
         away = self._values(state, appearance) - self._rest()
-        prior = self.precision @ away**2 + away[-N_LIGHT:] @ self.light_precision @ away[-N_LIGHT:]
+        prior = away @ self.precision @ away
         return {"photometric": color, "landmarks": marks, "regularisation": float(prior)}
 
     def landmark_rms(self, state: FaceState) -> float:
