@@ -101,8 +101,8 @@ ROOMS: dict[str, Room] = {
         {"numpy"},
     ),
     "lab.scenes": Room(
-        "hair, skin noise, random lights and backgrounds of rendered images",
-        {"morphable", "rendering"},
+        "hair, skin noise, shoulders, random lights and backgrounds of rendered images",
+        {"geometry", "morphable", "rendering"},
         {"numpy", "cv2"},
     ),
     "lab.datasets": Room(
@@ -111,8 +111,8 @@ ROOMS: dict[str, Room] = {
         {"numpy", "scipy", "cv2", "ray", "rich"},
     ),
     "lab.networks": Room(
-        "CoarseNet, Tracking CoarseNet, FineNet, UH-E2FAR: layers, losses, training, export; the only room "
-        "with torch",
+        "CoarseNet, Tracking CoarseNet, FineNet, UH-E2FAR, landmark net: layers, losses, training, export; "
+        "the only room with torch",
         LIBRARY | {"lab.datasets"},
         {"numpy", "scipy", "cv2", "torch", "lightning", "onnx"},
     ),

@@ -1,4 +1,4 @@
-"""`facerelief train coarse|tracking|fine|e2far|export`: networks from training data.
+"""`facerelief train coarse|tracking|fine|e2far|landmarks|export`: networks from training data.
 
 torch is imported when a training begins, not for its options.
 """
@@ -302,6 +302,89 @@ class E2far(_Shape):
         """See `Train`."""
         weights = None if self.weights is None else str(self.weights)
         return replace(super().train_config(), weights=weights)
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Train the landmark net: 720 points of open model 2, each with its uncertainty.
+
+    Its images are rendered by processes beside it. The learning rate follows the clock: give the time it has.
+
+    Examples:
+        facerelief train landmarks --minutes 600 --renderers 2 -o runs/landmarks
+        facerelief train landmarks --minutes 30 --batch 512 --renderers 15 --device cuda -o runs/landmarks
+    """
+
+    out: Annotated[options.OutFolder, arg(metavar="RUN")]
+    """Folder of the run."""
+    minutes: Annotated[float, options.Range(0, open=True), arg(metavar="MIN")] = 600.0
+    """Time of the training."""
+    batch: options.Count = 64
+    """Images of a step."""
+    lr: options.Weight = 2e-3
+    """Highest learning rate."""
+    renderers: options.Count = 1
+    """Processes that render."""
+    pool: options.Count = 20000
+    """Most renders that are kept, 200 kB each, in the device's memory."""
+    backgrounds: options.Folder = None
+    """Photos to put behind the heads; parts of their corners."""
+    device: str = "cpu"
+    """torch's name: cpu, cuda."""
+    compile: bool = False
+    """Compile the net with torch.compile."""
+    seed: options.Seed = 0
+    """Seed of first weights and renders."""
+    resume: bool = False
+    """Continue the run in the folder."""
+    threads: options.Threads = None
+
+    def run(self) -> int:
+        """Train. Returns the exit code."""
+        _need_torch()
+        import torch
+
+        from facerelief.lab.datasets.photos import background_parts
+        from facerelief.lab.networks import landmark_training
+        from facerelief.morphable import open_model
+
+        def make() -> landmark_training.LandmarkTrainConfig:
+            return landmark_training.LandmarkTrainConfig(
+                minutes=self.minutes, batch=self.batch, lr=self.lr, pool=self.pool, seed=self.seed
+            )
+
+        config = options.configured(make)
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        behind = None if self.backgrounds is None else background_parts(self.backgrounds)
+        machine = landmark_training.LandmarkMachine(self.device, self.renderers, self.compile)
+        with progress("seconds") as show:
+
+            def follow(at: landmark_training.Progress) -> None:
+                if at.metrics is not None:
+                    note(f"step {at.step}, held out: {_described(at.metrics)}")
+                    return
+                speed = f"{at.images_per_s:.1f} images a second, {at.pool} renders"
+                show(
+                    round(60 * at.done * self.minutes),
+                    round(60 * self.minutes),
+                    f"loss {at.loss:.3f}, {speed}",
+                )
+
+            about = landmark_training.train_landmarks(
+                config, self.out, open_model("open2"), machine, backgrounds=behind, resume=self.resume,
+                progress=follow,
+            )  # fmt: skip
+        say(f"{self.out}: {about['points']} points, {about['step']} steps; {_described(about['metrics'])}")
+        return 0
+
+
+def _described(metrics: dict[str, float]) -> str:
+    """A landmark net's measures in words."""
+    return (
+        f"error {metrics['error_px']:.2f} px of the crop, {metrics['percent']:.2f} % of the eye distance, "
+        f"square of error over sigma {metrics['calibration']:.2f}"
+    )
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
+from facerelief.geometry.rotation import matrix_from_euler
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import ambient_light, directional_light
-from facerelief.typed import Float, Float32, Float64, Image
+from facerelief.typed import Float, Float32, Float64, Image, Int32
 
 
 def hair_cap(model: FaceModel) -> Float64:
@@ -99,3 +101,36 @@ def smooth_background(colors: Float, size: int) -> Image:
 
     smooth = cv2.resize(colors.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     return (np.clip(smooth, 0, 1) * 255).astype(np.uint8)
+
+
+def shoulders(skin: Float, pitch: float, yaw: float, roll: float) -> tuple[Float64, Int32]:
+    """A flat ellipsoid that the neck ends in, turned half as far as the head.
+
+    Args:
+        skin: (n, 3) head and neck, model space, mm.
+        pitch: Of the head, radians.
+        yaw: Likewise.
+        roll: Likewise.
+
+    Returns:
+        (B, 3) vertices, model space, mm, and (M, 3) triangles.
+    """
+    low = skin[:, 1].min()
+    neck = skin[skin[:, 1] < low + 40].mean(axis=0)
+    ball, triangles = _ball()
+    back = matrix_from_euler(-0.7 * pitch, -0.5 * yaw, -0.7 * roll)
+    return ball @ back.T + [neck[0], low + 42 - 150, neck[2] - 10], triangles
+
+
+@functools.cache
+def _ball() -> tuple[Float64, Int32]:
+    """Vertices and triangles of the ellipsoid of `shoulders`."""
+    v, u = np.meshgrid(np.linspace(0, np.pi, 25), np.linspace(0, 2 * np.pi, 49)[:-1], indexing="ij")
+    ball = np.stack([np.sin(v) * np.sin(u), np.cos(v), np.sin(v) * np.cos(u)], axis=2).reshape(-1, 3)
+    ball = np.sign(ball) * np.abs(ball) ** [0.9, 0.9, 0.9] * [230, 150, 112]
+    rows, columns = np.arange(24)[:, None] * 48, np.arange(48)[None]
+    right = (columns + 1) % 48
+    quads = np.stack([rows + columns, rows + 48 + columns, rows + 48 + right, rows + right], axis=2)
+    quads = quads.reshape(-1, 4)
+    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
+    return ball, triangles

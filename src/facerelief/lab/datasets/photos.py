@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from facerelief.errors import ImageError
+from facerelief.io.images import read_image
 from facerelief.pipeline.batch import find_images
 
 
@@ -52,3 +56,29 @@ def find_photos(folder: str | Path, groups: Sequence[str] = (), limit: int | Non
         which = f" in {', '.join(groups)}" if groups else ""
         raise ImageError(f"{folder}: no images{which}; name a folder of photos")
     return photos
+
+
+def background_parts(folder: Path, most: int = 2000, side: int = 112, seed: int = 0) -> NDArray[np.uint8]:
+    """(M, side, side, 3) random squares from the corners of a folder's photos, away from their faces.
+
+    Raises:
+        ImageError: There is no readable image.
+    """
+    import cv2
+
+    rng, out = np.random.default_rng(seed), list[NDArray[np.uint8]]()
+    files = [photo.file for photo in find_photos(folder)]
+    for k in rng.permutation(len(files))[:most]:
+        try:
+            photo = read_image(files[k])
+        except ImageError:
+            continue
+        height, width = photo.shape[:2]
+        size = max(2, int(min(height, width) * rng.uniform(0.28, 0.42)))
+        left = 0 if rng.random() < 0.5 else width - size
+        top = 0 if rng.random() < 0.65 else int(rng.integers(height - size + 1))
+        part = photo[top : top + size, left : left + size]
+        out.append(np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA), np.uint8))
+    if not out:
+        raise ImageError(f"{folder}: no readable picture; give a folder with photos for --backgrounds")
+    return np.stack(out)

@@ -26,10 +26,13 @@ from torch import Tensor, nn
 from facerelief._version import __version__
 from facerelief.errors import FacereliefError
 from facerelief.inference.crops import COARSE_MARGIN, CONTRAST_SIZES, FINE_MARGIN
+from facerelief.inference.landmark_net import LANDMARK_MARGIN
 from facerelief.io.atomic import output_error, write_bytes
 from facerelief.lab.networks.e2far import E2far
 from facerelief.lab.networks.guo import POSE, Backbone, CoarseNet, FineNet, TrackingNet
-from facerelief.lab.networks.run_folder import load_net
+from facerelief.lab.networks.landmark_training import load_landmark_net
+from facerelief.lab.networks.landmarks import LandmarkNet
+from facerelief.lab.networks.run_folder import kind_of, load_net
 from facerelief.morphable import open_model
 from facerelief.morphable.model import FaceModel
 
@@ -90,7 +93,7 @@ def exported(net: nn.Module, model: FaceModel, calibration: float = 0.0) -> Expo
     """A net with cameras for poses, bounded expressions, displacements in mm and a calibrated variance.
 
     Args:
-        net: one of those of `guo` and `e2far`.
+        net: one of those of `guo`, `e2far` and `landmarks`.
         calibration: added to the logarithm of the variance.
     """
     forms: dict[type[nn.Module], Callable[..., Exported]] = {
@@ -98,6 +101,7 @@ def exported(net: nn.Module, model: FaceModel, calibration: float = 0.0) -> Expo
         TrackingNet: _tracking,
         E2far: _e2far,
         FineNet: _fine,
+        LandmarkNet: _landmarks,
     }
     return forms[type(net)](net, model.expression_bounds, calibration)
 
@@ -182,6 +186,24 @@ def _fine(net: FineNet, _: tuple[float, float], __: float) -> Exported:
     return Exported(_Wrapped(net, call), inputs, outputs, "fine", crop, FINE_MARGIN)
 
 
+def _landmarks(net: LandmarkNet, _: tuple[float, float], calibration: float) -> Exported:
+    def call(net: LandmarkNet, image: Tensor) -> tuple[Tensor, ...]:
+        out = net(image)
+        return out.points, (out.log_sigma + 0.5 * calibration).exp(), net.vertices.float()
+
+    count = net.config.points
+    outputs = [
+        Port("points", (1, count, 2), "px of the crop", 4.0),
+        Port("sigma", (1, count), "px of the crop, standard deviation of each coordinate"),
+        Port("vertices", (count,), "ids of the model's vertices that the points are"),
+    ]
+    crop = (
+        "square about the box of the detected landmarks in the image turned upright, side "
+        f"{LANDMARK_MARGIN} x its longer side (inference.landmark_net.landmark_crop)"
+    )
+    return Exported(_Wrapped(net, call), [_image(net.config.size)], outputs, "net", crop, LANDMARK_MARGIN)
+
+
 def export_net(
     run: str | Path,
     out: str | Path,
@@ -207,10 +229,13 @@ def export_net(
     """
     import onnx
 
-    run, out, model = Path(run), Path(out), model or open_model()
-    net, found = load_net(run, model)
+    run, out = Path(run), Path(out)
+    dense = kind_of(run) == "landmarks"
+    model = model or open_model("open2" if dense else "open")
+    net, found = load_landmark_net(run) if dense else load_net(run, model)
     metrics = found["history"][-1] if found["history"] else {}
-    calibration = math.log(max(float(metrics.get("confidence_ratio", 1.0)), 1e-6))
+    ratio = metrics.get("calibration" if dense else "confidence_ratio", 1.0)
+    calibration = math.log(max(float(ratio), 1e-6))
     form = exported(net, model, calibration)
     folded = copy.deepcopy(form.module)
     for part in folded.modules():
@@ -231,13 +256,7 @@ def export_net(
         "normalisation": "inside; images are RGB in [0, 1]",
         "inputs": {part.name: part.what for part in form.inputs},
         "outputs": {part.name: part.what for part in form.outputs},
-        "trained": {
-            "step": found["step"],
-            "steps": config["steps"],
-            "batch": config["batch"],
-            "data": [Path(folder).name for folder in config["data"]],
-            "data_sha256": found["data_sha256"],
-        },
+        "trained": _trained(found),
         "calibration": calibration,
         "metrics": metrics,
     }
@@ -257,6 +276,20 @@ def export_net(
             f"{out}: differs from the trained net by {worst:.4f}, expected at most {TOLERANCE}; do not use it"
         )
     return about | {"worst": worst, "bytes": out.stat().st_size}
+
+
+def _trained(found: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its training."""
+    config = found["config"]
+    if "data" not in config:  # rendered while it was trained
+        return {name: config["task"][name] for name in ("minutes", "batch")} | {"step": found["step"]}
+    return {
+        "step": found["step"],
+        "steps": config["steps"],
+        "batch": config["batch"],
+        "data": [Path(folder).name for folder in config["data"]],
+        "data_sha256": found["data_sha256"],
+    }
 
 
 def random_inputs(inputs: list[Port], seed: int) -> dict[str, NDArray[Any]]:

@@ -117,6 +117,15 @@ def write_checkpoint(out: Path, state: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
+def kind_of(run: str | Path) -> str:
+    """Kind of the net of a run: of `NetKind`, or "landmarks".
+
+    Raises:
+        FacereliefError: the folder holds no configuration of a run.
+    """
+    return str(_config_of(Path(run))["task"]["kind"])
+
+
 def load_net(run: str | Path, model: FaceModel | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """The trained net of a run.
 

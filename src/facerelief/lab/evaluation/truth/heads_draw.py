@@ -23,6 +23,7 @@ from facerelief.lab.scenes import (
     hair_noise,
     photo_background,
     random_light,
+    shoulders,
     skin_noise,
     smooth_background,
 )
@@ -30,7 +31,7 @@ from facerelief.morphable.model import FaceModel
 from facerelief.morphable.statistics import ExpressionSampling, sample_expressions
 from facerelief.rendering.lighting import LUMA
 from facerelief.rendering.render import shade_mesh
-from facerelief.typed import Float, Image, Int32
+from facerelief.typed import Float, Image
 
 HEAD_YAW_BINS = ((0, 15), (15, 30), (30, 45), (45, 60), (60, 80))
 """Degrees of |yaw|; every subject has one image in each."""
@@ -219,7 +220,9 @@ def _image(
     import cv2
 
     colors, cloth = _colors(heads, expression, look, rng)
-    body, body_triangles, body_colors = _shoulders(heads.model, shape, camera, cloth)
+    skin = shape[heads.model.regions["head_and_neck"]]
+    body, body_triangles = shoulders(skin, camera.pitch, camera.yaw, camera.roll)
+    body_colors = np.tile(cloth, (len(body), 1))
     mesh = Mesh(
         np.concatenate([shape, body]).astype(np.float32),
         np.concatenate([heads.model.triangles, body_triangles + len(shape)]).astype(np.int32),
@@ -306,27 +309,6 @@ def _paint_eyes(heads: Heads, expression: Float, out: Float, iris: Float, rng: n
 def _blend(base: Float, color: Float, angle: Float, within: float, soft: float) -> Float:
     share = np.clip((within - angle) / soft + 0.5, 0, 1)[:, None]
     return base * (1 - share) + color * share
-
-
-def _shoulders(
-    model: FaceModel, shape: Float, camera: WeakPerspective, cloth: Float
-) -> tuple[Float, Int32, Float]:
-    """A flat ellipsoid in clothes that the neck ends in, turned half as far as the head: vertices (B, 3) in
-    model space, triangles, colours."""
-    skin = shape[model.regions["head_and_neck"]]
-    low = skin[:, 1].min()
-    neck = skin[skin[:, 1] < low + 40].mean(axis=0)
-    v, u = np.meshgrid(np.linspace(0, np.pi, 25), np.linspace(0, 2 * np.pi, 49)[:-1], indexing="ij")
-    ball = np.stack([np.sin(v) * np.sin(u), np.cos(v), np.sin(v) * np.cos(u)], axis=2).reshape(-1, 3)
-    ball = np.sign(ball) * np.abs(ball) ** [0.9, 0.9, 0.9] * [230, 150, 112]
-    back = matrix_from_euler(-0.7 * camera.pitch, -0.5 * camera.yaw, -0.7 * camera.roll)
-    ball = ball @ back.T + [neck[0], low + 42 - 150, neck[2] - 10]
-    rows, columns = np.arange(24)[:, None] * 48, np.arange(48)[None]
-    right = (columns + 1) % 48
-    quads = np.stack([rows + columns, rows + 48 + columns, rows + 48 + right, rows + right], axis=2)
-    quads = quads.reshape(-1, 4)
-    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
-    return ball, triangles, np.tile(cloth, (len(ball), 1))
 
 
 def _background(
