@@ -72,3 +72,52 @@ def test_any_batch_shape() -> None:
     camera = WeakPerspective(0.1, 0.2, 0.3, 100, 200, 2)
     grid = POINTS.reshape(5, 10, 3)
     np.testing.assert_allclose(camera.project(grid).reshape(-1, 3), camera.project(POINTS))
+
+
+NEAR = st.builds(
+    WeakPerspective,
+    pitch=st.floats(-1.5, 1.5),
+    yaw=st.floats(-1.5, 1.5),
+    roll=st.floats(-3, 3),
+    translation_u=st.floats(-500, 2000),
+    translation_v=st.floats(-500, 2000),
+    scale=st.floats(0.05, 30),
+    inverse_distance=st.floats(0.0, 1 / 400),
+)
+
+
+@given(NEAR)
+def test_perspective_is_undone(camera: WeakPerspective) -> None:
+    np.testing.assert_allclose(camera.unproject(camera.project(POINTS)), POINTS, atol=1e-7)
+
+
+@given(NEAR, st.floats(-3, 3), st.floats(0.1, 10))
+def test_perspective_moves_with_the_image(camera: WeakPerspective, angle: float, zoom: float) -> None:
+    """Crops, turns and zooms of the image are those of the camera, whatever its distance."""
+    c, s = zoom * np.cos(angle), zoom * np.sin(angle)
+    matrix = np.array([[c, s, 40.0], [-s, c, -70.0]])
+    before, after = camera.project(POINTS), camera.moved(matrix).project(POINTS)
+    np.testing.assert_allclose(
+        after[:, :2], before[:, :2] @ matrix[:, :2].T + matrix[:, 2], rtol=1e-9, atol=1e-6
+    )
+    crop = camera.in_crop(30.0, 20.0, zoom)
+    np.testing.assert_allclose(crop.project(POINTS)[:, :2], zoom * (before[:, :2] - [30, 20]), atol=1e-5)
+    assert crop.inverse_distance == camera.inverse_distance
+
+
+def test_perspective_is_that_of_a_pinhole() -> None:
+    """A camera 400 mm before the origin with a focal length of 800 px."""
+    camera = WeakPerspective(0.0, 0.0, 0.0, 320.0, 240.0, scale=2.0, inverse_distance=1 / 400)
+    assert camera.focal_length_px == pytest.approx(800)
+    x, y, z = 30.0, -20.0, 80.0
+    u, v, depth = camera.project([x, y, z])
+    assert (u, v, depth) == pytest.approx((320 + 800 * x / (400 - z), 240 - 800 * y / (400 - z), z))
+    assert camera.magnification(z) == pytest.approx(1.25)
+    assert WeakPerspective(0, 0, 0, 0, 0, 2.0).focal_length_px == np.inf
+
+
+def test_points_behind_the_camera_have_no_place() -> None:
+    camera = WeakPerspective(0.0, 0.0, 0.0, 0.0, 0.0, 1.0, inverse_distance=1 / 100)
+    uvz = camera.project([[1.0, 1.0, 150.0], [1.0, 1.0, 0.0]])
+    assert np.isnan(uvz[0, :2]).all()
+    assert uvz[1].tolist() == [1.0, -1.0, 0.0]

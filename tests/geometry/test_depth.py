@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.depth import depth_to_mesh, normals_from_depth
+from facerelief.geometry.depth import camera_normals, depth_to_mesh, normals_from_depth
 from facerelief.geometry.normals import face_normals, vertex_normals
 from facerelief.rendering.rasterizer import rasterize
 
@@ -139,3 +139,31 @@ class TestNormals:
             normals_from_depth(np.zeros(4), 1.0)
         with pytest.raises(ValueError, match="depth"):
             depth_to_mesh(np.zeros(4), CAMERA)
+
+
+@pytest.mark.parametrize("distance", [300.0, 1000.0, np.inf])
+def test_normals_of_a_sphere_under_perspective(distance):
+    """Every pixel's normal is the direction from the sphere's centre to its point."""
+    camera = WeakPerspective(0.0, 0.0, 0.0, 140.0, 90.0, 2.0, 1 / distance)
+    left, top = 60, 20
+    v, u = np.mgrid[0:150, 0:170] + 0.5
+    # the ray through a pixel is C + t d, with C the camera's centre; its nearer point on the sphere
+    place = np.stack([(u + left - 140.0) / 2.0, (90.0 - v - top) / 2.0], axis=-1)
+    centre, radius = np.array([5.0, -4.0, 10.0]), 40.0
+    low, high = np.full(u.shape, 0.0), np.full(u.shape, 60.0)
+
+    def outside(z):
+        point = np.concatenate([place * (1 - z / distance)[..., None], z[..., None]], axis=-1)
+        return np.linalg.norm(point - centre, axis=-1) > radius
+
+    for _ in range(50):  # the front: outside for larger z
+        middle = (low + high) / 2
+        far = outside(middle)
+        high, low = np.where(far, middle, high), np.where(far, low, middle)
+    depth = np.where(outside(np.full(u.shape, 12.0)), np.nan, low).astype(np.float32)
+    normals = camera_normals(depth, camera, left, top)
+    point = np.concatenate([place * (1 - low / distance)[..., None], low[..., None]], axis=-1)
+    expected = (point - centre) / radius
+    inner = np.isfinite(depth) & (expected[..., 2] > 0.5)
+    assert inner.sum() > 1000
+    assert np.abs(normals - expected)[inner].max() < 0.02

@@ -127,3 +127,16 @@ class TestOverlay:
     def test_shapes_must_match(self) -> None:
         with pytest.raises(ValueError, match="match"):
             overlay(np.zeros((2, 2, 3)), np.zeros((2, 2, 3)), np.zeros((3, 2)))
+
+
+def test_depth_of_a_tilted_wall_under_perspective() -> None:
+    """Each pixel's depth lies on the wall, however large its triangles are."""
+    camera = WeakPerspective(0.0, 0.0, 0.0, 40.0, 30.0, 1.0, 1 / 250)
+    wall = np.array([[-60, -60, -50], [60, -60, 70], [60, 60, 70], [-60, 60, -50]], np.float64)
+    depth = render_depth(wall, [[0, 1, 2], [0, 2, 3]], camera, 60, 80)
+    rows, columns = np.nonzero(np.isfinite(depth))
+    assert len(rows) > 3000
+    points = camera.unproject(
+        np.column_stack([columns + 0.5, rows + 0.5, depth[rows, columns].astype(float)])
+    )
+    np.testing.assert_allclose(points[:, 2], points[:, 0] + 10, atol=1e-3)

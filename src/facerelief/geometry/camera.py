@@ -1,13 +1,17 @@
-"""The one camera type: weak perspective (scaled orthography).
+"""The one camera type: weak perspective (scaled orthography), or perspective aimed at the face.
 
 Convention: model and camera space are right-handed millimetres, x to the image's right, y up, z toward the
 viewer. Image space is pixels, origin top-left, y down, pixel (i, j) covering [j, j+1) x [i, i+1). With
 (x, y, z) = R p:
 
-    u = s x + t_u        v = t_v - s y        R = R_z(roll) R_y(yaw) R_x(pitch)
+    u = s w x + t_u        v = t_v - s w y        w = 1 / (1 - k z)        R = R_z(roll) R_y(yaw) R_x(pitch)
 
 so yaw > 0 turns the face to the image's right, pitch > 0 makes it look down, roll > 0 tilts it
-counter-clockwise as seen.
+counter-clockwise as seen. k is the inverse of the distance from the camera to the model's origin; with k = 0,
+the default, w = 1: weak perspective. The optical axis passes through the model's origin, so a crop, a turn
+and a zoom of the image are those of the camera whatever k is, and angles are relative to the ray to the
+face. A camera whose axis passes elsewhere differs by a stretch of 1 / cos of the angle between both, which is
+left out.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from facerelief.typed import Float
 
 @dataclass(frozen=True)
 class WeakPerspective:
-    """Pose of a face in an image: angles in radians, translation in px, scale in px/mm."""
+    """Pose of a face in an image: angles in radians, translation in px, scale in px/mm at the origin."""
 
     pitch: float
     yaw: float
@@ -32,29 +36,33 @@ class WeakPerspective:
     translation_u: float
     translation_v: float
     scale: float
+    inverse_distance: float = 0.0
+    """1/mm, from the camera to the model's origin; 0 for weak perspective."""
 
     @classmethod
-    def from_vector(cls, pose: ArrayLike) -> WeakPerspective:
+    def from_vector(cls, pose: ArrayLike, inverse_distance: float = 0.0) -> WeakPerspective:
         """From (pitch, yaw, roll, t_u, t_v, s)."""
         pitch, yaw, roll, tu, tv, s = (float(x) for x in np.asarray(pose, dtype=float).reshape(6))
-        return cls(pitch, yaw, roll, tu, tv, s)
+        return cls(pitch, yaw, roll, tu, tv, s, float(inverse_distance))
 
     @classmethod
-    def from_matrix(cls, rotation: ArrayLike, translation: ArrayLike, scale: float) -> WeakPerspective:
-        """From a (3, 3) rotation, (2,) translation in px and a scale in px/mm."""
+    def from_matrix(
+        cls, rotation: ArrayLike, translation: ArrayLike, scale: float, inverse_distance: float = 0.0
+    ) -> WeakPerspective:
+        """From a (3, 3) rotation, (2,) translation in px, scale in px/mm and inverse distance in 1/mm."""
         pitch, yaw, roll = euler_from_matrix(np.asarray(rotation, dtype=float))
         tu, tv = (float(x) for x in np.asarray(translation, dtype=float).reshape(2))
-        return cls(pitch, yaw, roll, tu, tv, float(scale))
+        return cls(pitch, yaw, roll, tu, tv, float(scale), float(inverse_distance))
 
     @property
     def vector(self) -> NDArray[np.float64]:
-        """(6,) pose vector (pitch, yaw, roll, t_u, t_v, s)."""
+        """(6,) pose vector (pitch, yaw, roll, t_u, t_v, s); the inverse distance is not part of it."""
         return np.array([self.pitch, self.yaw, self.roll, self.translation_u, self.translation_v, self.scale])
 
     def moved(self, similarity: ArrayLike) -> WeakPerspective:
         """The camera of the image after a similarity (2, 3), px to px, without mirroring.
 
-        This is exact: under weak perspective a turned, scaled and shifted image is that of another camera.
+        This is exact: a turned, scaled and shifted image is that of another camera aimed at the face.
         """
         matrix = np.asarray(similarity, np.float64)
         turn = matrix[:, :2]
@@ -76,18 +84,41 @@ class WeakPerspective:
         p = floating(points)
         return p @ self.rotation.T.astype(p.dtype)
 
+    def magnification(self, depth: ArrayLike) -> Float:
+        """(...) 1 / (1 - k z) for depths z (...), mm along camera z; NaN for points behind the camera.
+
+        The scale at a depth, px/mm, is `scale` times this.
+        """
+        z = floating(depth)
+        if not self.inverse_distance:
+            return np.ones_like(z)
+        away = 1.0 - self.inverse_distance * z
+        return (1.0 / np.where(away > 1e-3, away, np.nan)).astype(z.dtype)
+
+    @property
+    def focal_length_px(self) -> float:
+        """Focal length, px: scale times distance; infinite for weak perspective."""
+        return self.scale / self.inverse_distance if self.inverse_distance else float("inf")
+
     def project(self, points: ArrayLike) -> Float:
-        """(..., 3) model points, mm -> (..., 3) of (u px, v px, z mm); larger z is nearer."""
+        """(..., 3) model points, mm -> (..., 3) of (u px, v px, z mm); larger z is nearer.
+
+        u and v of points behind the camera are NaN.
+        """
         q = self.to_camera(points)
-        u = self.scale * q[..., 0] + self.translation_u
-        v = self.translation_v - self.scale * q[..., 1]
+        scale = self.scale
+        if self.inverse_distance:
+            scale = scale * self.magnification(q[..., 2])
+        u = scale * q[..., 0] + self.translation_u
+        v = self.translation_v - scale * q[..., 1]
         return np.stack([u, v, q[..., 2]], axis=-1).astype(q.dtype)
 
     def unproject(self, uvz: ArrayLike) -> Float:
         """Inverse of `project`: (..., 3) of (u px, v px, z mm) -> (..., 3) model points, mm."""
         q = floating(uvz)
-        x = (q[..., 0] - self.translation_u) / self.scale
-        y = (self.translation_v - q[..., 1]) / self.scale
+        width = (1.0 - self.inverse_distance * q[..., 2]) / self.scale
+        x = (q[..., 0] - self.translation_u) * width
+        y = (self.translation_v - q[..., 1]) * width
         camera = np.stack([x, y, q[..., 2]], axis=-1).astype(q.dtype)
         return camera @ self.rotation.astype(q.dtype)
 

@@ -73,6 +73,38 @@ def depth_to_mesh(
     return Mesh(vertices, triangles.astype(np.int32), vertex_colors)
 
 
+def camera_normals(depth: ArrayLike, camera: WeakPerspective, left: int = 0, top: int = 0) -> Float32:
+    """Unit normals in camera space of a depth patch seen by a camera, exact under perspective.
+
+    With a = -s dz/du, b = s dz/dv and the point's place (U, V) = (u - t_u, t_v - v), V up:
+    n ~ (a, b, 1 - k z + k (a U + b V) / s), which for k = 0 is `normals_from_depth`.
+
+    Args:
+        depth: (h, w) mm along camera z, larger is nearer, NaN off the face.
+        camera: Pose, in px of the whole image.
+        left: Column of the patch in the image, px.
+        top: Row of the patch in the image, px.
+
+    Returns:
+        (h, w, 3), NaN where the depth is NaN.
+
+    Raises:
+        ValueError: As `normals_from_depth`.
+    """
+    flat = normals_from_depth(depth, camera.scale)
+    k = np.float32(camera.inverse_distance)
+    if not k:
+        return flat
+    z = np.asarray(depth, np.float32)
+    height, width = z.shape
+    across = np.arange(width, dtype=np.float32) + np.float32(left + 0.5 - camera.translation_u)
+    up = np.float32(camera.translation_v - top - 0.5) - np.arange(height, dtype=np.float32)
+    slope = flat[:, :, :2] / flat[:, :, 2:]
+    toward = slope[:, :, 0] * across + slope[:, :, 1] * up[:, None]
+    out = np.concatenate([slope, (1 - k * z + k / np.float32(camera.scale) * toward)[:, :, None]], axis=2)
+    return (out / np.linalg.norm(out, axis=2, keepdims=True)).astype(np.float32)
+
+
 def normals_from_depth(depth: ArrayLike, scale: float) -> Float32:
     """Unit normals in camera space of a depth grid: n ~ (-dz/dx, -dz/dy, 1), y up.
 

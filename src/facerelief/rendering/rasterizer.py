@@ -34,6 +34,28 @@ class Fragments:
         """(H, W) pixels that a triangle covers."""
         return self.triangle >= 0
 
+    def perspective(self, triangles: ArrayLike, depth: ArrayLike, inverse_distance: float) -> Fragments:
+        """The fragments with weights and depths as perspective has them.
+
+        A plane's 1 / (1 - k z), not its z, is linear in the image; `rasterize` takes z. The difference is at
+        most k e^2 / 8 for triangles e mm deep, 0.01 mm on a head at 400 mm: renderers of heads leave it out.
+
+        Args:
+            triangles: (T, 3) vertex ids.
+            depth: (N,) z of the vertices, mm.
+            inverse_distance: k of the camera, 1/mm.
+        """
+        seen = self.mask
+        if not inverse_distance or not seen.any():
+            return self
+        ids = triangle_ids(triangles, len(np.asarray(depth)))
+        z = np.asarray(depth, np.float64)[ids[self.triangle[seen]]]
+        weights = self.barycentric[seen] / (1.0 - inverse_distance * z)  # over the distance, as usual
+        weights /= weights.sum(axis=1, keepdims=True)
+        barycentric, depths = self.barycentric.copy(), self.depth.copy()
+        barycentric[seen], depths[seen] = weights, (weights * z).sum(axis=1)
+        return Fragments(self.triangle, barycentric, depths)
+
 
 def rasterize(
     uvz: ArrayLike, triangles: ArrayLike, height: int, width: int, *, cull_backfaces: bool = False

@@ -62,6 +62,7 @@ def shade_mesh(
         raise ValueError(f"samples is {samples}, expected at least 1")
     uvz = camera.in_crop(0.0, 0.0, samples).project(mesh.vertices.astype(np.float64))
     fragments = rasterize(uvz, mesh.triangles, height * samples, width * samples)
+    fragments = fragments.perspective(mesh.triangles, uvz[:, 2], camera.inverse_distance)
     normals = vertex_normals(camera.to_camera(mesh.vertices.astype(np.float32)), mesh.triangles)
     if color is not None:
         colors = np.asarray(color, dtype=np.float32).reshape(1, 3)
@@ -125,7 +126,8 @@ def render_depth(
         (height, width) mm along camera z, larger is nearer, NaN off the mesh.
     """
     uvz = camera.project(vertices)
-    return rasterize(uvz, triangles, height, width, cull_backfaces=cull_backfaces).depth
+    fragments = rasterize(uvz, triangles, height, width, cull_backfaces=cull_backfaces)
+    return fragments.perspective(triangles, uvz[:, 2], camera.inverse_distance).depth
 
 
 def overlay(image: ArrayLike, render: ArrayLike, mask: ArrayLike, alpha: float = 1.0) -> Image:
