@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     from facerelief.geometry import Mesh, WeakPerspective
     from facerelief.io import read_image
     from facerelief.morphable import FaceModel, load_model, open_model, save_model
-    from facerelief.pipeline import Reconstructor, ReconstructorConfig, reconstruct
+    from facerelief.pipeline import (
+        Reconstructor,
+        ReconstructorConfig,
+        SubjectReconstruction,
+        reconstruct,
+        reconstruct_subject,
+    )
     from facerelief.synthesis import edit
     from facerelief.tracking import TrackedFrame, Tracker, TrackerConfig, track
 
@@ -45,6 +51,7 @@ __all__ = [
     "Reconstruction",
     "Reconstructor",
     "ReconstructorConfig",
+    "SubjectReconstruction",
     "TrackedFrame",
     "Tracker",
     "TrackerConfig",
@@ -58,6 +65,7 @@ __all__ = [
     "open_model",
     "read_image",
     "reconstruct",
+    "reconstruct_subject",
     "save_model",
     "save_reconstruction",
     "track",
@@ -70,6 +78,7 @@ _HOME = {
     "Reconstruction": "face",
     "Reconstructor": "pipeline",
     "ReconstructorConfig": "pipeline",
+    "SubjectReconstruction": "pipeline",
     "TrackedFrame": "tracking",
     "Tracker": "tracking",
     "TrackerConfig": "tracking",
@@ -81,6 +90,7 @@ _HOME = {
     "open_model": "morphable",
     "read_image": "io",
     "reconstruct": "pipeline",
+    "reconstruct_subject": "pipeline",
     "save_model": "morphable",
     "save_reconstruction": "facefolder",
     "track": "tracking",

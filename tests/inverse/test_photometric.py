@@ -30,7 +30,7 @@ from facerelief.inverse.landmark_fit import (
     fit_landmarks,
 )
 from facerelief.inverse.light_prior import LightPrior
-from facerelief.inverse.photometric import PhotometricConfig, _Solver, fit_photometric
+from facerelief.inverse.photometric import PhotometricConfig, PhotoSolver, fit_photometric
 from facerelief.inverse.photometric_term import Appearance, photometric_term
 from facerelief.lab.evaluation.truth.model_renders import (
     TruthConfig,
@@ -57,7 +57,7 @@ def start_at(state: FaceState, count: int = 68) -> LandmarkFit:
 
 class TestEnergy:
     @pytest.fixture
-    def solver(self, toy_model, toy_camera) -> _Solver:
+    def solver(self, toy_model, toy_camera) -> PhotoSolver:
         """Landmarks with outliers and pixels with outliers: robust costs are far from quadratic."""
         state = toy_state(toy_model, toy_camera)
         rng = np.random.default_rng(2)
@@ -65,7 +65,7 @@ class TestEnergy:
         observed[rng.choice(68, 7, replace=False)] += 15
         observed[12] = np.nan
         nothing = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-        return _Solver(
+        return PhotoSolver(
             toy_model,
             nothing,
             (10, 10, 110, 150),
@@ -114,7 +114,7 @@ class TestEnergy:
         )
         exact = exact_landmarks(toy_model, zero)
         for shift in (0.0, 0.01):
-            perfect = _Solver(
+            perfect = PhotoSolver(
                 toy_model,
                 np.zeros((HEIGHT, WIDTH, 3), np.uint8),
                 (10, 10, 110, 150),
@@ -175,7 +175,7 @@ class TestInverseRendering:
         """With the true shape, colours agree to a grey level or two, and so does the shading seen."""
         state, truth, image, observed, box = toy_truth
         config = PhotometricConfig(regularisation=1e-7, light=LOOSE)
-        solver = _Solver(
+        solver = PhotoSolver(
             toy_model, image, box, observed, start_at(state), "ibug68", config, LandmarkFitConfig()
         )
         level = solver.levels[-1]
@@ -208,7 +208,7 @@ class TestInverseRendering:
         config = PhotometricConfig(regularisation=1e-9, light=LOOSE, points=100_000)
         nothing = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         marks = exact_landmarks(toy_model, state)
-        solver = _Solver(
+        solver = PhotoSolver(
             toy_model,
             nothing,
             (10, 10, 110, 150),
@@ -320,8 +320,8 @@ class TestNoHarm:
             away = replace(camera, translation_u=camera.translation_u + 3, yaw=camera.yaw + 0.1)
             return replace(state, camera=away, identity=state.identity + 0.3), appearance
 
-        monkeypatch.setattr(_Solver, "descend", astray)
-        monkeypatch.setattr(_Solver, "robust_rms", lambda *_: 0.0)
+        monkeypatch.setattr(PhotoSolver, "descend", astray)
+        monkeypatch.setattr(PhotoSolver, "robust_rms", lambda *_: 0.0)
         first, fit = self.check(toy_model, image, observed, box)
         assert fit.landmark_rms_px > 0.97 * QUICK.drift * first.rms_px
         share = (fit.state.identity - first.state.identity)[0] / 0.3
@@ -335,7 +335,7 @@ class TestNoHarm:
         def darken(self, state, appearance, level, steps):
             return state, replace(appearance, light=0 * appearance.light)
 
-        monkeypatch.setattr(_Solver, "descend", darken)
+        monkeypatch.setattr(PhotoSolver, "descend", darken)
         first, fit = self.check(toy_model, image, observed, box)
         assert fit.state is first.state
         assert fit.residual_after == fit.residual_before

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from facerelief.cli import options
-from facerelief.cli.console import note, progress, say
+from facerelief.cli.console import UsageError, note, progress, say
 from facerelief.errors import OutputError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Reconstruct:
     Examples:
         facerelief reconstruct photo.jpg -o out
         facerelief reconstruct photos/ -o out --recursive --workers 2
+        facerelief reconstruct --same-subject --model open2 a.jpg b.jpg c.jpg -o out
     """
 
     inputs: Annotated[options.Arguments, arg(metavar="IMAGE|FOLDER")]
@@ -47,6 +48,9 @@ class Reconstruct:
     """At most this many faces of an image, best first; all of them unless given."""
     min_confidence: Annotated[float, options.Range(0, 1, open=True)] = 0.5
     """Leave out detections below this, 0 to 1."""
+    same_subject: bool = False
+    """All photos show one subject: one identity and albedo, fitted to all of them together (method fit), a
+    pose, expression and light for each. Photos of somebody else are left out."""
     texture_size: Annotated[int, options.Range(64, 8192)] = 1024
     """Side of the texture, px."""
     overwrite: options.Overwrite = False
@@ -59,6 +63,8 @@ class Reconstruct:
 
     def run(self) -> int:
         """Reconstruct all images. Returns the exit code."""
+        if self.same_subject:
+            return self._run_subject()
         from facerelief.pipeline.batch import BatchConfig, images_of, plan, prepare_output, run_batch
         from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 
@@ -100,6 +106,31 @@ class Reconstruct:
             note(f"stopped: {counts}; give the same command again to go on")
             return 130
         return _print_counts(self.out, done, empty)
+
+    def _run_subject(self) -> int:
+        """Reconstruct one subject from all images. Returns the exit code."""
+        from facerelief.pipeline.batch import images_of, plan, prepare_output
+        from facerelief.pipeline.reconstructor import ReconstructorConfig
+        from facerelief.pipeline.subject import reconstruct_subject, save_subject
+
+        if self.method not in (None, "fit"):
+            raise UsageError(f"--same-subject works with --method fit, not {self.method}")
+        images, empty = images_of(self.inputs, self.recursive)
+        for line in empty:
+            note(f"error: {line}")
+        if not images:
+            return 1
+        jobs = plan(images, self.out)
+        prepare_output(self.out)
+        config = ReconstructorConfig(max_faces=self.max_faces, min_confidence=self.min_confidence)
+        subject = reconstruct_subject([job.image for job in jobs], model=self.model, config=config)
+        for line in subject.left_out.values():
+            note(f"warning: {line}")
+        folders = {number: jobs[number].folder for number in subject.faces}
+        for folder in save_subject(subject, folders, self.texture_size, self.overwrite):
+            say(f"saved in {folder}")
+        say(f"one subject from {len(subject.faces)} of {len(jobs)} photos")
+        return 0
 
 
 def _print_outcome(outcome: Outcome, jobs: int, verbose: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,7 +30,12 @@ _MATERIAL = ObjMaterial("face.mtl", "texture.png")
 
 
 def save_reconstruction(
-    reconstruction: Reconstruction, folder: str | Path, *, overwrite: bool = False, texture_size: int = 1024
+    reconstruction: Reconstruction,
+    folder: str | Path,
+    *,
+    overwrite: bool = False,
+    texture_size: int = 1024,
+    same_subject: Sequence[Reconstruction] = (),
 ) -> Path:
     """Write one face into a folder, whole or not at all.
 
@@ -44,6 +50,7 @@ def save_reconstruction(
         folder: Folder to be written; missing parents are made.
         overwrite: Replace an earlier result; a folder without a face.json is never replaced.
         texture_size: Side of the texture, px.
+        same_subject: Faces of the subject in other photos; the texture takes the best view of all.
 
     Returns:
         The folder.
@@ -55,7 +62,7 @@ def save_reconstruction(
     folder = Path(folder)
     with atomic_folder(folder, overwrite=overwrite, marker=MARKER) as out:
         write_face_json(out / MARKER, face_parameters(r))
-        colors, texture = appearance(r, texture_size)
+        colors, texture = appearance(r, texture_size, same_subject)
         # most of both is coding and rendering without the interpreter lock: two thirds of the time
         with ThreadPoolExecutor(1, "facerelief") as other:
             meshes = other.submit(_write_meshes, r, out, colors, texture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize
 from facerelief.rendering.texture import complete_texture, paint_islands, sample_texture
-from facerelief.typed import Float, Float32
+from facerelief.typed import Bool, Float, Float32
 
 _MARGIN_MM = 7.0
 """Margin at the head's outline in which the photo may show the background."""
@@ -32,16 +33,23 @@ _DIM = (0.2, 0.6)
 """Shares of the face's median shading at which a texel has no weight, and full weight."""
 _WHITE = (0.93, 1.07)
 """Albedo, in the darkest channel, at which a texel has full weight, and no weight."""
+_DOMINANCE = 4
+"""Power of a texel's weights when photos of one subject are merged."""
+_FEWEST_TEXELS = 200
+"""Texels that two photos must both show well before their tones are compared."""
 _GRID = 384
 """Largest side of the grid on which the coarse head's smooth shading is rendered, px."""
 
 
-def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | None]:
+def appearance(
+    r: Reconstruction, size: int = 1024, same_subject: Sequence[Reconstruction] = ()
+) -> tuple[Float32, Float32 | None]:
     """Albedo of the head, without light, as viewers expect it.
 
     Args:
         r: The face.
         size: Side S of the texture, px.
+        same_subject: Other photos' faces of the subject: what they show better comes from them.
 
     Returns:
         Colours (N, 3) of the vertices, and the texture (S, S, 3) or None for a model without uv; sRGB in
@@ -51,21 +59,11 @@ def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | 
     if not has_uv(r.model):
         return skin, None
     mesh = textured(r.model, r.vertices)
-    # no photo shows the parts behind lips and lids well, or the lashes as the model has them
-    inner = np.asarray(lining_triangles(r.model) | r.model.region("lashes")[mesh.triangles].all(axis=1))
-    # ears and neck are fitted loosely, and the photo may show hair or clothes there
-    loose = r.model.region("ears") | (r.model.region("neck") & ~r.model.face_vertices)
-    eyes = r.model.eyeballs[mesh.triangles].all(axis=1)
-    photo = without_light(r)
-    sampled, weight = sample_texture(
-        photo.color,
-        _part(mesh, ~loose[mesh.triangles].any(axis=1) & ~inner),
-        r.camera.in_crop(photo.left, photo.top, 1.0),
-        size,
-        margin_mm=_MARGIN_MM,
-    )
-    weight *= _lit(r, mesh, size) * _possible(sampled)
-    np.clip(sampled, 0.0, 1.0, out=sampled)
+    inner, eyes = _inner(r.model, mesh), r.model.eyeballs[mesh.triangles].all(axis=1)
+    sampled, weight = _seen_albedo(r, mesh, size)
+    if same_subject:
+        others = [_seen_albedo(o, textured(o.model, o.vertices), size) for o in same_subject]
+        sampled, weight = _merged(sampled, weight, others)
     texture = complete_texture(sampled, weight, _part(mesh, ~eyes & ~inner), r.model.symmetry, skin)
     if eyes.any():
         _paint_eyes(texture, sampled, weight, _part(mesh, eyes), skin)
@@ -76,6 +74,48 @@ def appearance(r: Reconstruction, size: int = 1024) -> tuple[Float32, Float32 | 
     column, row = (r.model.uv[corner] * [size, -size] + [0, size]).T
     at = texture[np.clip(row.astype(int), 0, size - 1), np.clip(column.astype(int), 0, size - 1)]
     return np.where(corner[:, None] >= 0, at, skin).astype(np.float32), texture
+
+
+def _inner(model: FaceModel, mesh: Mesh) -> Bool:
+    """(T,) triangles that no photo shows well, or not as the model has them: behind lips and lids, lashes."""
+    return np.asarray(lining_triangles(model) | model.region("lashes")[mesh.triangles].all(axis=1))
+
+
+def _seen_albedo(r: Reconstruction, mesh: Mesh, size: int) -> tuple[Float32, Float32]:
+    """(S, S, 3) albedo in [0, 1] that the photo shows, and (S, S) its weight."""
+    # ears and neck are fitted loosely, and the photo may show hair or clothes there
+    loose = r.model.region("ears") | (r.model.region("neck") & ~r.model.face_vertices)
+    photo = without_light(r)
+    sampled, weight = sample_texture(
+        photo.color,
+        _part(mesh, ~loose[mesh.triangles].any(axis=1) & ~_inner(r.model, mesh)),
+        r.camera.in_crop(photo.left, photo.top, 1.0),
+        size,
+        margin_mm=_MARGIN_MM,
+    )
+    weight *= _lit(r, mesh, size) * _possible(sampled)
+    return np.clip(sampled, 0.0, 1.0, out=sampled), weight
+
+
+def _merged(
+    own: Float32, own_weight: Float32, others: Sequence[tuple[Float32, Float32]]
+) -> tuple[Float32, Float32]:
+    """Albedo and weight of several photos, in the tone of the first.
+
+    Brightness of skin and light are told apart differently in each photo, so each is brought to the first's
+    median. The best view of a texel dominates: equal shares would blur what does not lie exactly alike.
+    """
+    share = own_weight**_DOMINANCE
+    total, shares, best = own * share[:, :, None], share, own_weight
+    for color, weight in others:
+        both = (own_weight > 0.5) & (weight > 0.5)
+        gain = np.ones(3, np.float32)
+        if both.sum() > _FEWEST_TEXELS:
+            gain = np.median(own[both], axis=0) / np.maximum(np.median(color[both], axis=0), 1e-3)
+        share = weight**_DOMINANCE
+        total = total + np.clip(color * gain, 0.0, 1.0) * share[:, :, None]
+        shares, best = shares + share, np.maximum(best, weight)
+    return (total / np.maximum(shares, 1e-9)[:, :, None]).astype(np.float32), best
 
 
 def without_light(r: Reconstruction) -> ColorPatch:

@@ -118,12 +118,21 @@ def fit_face(
         config=config.photometric,
         landmark_config=config.landmarks,
     )
-    if np.isfinite(observed).all(axis=1).any():
-        term = landmark_term(model, name, config.landmarks)
-        state = term.with_lids(second.state, observed)
-        if config.closed_lips and not mouth_open(image, np.asarray(landmarks, np.float64)):
-            state = term.with_closed_lips(state)
-        second = replace(second, state=state)
+    second = settled(model, image, landmarks, second, config)
     ended = time.perf_counter()
     timings = {"fit_landmarks": 1e3 * (between - started), "fit_photometric": 1e3 * (ended - between)}
     return InverseFit(first, second, timings)
+
+
+def settled(
+    model: FaceModel, image: Image, landmarks: Float, fit: PhotometricFit, config: FitConfig
+) -> PhotometricFit:
+    """The fit with lids as far shut as the detected ones, and lips that touch where the photo's do."""
+    observed, name = landmarks_for(model, landmarks)
+    if not np.isfinite(observed).all(axis=1).any():
+        return fit
+    term = landmark_term(model, name, config.landmarks)
+    state = term.with_lids(fit.state, observed)
+    if config.closed_lips and not mouth_open(image, np.asarray(landmarks, np.float64)):
+        state = term.with_closed_lips(state)
+    return replace(fit, state=state)

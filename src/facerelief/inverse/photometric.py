@@ -148,7 +148,9 @@ def fit_photometric(
         ValueError: The box has no size or lies outside the image.
     """
     config = config or PhotometricConfig()
-    solver = _Solver(model, image, box, observed, start, name, config, landmark_config or LandmarkFitConfig())
+    solver = PhotoSolver(
+        model, image, box, observed, start, name, config, landmark_config or LandmarkFitConfig()
+    )
     with single_thread():
         return solver.run()
 
@@ -225,8 +227,11 @@ class _AppearanceSolver:
         return float((squared / (1 + squared)).mean()) if len(squared) else 0.0
 
 
-class _Solver(_AppearanceSolver):
-    """Light, albedo, pose and shape of one photo."""
+class PhotoSolver(_AppearanceSolver):
+    """Light, albedo, pose and shape of one photo.
+
+    Unknowns, in this order: those of `LandmarkTerm`, albedo (A), light (27).
+    """
 
     def __init__(
         self,
@@ -287,14 +292,13 @@ class _Solver(_AppearanceSolver):
             if len(sample.triangle) < FEWEST_POINTS:
                 return state, appearance
             hessian, gradient = self.quadratic(state, appearance, level, sample)
-            values = self._values(state, appearance)
+            values = self.values(state, appearance)
             energy = self.energy(state, appearance, level, sample)
             for _ in range(DAMPING_TRIALS):
                 damped = hessian.copy()
                 damped[np.diag_indices_from(damped)] *= 1.0 + damping
                 step = bounded_step(damped, gradient, values, self.low, self.high)
-                size = self.term.size
-                trial = self.marks.moved(state, step[:size]), self._repaint(appearance, step[size:])
+                trial = self.moved(state, appearance, step)
                 if self.energy(*trial, level, sample) < energy:
                     state, appearance = trial
                     damping = max(damping / 5, LEAST_DAMPING)
@@ -306,6 +310,11 @@ class _Solver(_AppearanceSolver):
             self.insistence = self.insistence * 2.0 if drifted else max(1.0, self.insistence / 2.0)
         return state, appearance
 
+    def moved(self, state: FaceState, appearance: Appearance, step: Float64) -> tuple[FaceState, Appearance]:
+        """State and appearance after a step of all unknowns."""
+        size = self.term.size
+        return self.marks.moved(state, step[:size]), self._repaint(appearance, step[size:])
+
     def quadratic(
         self, state: FaceState, appearance: Appearance, level: ImageLevel, sample: SurfaceSample
     ) -> tuple[Float64, Float64]:
@@ -313,10 +322,11 @@ class _Solver(_AppearanceSolver):
         residual, jacobian = self.term.linearise(state, appearance, level, sample)
         hessian, gradient = self._normal_equations(residual, jacobian)
         self._add_landmarks(state, hessian, gradient)
-        self._add_prior(hessian, gradient, self._values(state, appearance) - self._rest())
+        self._add_prior(hessian, gradient, self.values(state, appearance) - self._rest())
         return hessian, gradient
 
-    def _values(self, state: FaceState, appearance: Appearance) -> Float64:
+    def values(self, state: FaceState, appearance: Appearance) -> Float64:
+        """Present values of the unknowns; those of the pose are steps from the present one, 0."""
         light = appearance.light.T.reshape(-1)
         return np.concatenate([np.zeros(6), state.coefficients, appearance.albedo, light], dtype=np.float64)
 
@@ -360,7 +370,7 @@ class _Solver(_AppearanceSolver):
         color = self.config.photometric * 3 * self.config.robust**2 * self._color_cost(residual)
         offset, _ = self.marks.linearise(state, self.observed)
         marks = float(self._landmark_cost(offset)[0].sum())
-        away = self._values(state, appearance) - self._rest()
+        away = self.values(state, appearance) - self._rest()
         prior = away @ self.precision @ away
         return {"photometric": color, "landmarks": marks, "regularisation": float(prior)}
 

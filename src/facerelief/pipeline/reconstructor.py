@@ -200,6 +200,19 @@ class Reconstructor:
         self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
         fit = fit_face(self.model, image, face.box, face.landmarks, self.config.fit)
+        return self.from_fit(image, face, fit, timings)
+
+    def from_fit(
+        self, image: NDArray[np.uint8], face: DetectedFace, fit: InverseFit, timings: dict[str, float]
+    ) -> Reconstruction:
+        """The face of a finished fit, with its relief.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            face: Detection that the fit belongs to.
+            fit: Fit of this reconstructor's model.
+            timings: Milliseconds of earlier stages.
+        """
         found = detail.find_detail(self.model, image, fit.state, fit.appearance, self.config.fit.detail)
         started = time.perf_counter()
         seen = measure_conditions(self.model, image, fit.state, fit.appearance)

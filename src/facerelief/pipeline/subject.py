@@ -1,0 +1,176 @@
+"""Reconstruction of one subject from several photos: one identity, a pose, expression and light for each."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facerelief.detection import DetectedFace, detect_faces
+from facerelief.errors import FacereliefError, NoFaceError
+from facerelief.face.reconstruction import Reconstruction
+from facerelief.facefolder.save import save_reconstruction
+from facerelief.inverse.fit import InverseFit, fit_face
+from facerelief.inverse.subject import (
+    SubjectConfig,
+    SubjectPhoto,
+    fit_subject,
+    identity_evidence,
+    shape_distance,
+)
+from facerelief.io.atomic import atomic_folder
+from facerelief.io.digest import file_digest
+from facerelief.io.images import as_image, read_image
+from facerelief.morphable import FaceModel
+from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
+from facerelief.typed import Float
+
+FACES = 4
+"""Most faces of a photo among which the subject is looked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class SubjectReconstruction:
+    """One subject in several photos."""
+
+    faces: dict[int, Reconstruction]
+    """By the photo's place in the input: its face, with the shared identity and albedo."""
+    left_out: dict[int, str]
+    """By place: one line that names the photo and says why it was left out."""
+
+    @property
+    def identity(self) -> NDArray[np.float32]:
+        """(K,) of all faces, standard deviations."""
+        return next(iter(self.faces.values())).identity
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """One detected face with its own fit."""
+
+    name: str
+    digest: str
+    image: NDArray[np.uint8]
+    face: DetectedFace
+    fit: InverseFit
+    evidence: Float
+
+
+def reconstruct_subject(
+    images: Sequence[str | os.PathLike[str] | ArrayLike],
+    *,
+    model: FaceModel | str | Path = "open2",
+    config: ReconstructorConfig | None = None,
+) -> SubjectReconstruction:
+    """Reconstruct one subject from several photos by inverse rendering.
+
+    Photos without a face, that cannot be read, or of somebody else are left out. In a photo of several people
+    the face most like those of the other photos counts.
+
+    Args:
+        images: Files, or arrays as for `reconstruct`.
+        model: Face model, file, or name.
+        config: Settings; the method is always "fit".
+
+    Raises:
+        ModelError: The model cannot be read or fitted.
+        NoFaceError: No photo shows a usable face.
+        ValueError: No image is given.
+    """
+    if not len(images):
+        raise ValueError("no images; expected at least one photo of the subject")
+    config = replace(config or ReconstructorConfig(), method="fit")
+    reconstructor = Reconstructor(model, config)
+    found: dict[int, list[_Candidate]] = {}
+    left_out: dict[int, str] = {}
+    for number, image in enumerate(images):
+        try:
+            found[number] = _candidates(reconstructor, image, number)
+        except FacereliefError as error:
+            left_out[number] = str(error)
+    if not found:
+        raise NoFaceError("; ".join(left_out.values()))
+    chosen = _chosen(reconstructor.model, found)
+    places = sorted(chosen)
+    photos = [SubjectPhoto(chosen[k].image, chosen[k].face.box, chosen[k].face.landmarks) for k in places]
+    started = time.perf_counter()
+    together = fit_subject(
+        reconstructor.model, photos, SubjectConfig(fit=config.fit), [chosen[k].fit for k in places]
+    )
+    timings = {"fit_subject": 1e3 * (time.perf_counter() - started)}
+    faces: dict[int, Reconstruction] = {}
+    for number, fit, distance in zip(places, together.fits, together.distance_mm):
+        one = chosen[number]
+        if fit is None:
+            left_out[number] = (
+                f"{one.name}: shows another face than the other photos ({distance:.1f} mm apart); left out"
+            )
+            continue
+        face = reconstructor.from_fit(one.image, one.face, fit, timings)
+        faces[number] = replace(face, source=one.name if one.digest else "", source_sha256=one.digest)
+    return SubjectReconstruction(faces, dict(sorted(left_out.items())))
+
+
+def _candidates(
+    reconstructor: Reconstructor, image: str | os.PathLike[str] | ArrayLike, number: int
+) -> list[_Candidate]:
+    """Faces of a photo, best first, each fitted by itself."""
+    name, digest = f"photo {number + 1}", ""
+    if isinstance(image, str | os.PathLike):
+        name = os.fspath(image)
+        pixels, digest = read_image(name), file_digest(name)
+    else:
+        pixels = as_image(image)
+    config, model = reconstructor.config, reconstructor.model
+    faces = detect_faces(pixels, max_faces=FACES, min_confidence=config.min_confidence)
+    if not faces:
+        raise NoFaceError(f"{name}: no face found; give an image with a visible face")
+    out: list[_Candidate] = []
+    for face in faces:
+        fit = fit_face(model, pixels, face.box, face.landmarks, config.fit)
+        evidence = identity_evidence(model, face.landmarks, fit)
+        out.append(_Candidate(name, digest, pixels, face, fit, evidence))
+    return out
+
+
+def _chosen(model: FaceModel, found: dict[int, list[_Candidate]]) -> dict[int, _Candidate]:
+    """One face of each photo: of several people, the one most like the faces of photos with one face."""
+    alone = [faces[0].evidence for faces in found.values() if len(faces) == 1]
+    anchor = np.mean(alone or [next(iter(found.values()))[0].evidence], axis=0)
+    return {
+        number: min(faces, key=lambda one: shape_distance(model, one.evidence, anchor))
+        if len(faces) > 1
+        else faces[0]
+        for number, faces in found.items()
+    }
+
+
+def save_subject(
+    subject: SubjectReconstruction,
+    folders: Mapping[int, Path],
+    texture_size: int = 1024,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Save each photo's face in FOLDER/face0, with one texture made of all photos.
+
+    Args:
+        subject: The faces.
+        folders: By the photo's place.
+        texture_size: Side of the texture, px.
+        overwrite: Replace earlier results.
+
+    Raises:
+        OutputError: A folder is taken or cannot be written.
+    """
+    written: list[Path] = []
+    for number, face in subject.faces.items():
+        others = [other for k, other in subject.faces.items() if k != number]
+        with atomic_folder(folders[number], overwrite=overwrite, marker="face0") as folder:
+            save_reconstruction(face, folder / "face0", texture_size=texture_size, same_subject=others)
+        written.append(folders[number] / "face0")
+    return written
