@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.linalg import block_diag
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.expression_prior import expression_precision
@@ -161,8 +160,8 @@ class _AppearanceSolver:
     def __init__(self, model: FaceModel, config: PhotometricConfig) -> None:
         self.model, self.config = model, config
         self.term = photometric_term(model)
-        self.precision: Float64 = np.asarray(
-            config.regularisation * block_diag(np.eye(model.n_albedo), config.light.precision())
+        self.precision: Float64 = config.regularisation * _blocks(
+            np.eye(model.n_albedo), config.light.precision()
         )
         """Of the unknowns, the light's last."""
         self.rest_light = config.light.mean()
@@ -256,7 +255,7 @@ class PhotoSolver(_AppearanceSolver):
         identity = identity_precision(model, config.identity_deviation, config.size_deviation)
         expression = expression_precision(model, config.expression_deviation)
         shape = [config.regularisation * part for part in (np.diag(identity), expression)]
-        self.precision = np.asarray(block_diag(np.zeros((6, 6)), *shape, self.precision))
+        self.precision = _blocks(np.zeros((6, 6)), *shape, self.precision)
         # grows while landmarks drift too far, so that shape and pixels can agree under the constraint
         self.insistence = 1.0
         low, high = self.marks.coefficient_bounds()
@@ -395,6 +394,16 @@ class PhotoSolver(_AppearanceSolver):
             near, far = (middle, far) if inside else (near, middle)
         held = _between(self.start.state, state, near)
         return held, self.relight(held, appearance, level, rounds=2)
+
+
+def _blocks(*parts: Float64) -> Float64:
+    """Block-diagonal matrix of square parts."""
+    out = np.zeros((sum(map(len, parts)),) * 2)
+    at = 0
+    for part in parts:
+        out[at : at + len(part), at : at + len(part)] = part
+        at += len(part)
+    return out
 
 
 def _between(a: FaceState, b: FaceState, share: float) -> FaceState:
