@@ -2,6 +2,8 @@
 
 Everything is in model space, mm, about the head it belongs to. Networks trained on the images must see what
 hides and frames faces on photos, not nice hair.
+
+Tested by tests/lab/datasets/test_portraits.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Canvases (`lab.datasets.portraits`) have no background: each time one is used it gets another one, another
 crop, and other faults of cameras.
+
+Tested by tests/lab/networks/test_landmark_training.py.
 """
 
 # pyright: reportPrivateImportUsage=false
