@@ -8,7 +8,6 @@ labels are exact, finds hundreds of points, hidden ones too, and says how sure i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,10 @@ from numpy.typing import ArrayLike
 from facerelief.errors import ModelError
 from facerelief.geometry.boxes import bounds
 from facerelief.inference.crops import SquareCrop
+from facerelief.inverse.dense_fit import DensePoints
 from facerelief.morphable.model import FaceModel
 from facerelief.runtime.network import Network, Precision, load_network
-from facerelief.typed import Float64, Image, Int32
+from facerelief.typed import Image, Int32
 
 LANDMARK_SIZE = 192
 """Side of the landmark net's crop, px."""
@@ -29,18 +29,6 @@ NET_FILE = Path(__file__).resolve().parent.parent / "data" / "nets" / "landmarks
 """The landmark net that comes with the package, where it does."""
 _CORNERS = {478: (33, 263), 468: (33, 263), 68: (36, 45)}
 """Outer corners of the person's right and left eye, by the number of points."""
-
-
-@dataclass(frozen=True, eq=False)
-class DensePoints:
-    """Vertices of a face model as found in an image."""
-
-    vertices: Int32
-    """(N,) vertex ids."""
-    points: Float64
-    """(N, 2) px of the image."""
-    sigma: Float64
-    """(N,) standard deviation of each coordinate, px of the image."""
 
 
 def landmark_crop(landmarks: ArrayLike, size: int = LANDMARK_SIZE) -> SquareCrop:

@@ -1,0 +1,129 @@
+"""Stage 1 from dense points: pose, identity and expression from many vertices with an uncertainty each.
+
+Wood et al. (ECCV 2022) fit a face model to the points of a net (`inference.landmark_net`), each weighted by
+the inverse of the variance that the net states. Here the detector's landmarks may count too: they come from
+photos, the dense points from renders.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from facerelief.inverse.landmark_fit import (
+    FaceState,
+    LandmarkFit,
+    LandmarkFitConfig,
+    LandmarkTerm,
+    landmark_term,
+)
+from facerelief.inverse.solver import bounded_step
+from facerelief.morphable.model import FaceModel, SurfacePoints
+from facerelief.runtime.threads import single_thread
+from facerelief.typed import Float, Float64, Int32
+
+_NAME = "dense"
+
+
+@dataclass(frozen=True, eq=False)
+class DensePoints:
+    """Vertices of a face model as found in an image."""
+
+    vertices: Int32
+    """(N,) vertex ids."""
+    points: Float64
+    """(N, 2) px of the image."""
+    sigma: Float64
+    """(N,) standard deviation of each coordinate, px of the image."""
+
+
+@dataclass(frozen=True)
+class DenseFitConfig:
+    """Weights of dense points against the model's statistics."""
+
+    model: LandmarkFitConfig = field(
+        default_factory=lambda: LandmarkFitConfig(identity=1.0, evidence=0.1, robust=5.0)
+    )
+    """Deviations of the coefficients; evidence and robustness of the dense points."""
+    least_mm: float = 0.6
+    """Added to each point's deviation, in squares: what the net does not know of photos."""
+    detected: float = 0.3
+    """Weight of the detector's landmarks beside the dense points, relative to their usual one."""
+
+
+def fit_dense(
+    model: FaceModel,
+    dense: DensePoints,
+    start: FaceState,
+    detected: Float | None = None,
+    *,
+    name: str = "mediapipe478",
+    config: DenseFitConfig | None = None,
+) -> LandmarkFit:
+    """Fit pose, identity and expression to dense points.
+
+    Args:
+        model: Face model that the points belong to.
+        dense: The points.
+        start: State to begin with, as of `fit_landmarks`.
+        detected: (L, 2) px in the landmark set `name`, NaN where there is none; None to do without.
+        name: Landmark set of the model.
+        config: Weights.
+
+    Returns:
+        The state, the distance of each dense point in px, and their robust root mean square.
+
+    Raises:
+        ValueError: Points of another shape.
+    """
+    config = config or DenseFitConfig()
+    points = np.asarray(dense.points, np.float64)
+    if points.shape != (len(dense.vertices), 2) or len(dense.sigma) != len(points):
+        raise ValueError(f"dense points have shape {points.shape}, expected ({len(dense.vertices)}, 2)")
+    term = copy.copy(_dense_term(model, np.asarray(dense.vertices, np.int32).tobytes(), config.model))
+    term.spread = np.hypot(np.asarray(dense.sigma) / start.camera.scale, config.least_mm)
+    parts = [(term, points, np.ones(len(points), bool), 1.0)]
+    if detected is not None and config.detected > 0:
+        marks = np.asarray(detected, np.float64)
+        own = landmark_term(model, name, LandmarkFitConfig())
+        parts.append((own, marks, np.isfinite(marks).all(axis=1), config.detected))
+    with single_thread():
+        return _descend(parts, start, config.model.iterations)
+
+
+@functools.lru_cache(maxsize=8)
+def _dense_term(model: FaceModel, vertices: bytes, config: LandmarkFitConfig) -> LandmarkTerm:
+    """The prepared term of a model's vertices; models are compared by identity."""
+    marks = SurfacePoints.at_vertices(np.frombuffer(vertices, np.int32))
+    own = replace(model, landmarks={_NAME: marks}, contours={}, regions=model.regions)
+    return LandmarkTerm(own, _NAME, config)
+
+
+def _descend(
+    parts: list[tuple[LandmarkTerm, Float64, np.ndarray, float]], state: FaceState, iterations: int
+) -> LandmarkFit:
+    """Damped Gauss-Newton on the sum of the terms; the first one's prior counts."""
+    first = parts[0][0]
+    low, high = first.coefficient_bounds()
+    filled = [term.filled(state, points, usable) for term, points, usable, _ in parts]
+    for round_ in range(iterations):
+        values = np.concatenate([np.zeros(6), state.coefficients], dtype=np.float64)
+        hessian, gradient = first.prior.copy(), first.prior @ values
+        widen = max(1.0, 8.0 / 2.0**round_)
+        for (term, _, usable, share), observed in zip(parts, filled):
+            residual, jacobian = term.linearise(state, observed)
+            weight = share * term.robust_weights(residual, state.camera.scale, widen) * usable
+            b, a = term.whitened(residual, jacobian, observed, weight)
+            hessian += a.T @ a
+            gradient += a.T.astype(np.float64) @ b
+        damping = 10.0 ** (1 - round_) if round_ < 2 else 0.0
+        hessian[np.arange(6, len(values)), np.arange(6, len(values))] += damping
+        state = first.moved(state, bounded_step(hessian, gradient, values, low, high))
+    residual, _ = first.linearise(state, filled[0])
+    distance = np.linalg.norm(residual, axis=1)
+    weight = first.robust_weights(residual, state.camera.scale)
+    rms = float(np.sqrt((weight * distance**2).sum() / max(weight.sum(), 1e-12)))
+    return LandmarkFit(state, distance.astype(np.float32), rms)
