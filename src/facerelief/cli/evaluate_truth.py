@@ -53,7 +53,7 @@ class Truth:
     seeds: Annotated[int, options.Range(1), arg(metavar="N")] = 1
     """This many seeds from --seed on, each with as many persons."""
     methods: Annotated[str, arg(metavar="A,B")] = "all"
-    """Some of mean_face, landmarks, fit, net, e2far, with commas; or nearest, too."""
+    """Some of mean_face, landmarks, fit, net, e2far, with commas; dense (landmark net) and nearest, too."""
     backgrounds: options.Folder = None
     """Photos to put behind the heads."""
     nets: options.Nets = None
@@ -119,12 +119,13 @@ class Truth:
 
 def _chosen(text: str) -> tuple[str, ...]:
     """The methods of a list with commas, in their usual order. Raises UsageError."""
+    from facerelief.lab.evaluation.compare.methods import DENSE
     from facerelief.lab.evaluation.truth.heads import METHODS
     from facerelief.lab.evaluation.truth.heads_report import NEAREST
 
     if text == "all":
         return METHODS
-    known, names = (*METHODS, NEAREST), options.names(text)
+    known, names = (*METHODS, DENSE, NEAREST), options.names(text)
     if not names or any(name not in known for name in names):
         raise UsageError(f"--methods {text}: expected some of {', '.join(known)}, with commas")
     return tuple(name for name in known if name in names)

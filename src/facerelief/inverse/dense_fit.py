@@ -23,9 +23,11 @@ from facerelief.inverse.landmark_fit import (
 from facerelief.inverse.solver import bounded_step
 from facerelief.morphable.model import FaceModel, SurfacePoints
 from facerelief.runtime.threads import single_thread
-from facerelief.typed import Float, Float64, Int32
+from facerelief.typed import Bool, Float, Float64, Int32
 
 _NAME = "dense"
+_Part = tuple[LandmarkTerm, Float64, Bool, float]
+"""Term, observed points (L, 2), which of them are there (L,), and the share that they count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +87,11 @@ def fit_dense(
         raise ValueError(f"dense points have shape {points.shape}, expected ({len(dense.vertices)}, 2)")
     term = copy.copy(_dense_term(model, np.asarray(dense.vertices, np.int32).tobytes(), config.model))
     term.spread = np.hypot(np.asarray(dense.sigma) / start.camera.scale, config.least_mm)
-    parts = [(term, points, np.ones(len(points), bool), 1.0)]
+    parts: list[_Part] = [(term, points, np.ones(len(points), bool), 1.0)]
     if detected is not None and config.detected > 0:
         marks = np.asarray(detected, np.float64)
         own = landmark_term(model, name, LandmarkFitConfig())
-        parts.append((own, marks, np.isfinite(marks).all(axis=1), config.detected))
+        parts.append((own, marks, np.asarray(np.isfinite(marks).all(axis=1)), config.detected))
     with single_thread():
         return _descend(parts, start, config.model.iterations)
 
@@ -102,9 +104,7 @@ def _dense_term(model: FaceModel, vertices: bytes, config: LandmarkFitConfig) ->
     return LandmarkTerm(own, _NAME, config)
 
 
-def _descend(
-    parts: list[tuple[LandmarkTerm, Float64, np.ndarray, float]], state: FaceState, iterations: int
-) -> LandmarkFit:
+def _descend(parts: list[_Part], state: FaceState, iterations: int) -> LandmarkFit:
     """Damped Gauss-Newton on the sum of the terms; the first one's prior counts."""
     first = parts[0][0]
     low, high = first.coefficient_bounds()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from facerelief.inverse.dense_fit import DenseFitConfig, DensePoints, fit_dense
 from facerelief.inverse.detail import DetailConfig
 from facerelief.inverse.landmark_fit import (
     FaceState,
@@ -31,6 +32,8 @@ class FitConfig:
     landmarks: LandmarkFitConfig = field(default_factory=LandmarkFitConfig)
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
     detail: DetailConfig = field(default_factory=DetailConfig)
+    dense: DenseFitConfig | None = None
+    """Weights of the landmark net's points in stage 1; None: the detector's landmarks alone."""
     closed_lips: bool = True
     """Whether lips that touch on the photo touch in the result."""
 
@@ -90,6 +93,7 @@ def fit_face(
     box: tuple[float, float, float, float],
     landmarks: Float,
     config: FitConfig | None = None,
+    dense: DensePoints | None = None,
 ) -> InverseFit:
     """Fit a model to one face of an image.
 
@@ -99,6 +103,7 @@ def fit_face(
         box: (left, top, right, bottom) px.
         landmarks: (478, 2) MediaPipe (468 without the irises) or (68, 2) iBUG, px.
         config: Weights and schedules of both stages.
+        dense: Points of the landmark net, if stage 1 is to use them.
 
     Raises:
         ModelError: The model has neither landmark set.
@@ -107,6 +112,8 @@ def fit_face(
     observed, name = landmarks_for(model, landmarks)
     started = time.perf_counter()
     first = fit_landmarks(model, observed, name=name, config=config.landmarks)
+    if dense is not None:
+        first = fit_dense(model, dense, first.state, observed, name=name, config=config.dense)
     between = time.perf_counter()
     second = fit_photometric(
         model,

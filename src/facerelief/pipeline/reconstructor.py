@@ -15,12 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.errors import NoFaceError
 from facerelief.face.reconstruction import FitResiduals, Reconstruction
+from facerelief.inference.landmark_net import LandmarkRunner
 from facerelief.inference.runners import (
     CoarseRunner,
     E2farRunner,
     FineRunner,
     camera_from_landmarks,
     has_shipped_coefficients,
+    net_file,
 )
 from facerelief.inverse import detail
 from facerelief.inverse.conditions import measure_conditions
@@ -88,6 +90,7 @@ class Reconstructor:
         self.config = config or ReconstructorConfig()
         self.method: Method = self.config.method or ("net" if has_shipped_coefficients(self.model) else "fit")
         """Method of reconstruction."""
+        self._dense = None if self.config.fit.dense is None else LandmarkRunner(self.model, self._points_file)
         if self.method != "fit":
             # compiled while the first image is read and detected: saves a second on two cores
             starter = ThreadPoolExecutor(1, "facerelief")
@@ -96,6 +99,11 @@ class Reconstructor:
         else:
             # the fit limits linear algebra to one thread, which works only on libraries loaded before
             load_linear_algebra()
+
+    @property
+    def _points_file(self) -> Path:
+        """The landmark net's file."""
+        return net_file("landmarks", self.config.nets, fall_back=True)
 
     def __call__(self, image: str | os.PathLike[str] | ArrayLike) -> list[Reconstruction]:
         """All faces of an image, best first.
@@ -199,7 +207,8 @@ class Reconstructor:
     def _by_fit(
         self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
-        fit = fit_face(self.model, image, face.box, face.landmarks, self.config.fit)
+        dense = None if self._dense is None else self._dense(image, face.landmarks)
+        fit = fit_face(self.model, image, face.box, face.landmarks, self.config.fit, dense)
         return self.from_fit(image, face, fit, timings)
 
     def from_fit(

@@ -3,7 +3,7 @@
 Canvases (`lab.datasets.portraits`) have no background: each time one is used it gets another one, another
 crop, and other faults of cameras.
 
-Tested by tests/lab/networks/test_landmark_training.py.
+Tested by tests/lab/networks/test_landmarks.py.
 """
 
 # pyright: reportPrivateImportUsage=false

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from facerelief.detection import DetectedFace
+from facerelief.inference.landmark_net import LandmarkRunner
 from facerelief.inference.runners import (
     CoarseRunner,
     E2farRunner,
@@ -15,6 +16,7 @@ from facerelief.inference.runners import (
     camera_from_landmarks,
     net_file,
 )
+from facerelief.inverse.dense_fit import fit_dense
 from facerelief.inverse.detail import find_detail
 from facerelief.inverse.fit import fit_face, landmarks_for
 from facerelief.inverse.landmark_fit import FaceState, fit_landmarks, fit_pose
@@ -33,6 +35,8 @@ METHODS = {
     MEAN_FACE: "mean face",
 }
 """Methods -> names in tables, in the order of tables."""
+DENSE = "dense"
+"""Landmark fit to the points of the landmark net, for face models that have one."""
 FIT_RELIEF = "fit_relief"
 """Inverse rendering with relief, for timings alone: relief changes no coefficient."""
 
@@ -45,7 +49,7 @@ Method = Callable[[Image, Face], FaceState]
 
 def missing_nets(names: Sequence[str], nets: str | Path | None = None) -> dict[str, str]:
     """Methods whose network is missing -> reason."""
-    needed = {E2FAR: ("e2far",), NET: ("coarse",), NET_FINE: ("coarse", "fine")}
+    needed = {E2FAR: ("e2far",), NET: ("coarse",), NET_FINE: ("coarse", "fine"), DENSE: ("landmarks",)}
     out: dict[str, str] = {}
     for name in names:
         files = [net_file(net, nets) for net in needed.get(name, ())]  # type: ignore[arg-type]
@@ -56,7 +60,7 @@ def missing_nets(names: Sequence[str], nets: str | Path | None = None) -> dict[s
 
 
 def open_method(model: FaceModel, name: str, nets: str | Path | None = None) -> Method:
-    """One of `METHODS`, or `FIT_RELIEF`, as `Reconstructor` runs it.
+    """One of `METHODS`, `DENSE` or `FIT_RELIEF`, as `Reconstructor` runs it.
 
     Steps that do not change the shape are left out: light, texture and, but for "net_fine" and "fit_relief",
     relief.
@@ -84,6 +88,15 @@ def open_method(model: FaceModel, name: str, nets: str | Path | None = None) -> 
             return fit_landmarks(model, observed, name=marks).state
 
         return landmarks
+    if name == DENSE:
+        finder = LandmarkRunner(model, net_file("landmarks", nets))
+
+        def dense(image: Image, face: Face) -> FaceState:
+            observed, marks = landmarks_for(model, face.landmarks)
+            first = fit_landmarks(model, observed, name=marks).state
+            return fit_dense(model, finder(image, face.landmarks), first, observed, name=marks).state
+
+        return dense
     if name in (FIT, FIT_RELIEF):
         load_linear_algebra()  # the fit limits only libraries loaded before
 

@@ -19,6 +19,7 @@ from facerelief.inference.runners import has_shipped_coefficients
 from facerelief.io.images import read_image
 from facerelief.lab.datasets.photos import find_photos
 from facerelief.lab.evaluation.compare.methods import (
+    DENSE,
     E2FAR,
     FIT,
     LANDMARKS,
@@ -146,7 +147,7 @@ def evaluate_heads(
 
     Args:
         heads: of `anny_heads` or `in_model_heads`.
-        methods: names of `METHODS` or `NEAREST`; the mean face is always measured with them.
+        methods: names of `METHODS`, `DENSE` or `NEAREST`; the mean face is always measured with them.
         config: the images; its seed counts where there are no `seeds`.
         seeds: one or more seeds, each with subjects of its own.
         nets: folder of other networks than the shipped ones.
@@ -160,7 +161,7 @@ def evaluate_heads(
     """
     config = config or HeadTruthConfig()
     seeds = tuple(dict.fromkeys(seeds)) or (config.seed,)
-    known = (*METHODS, NEAREST)
+    known = (*METHODS, DENSE, NEAREST)
     unknown = [name for name in methods if name not in known]
     if unknown:
         raise ValueError(f"method {unknown[0]!r}: expected some of {', '.join(known)}")
