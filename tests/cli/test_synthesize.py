@@ -114,4 +114,4 @@ def test_options_become_the_configuration(toy_fits, tmp_path):
 
 def test_a_kind_that_cannot_be_imported():
     with pytest.raises(FacereliefError, match="nowhere:Maker: cannot be imported"):
-        Kind("x", "", "nowhere:Maker", "nowhere:Config").load()
+        Kind("x", "nowhere:Maker", "nowhere:Config").load()

@@ -104,6 +104,56 @@ def test_small_and_large_components_share_a_basis(toy_model: FaceModel, tmp_path
     assert not again.identity[:, :, 3].any()
 
 
+def _local(toy_model: FaceModel) -> FaceModel:
+    """Expressions that move few vertices each, and colours of one half of the head."""
+    rng = np.random.default_rng(2)
+    expression = np.zeros((2242, 3, 4), np.float32)
+    for k, count in enumerate((300, 0, 1, 900)):
+        expression[rng.choice(2242, count, replace=False), :, k] = rng.normal(0, 5, (count, 3))
+    albedo = rng.normal(0, 0.05, (2242, 3, 3)).astype(np.float32)
+    albedo[toy_model.mean[:, 0] > 0] = 0.0
+    names = ("one", "none", "point", "many")
+    return replace(toy_model, expression=expression, expression_names=names, albedo=albedo)
+
+
+def test_local_expressions_and_colours_survive(toy_model: FaceModel, tmp_path: Path) -> None:
+    """Stored sparse, and by rows."""
+    model = _local(toy_model)
+    save_model(model, tmp_path / "m.npz")
+    with np.load(tmp_path / "m.npz") as archive:
+        assert {"expression_vertices", "albedo_rows"} <= set(archive.files)
+    again = load_model(tmp_path / "m.npz")
+    assert np.abs(again.expression - model.expression).max() <= 0.01
+    assert np.abs(again.albedo - model.albedo).max() <= 1e-3
+    assert not again.expression[:, :, 1].any()
+    assert not again.albedo[toy_model.mean[:, 0] > 0].any()
+
+
+def test_files_of_version_1_are_read(toy_model: FaceModel, tmp_path: Path) -> None:
+    save_model(toy_model, tmp_path / "new.npz")
+    old = _rewritten(tmp_path / "new.npz", tmp_path / "old.npz", _meta(format_version=1))
+    np.testing.assert_array_equal(load_model(old).identity, load_model(tmp_path / "new.npz").identity)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("expression_count", np.array([300, 0, 1], np.int32)),
+        ("expression_count", np.array([300, 0, 2, 899], np.int32)[::-1].copy() + 1),
+        ("expression_vertices", np.full(1201, 2242, np.uint16)),
+        ("expression_values", np.zeros((5, 3), np.int16)),
+        ("albedo_rows", np.array([1, 2], np.int32)),
+    ],
+)
+def test_sparse_bases_that_do_not_fit_are_refused(
+    toy_model: FaceModel, tmp_path: Path, name: str, value: np.ndarray
+) -> None:
+    save_model(_local(toy_model), tmp_path / "good.npz")
+    path = _rewritten(tmp_path / "good.npz", tmp_path / "bad.npz", _set(name, value))
+    with pytest.raises(ModelError, match=r"bad\.npz"):
+        load_model(path)
+
+
 # ---- damage
 
 

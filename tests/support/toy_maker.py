@@ -23,7 +23,7 @@ from facerelief.lab.datasets.kinds import Kind
 from facerelief.lab.datasets.manifest import Recipe
 from facerelief.lab.datasets.samples import Sample, about_source, photo_rng, sample_key
 
-KIND = Kind("toy", "Noise.", "toy_maker:ToyMaker", "toy_maker:ToyConfig")
+KIND = Kind("toy", "toy_maker:ToyMaker", "toy_maker:ToyConfig")
 
 
 @dataclass(frozen=True)

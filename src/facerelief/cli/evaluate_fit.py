@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from facerelief.cli import options
 from facerelief.cli.console import progress, report
-from facerelief.cli.model import read_model
 from facerelief.lab.datasets.photos import find_photos
 from facerelief.lab.evaluation.photos.fit_quality import evaluate_fits
 from facerelief.lab.evaluation.photos.fit_report import fit_report, printed, read_names
+from facerelief.morphable import named_model
 
 
 @dataclass(frozen=True)
@@ -40,5 +40,5 @@ class Fit:
         elders = frozenset[str]() if self.old is None else read_names(self.old)
         with progress("photos") as show:
             found = evaluate_fits(chosen, self.model, workers=self.workers, progress=show)
-        made = fit_report(found, read_model(self.model), elders)
+        made = fit_report(found, named_model(self.model), elders)
         report(made, self.json, printed(made))

@@ -97,14 +97,14 @@ class Truth:
 
     def _heads(self) -> Heads:
         """The heads that the options name. Raises UsageError for options that do not go together."""
-        from facerelief.cli.model import read_model
         from facerelief.lab.evaluation.truth.heads_anny import anny_heads
         from facerelief.lab.evaluation.truth.heads_ict import in_model_heads
+        from facerelief.morphable import named_model
 
         if self.heads == ANNY:
             if self.ict is not None:
                 raise UsageError(f"--ict goes with --heads {IN_MODEL}")
-            ours, skins = read_model(self.model), read_model(self.skin)
+            ours, skins = named_model(self.model), named_model(self.skin)
             return anny_heads(ours, ours if self.skin == self.model else skins, self.anny)
         if self.anny is not None:
             raise UsageError(f"--anny goes with --heads {ANNY}")
@@ -113,7 +113,7 @@ class Truth:
             raise UsageError(
                 f"--heads {IN_MODEL} needs --ict, the folder FaceXModel of ICT-FaceKit or the packed .npz"
             )
-        ours, skins = read_model(self.model), read_model(self.skin)
+        ours, skins = named_model(self.model), named_model(self.skin)
         return in_model_heads(source, ours, ours if self.skin == self.model else skins)
 
 

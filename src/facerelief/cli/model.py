@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from tyro.conf import Positional, arg
 
 from facerelief.cli import options
@@ -36,9 +37,10 @@ class Info:
 
     def run(self) -> None:
         """Print the facts."""
+        from facerelief.morphable import named_model
         from facerelief.morphable.describe import describe
 
-        model = read_model(self.source)
+        model = named_model(self.source)
         facts = describe(model)
         if self.skin:
             from facerelief.lab.building.skin_light import light_share
@@ -61,27 +63,31 @@ class Convert:
 
     Examples:
         facerelief model convert flame2020.pkl -o flame.npz
+        facerelief model convert shapes.npz --skin open2 -o model.npz
     """
 
     source: Annotated[options.Argument, arg(metavar="FILE|FOLDER")]
     """A model in any format known here."""
     out: OutModel
     """The file to write."""
+    skin: Annotated[str | None, arg(metavar="[open|open2|FILE]")] = None
+    """Take colours and licence from this model, which has the same mesh."""
     overwrite: options.Overwrite = False
 
     def run(self) -> None:
         """Write the converted model."""
-        from facerelief.morphable import load_model
+        from facerelief.morphable import load_model, named_model
 
         check_model_file(self.out, self.overwrite)
-        write_model(load_model(self.source), self.out)
-
-
-def read_model(source: str) -> FaceModel:
-    """An embedded model by its name, else the one of a file or folder."""
-    from facerelief.morphable import named_model
-
-    return named_model(source)
+        model = load_model(self.source)
+        if self.skin is not None:
+            skin = named_model(self.skin)
+            if not np.array_equal(skin.triangles, model.triangles):
+                raise UsageError(
+                    f"--skin {self.skin}: has another mesh than {self.source}; expected the same"
+                )
+            model = replace(model, albedo_mean=skin.albedo_mean, albedo=skin.albedo, licence=skin.licence)
+        write_model(model, self.out)
 
 
 def check_model_file(out: Path, overwrite: bool) -> None:

@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from facerelief.cli import options
 from facerelief.cli.console import UsageError, need, note, progress, say
-from facerelief.cli.model import OutModel, check_model_file, read_model, write_model
+from facerelief.cli.model import OutModel, check_model_file, write_model
 
 if TYPE_CHECKING:
     from facerelief.lab.building.open_model import Observations
@@ -25,6 +25,7 @@ class Build:
 
     Examples:
         facerelief model build --scans ict/ -o model2.npz
+        facerelief model build --scans ict/ --like open2 -o model2.npz
         facerelief model build --heads ict_light.npz -o model.npz --report docs
     """
 
@@ -38,6 +39,8 @@ class Build:
     """Photos of one face each, to place the landmarks by."""
     neutral: Annotated[str | None, arg(metavar="GLOB")] = None
     """Photos that show neutral faces."""
+    like: Annotated[str | None, arg(metavar="[open2|FILE]")] = None
+    """Open model 2: landmarks as in this model of the same mesh, instead of --photos."""
     out: OutModel = Path("open_model.npz")
     """The file to write."""
     persons: Annotated[int, options.Range(10), arg(metavar="N")] = 1800
@@ -52,6 +55,8 @@ class Build:
             raise UsageError("--photos and --neutral belong together: give both or neither")
         if (self.scans is None) == (self.heads is None):
             raise UsageError("give either --scans FOLDER (open model 2) or --heads FILE (open model 1)")
+        if self.like is not None and (self.scans is None or self.photos is not None):
+            raise UsageError("--like goes with --scans and without --photos")
         check_model_file(self.out, self.overwrite)
         if self.report is not None:
             need("matplotlib", "--report", "build")
@@ -59,8 +64,10 @@ class Build:
         if self.scans is not None:
             from facerelief.lab.building.scan_model import build_scan_model
             from facerelief.lab.building.scan_report import write_scan_report
+            from facerelief.morphable import named_model
 
-            model = build_scan_model(self.scans, faces, progress=note)
+            like = None if self.like is None else named_model(self.like)
+            model = build_scan_model(self.scans, faces, like, progress=note)
             write_model(model, self.out)
             if self.report is not None:
                 write_scan_report(model, self.scans, self.report, progress=note)
@@ -130,11 +137,12 @@ class Albedo:
         """Write the model with its new skin."""
         from facerelief.lab.building.albedo_photos import PhotoConfig, build_albedo, write_albedo_report
         from facerelief.lab.datasets.photos import find_photos
+        from facerelief.morphable import named_model
 
         check_model_file(self.out, self.overwrite)
         config = PhotoConfig(self.studios, self.fits, self.hold_out, version=self.version, credit=self.credit)
         built = build_albedo(
-            read_model(self.model),
+            named_model(self.model),
             find_photos(self.photos, self.groups),
             config,
             state=self.state,

@@ -3,7 +3,12 @@
 Layout: `meta` (JSON text as uint8), plain arrays, and each basis quantised per component: `<basis>_q8` /
 `<basis>_q16` hold (N, 3, k) integers, `<basis>_scale` (K,) the mm (or colour) per integer step,
 `<basis>_is16` (K,) which store a component lives in. A component goes to 8 bits where that rounds by at most
-`tolerance`.
+`tolerance`. With `<basis>_rows` (R,), the integers are those of these vertices, and the others are zero.
+
+A basis whose components move few vertices each is kept sparse: `<basis>_count` (K,) vertices of each
+component, `<basis>_vertices` their ids, `<basis>_values` (S, 3) integers, one component after another.
+Nothing is deflated: that would take most of the time of loading. Version 1 of the format was, and had
+neither rows nor sparse bases.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from facerelief.morphable.model import Contour, Corrective, FaceModel, SurfacePo
 from facerelief.typed import Float32
 
 FORMAT = "facerelief-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -72,8 +77,7 @@ def save_model(model: FaceModel, path: str | Path, *, tolerance_mm: float = 0.01
     for k, corrective in enumerate(model.correctives):
         arrays[f"corrective{k}_vertices"] = corrective.vertices
         arrays |= _quantise(f"corrective{k}", corrective.basis, tolerance_mm)
-    # expressions and colours are mostly zero; the rest compresses little and would only load more slowly
-    write_npz(path, arrays, compressed=lambda name, _: name.startswith(("expression_q", "albedo_q")))
+    write_npz(path, arrays, compressed=lambda name, size: False)
 
 
 def load_own_model(path: str | Path) -> FaceModel:
@@ -99,7 +103,7 @@ def _assemble(arrays: Arrays) -> FaceModel:
     meta = json.loads(arrays["meta"].tobytes().decode())
     if meta.get("format") != FORMAT:
         raise ModelError("not a facerelief model file (no format mark)")
-    if meta.get("format_version") != FORMAT_VERSION:
+    if meta.get("format_version") not in (1, FORMAT_VERSION):
         raise ModelError(
             f"model file format {meta.get('format_version')}, this facerelief reads {FORMAT_VERSION}: "
             "upgrade it"
@@ -144,25 +148,49 @@ def _assemble(arrays: Arrays) -> FaceModel:
 
 def _quantise(label: str, basis: Float32, tolerance: float) -> Arrays:
     k = basis.shape[2]
-    peak = np.abs(basis).max(axis=(0, 1)) if basis.size else np.zeros(k, np.float32)
+    moved: NDArray[np.bool_] = np.asarray(np.abs(basis).max(axis=1) > 0.2 * tolerance)
+    if basis.size and moved.mean() < 0.5:
+        return _sparse(label, basis, moved)
+    rows = np.flatnonzero(moved.any(axis=1))
+    kept = basis[rows] if len(rows) < 0.9 * len(basis) else basis
+    peak = np.abs(kept).max(axis=(0, 1)) if kept.size else np.zeros(k, np.float32)
     is16 = peak / 127.0 / 2.0 > tolerance
     scale = np.where(is16, peak / 32767.0, peak / 127.0).astype(np.float32)
-    steps = np.rint(basis / np.where(scale > 0, scale, 1.0)) if basis.size else basis
-    return {
+    steps = np.rint(kept / np.where(scale > 0, scale, 1.0)) if kept.size else kept
+    arrays: Arrays = {
         f"{label}_scale": scale,
         f"{label}_is16": is16,
         f"{label}_q8": steps[:, :, ~is16].astype(np.int8),
         f"{label}_q16": steps[:, :, is16].astype(np.int16),
     }
+    return arrays if kept is basis else arrays | {f"{label}_rows": rows.astype(np.int32)}
+
+
+def _sparse(label: str, basis: Float32, moved: NDArray[np.bool_]) -> Arrays:
+    """Components that move some of the vertices: `moved` (N, K)."""
+    component, vertex = np.nonzero(moved.T)
+    scale = (np.abs(basis).max(axis=(0, 1)) / 32767.0).astype(np.float32)
+    values = basis[vertex, :, component] / np.where(scale > 0, scale, 1.0)[component, None]
+    return {
+        f"{label}_scale": scale,
+        f"{label}_count": moved.sum(axis=0).astype(np.int32),
+        f"{label}_vertices": vertex.astype(np.uint16 if len(basis) <= 1 << 16 else np.int32),
+        f"{label}_values": np.rint(values).astype(np.int16),
+    }
 
 
 def _restore(label: str, arrays: Arrays, n: int) -> Float32:
+    if f"{label}_count" in arrays:
+        return _restore_sparse(label, arrays, n)
+    rows = arrays.get(f"{label}_rows")
     is16, scale = arrays[f"{label}_is16"], arrays[f"{label}_scale"]
-    out = np.empty((n, 3, len(scale)), np.float32)
+    stored = n if rows is None else len(rows)
+    out = np.empty((stored, 3, len(scale)), np.float32)
     for store, where in (("q8", ~is16), ("q16", is16)):
         part = arrays[f"{label}_{store}"]
-        if part.shape != (n, 3, int(where.sum())):
-            raise ModelError(f"{label}_{store} has shape {part.shape}, expected {(n, 3, int(where.sum()))}")
+        wanted = (stored, 3, int(where.sum()))
+        if part.shape != wanted:
+            raise ModelError(f"{label}_{store} has shape {part.shape}, expected {wanted}")
         # slice by slice of neighbouring components: NumPy writes a masked assignment several times slower
         place = np.flatnonzero(where)
         runs = np.split(np.arange(len(place)), np.flatnonzero(np.diff(place) != 1) + 1)
@@ -175,4 +203,23 @@ def _restore(label: str, arrays: Arrays, n: int) -> Float32:
                     out=out[:, :, first:last],
                     casting="unsafe",
                 )
+    if rows is None:
+        return out
+    whole = np.zeros((n, 3, len(scale)), np.float32)
+    whole[rows] = out
+    return whole
+
+
+def _restore_sparse(label: str, arrays: Arrays, n: int) -> Float32:
+    scale, count = arrays[f"{label}_scale"], arrays[f"{label}_count"]
+    vertices, values = arrays[f"{label}_vertices"], arrays[f"{label}_values"]
+    total = int(count.sum())
+    if count.shape != scale.shape or vertices.shape != (total,) or values.shape != (total, 3):
+        raise ModelError(
+            f"{label}_values has shape {values.shape}, expected {(total, 3)} and as many vertices"
+        )
+    out = np.zeros((n, 3, len(scale)), np.float32)
+    for k, last in enumerate(np.cumsum(count)):
+        part = slice(last - count[k], last)
+        out[vertices[part], :, k] = values[part] * scale[k]
     return out

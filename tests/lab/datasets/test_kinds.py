@@ -36,4 +36,4 @@ def test_every_field_of_a_configuration_has_a_docstring(name):
 def test_a_missing_maker_is_refused_in_one_line():
     for place in ("facerelief.none:Maker", "facerelief.lab.datasets.coarse:None_"):
         with pytest.raises(FacereliefError, match=rf"^{place}: cannot be imported [^\n]+$"):
-            Kind("x", "", place, place).load()
+            Kind("x", place, place).load()

@@ -8,7 +8,9 @@ there the identity components themselves are kept from parting them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +26,23 @@ from facerelief.typed import Bool, Float64, Int32
 LID_REACH_MM = 14.0
 LIP_REACH_MM = 7.0
 """Distance from the rims at which a correction has faded out."""
-CLEARANCE_MM = 0.9
-"""Distance that closed lids keep from the eyeball: what is linear in the identity misses by some tenths."""
+CLEARANCE_MM = 0.5
+"""Distance that closed lids keep from the eyeball."""
 OVERLAP_MM = 0.12
 """Vertical overlap of the rims when they are closed, so that no light falls through."""
-IDENTITIES = 700
+BEHIND_MM = 1.0
+"""Distance from the backmost vertices of an eyeball, along z, at which it has a clear outside."""
+IDENTITIES = 500
 """Random identities that a corrective is regressed on."""
+MARGIN_IDENTITIES = 100
+MARGIN_PERCENTILE = 98.0
+"""The part of random identities that a constant margin on top of the regression keeps from the eyeball."""
+MARGIN_CLEARANCE_MM = 0.25
+"""Distance that they keep then: triangles of closed lids sag by some tenths of a millimetre."""
+MARGIN_ROUNDS = 2
+"""Rounds of margin and closing."""
+MARGIN_SMOOTHING = 8
+"""Rounds that spread a margin over neighbouring vertices."""
 RIDGE = 4.0
 """Ridge penalty of the regression, in identities."""
 
@@ -40,17 +53,14 @@ class Rims:
 
     upper: NDArray[np.int64]
     lower: NDArray[np.int64]
-    upper_share: float
-    """Place of the closed line: 0 on the upper rim, 1 on the lower one."""
 
 
-def rims_of(mean: Float64, triangles: Int32, upper_share: float, near: Float64) -> Rims:
+def rims_of(mean: Float64, triangles: Int32, near: Float64) -> Rims:
     """The rims around the hole of a skin surface that lies nearest to a point.
 
     Args:
         mean: (N, 3) mm.
         triangles: (T, 3) of the skin, with holes for eyes and mouth.
-        upper_share: As in `Rims`.
         near: (3,) a point in the hole.
     """
     loops = [np.asarray(loop, np.int64) for loop in boundary_loops(triangles)]
@@ -60,7 +70,26 @@ def rims_of(mean: Float64, triangles: Int32, upper_share: float, near: Float64) 
     one = np.roll(loop, -a)[: (b - a) % len(loop) + 1]
     two = np.roll(loop, -b)[: (a - b) % len(loop) + 1][::-1]
     upper, lower = (one, two) if mean[one, 1].mean() > mean[two, 1].mean() else (two, one)
-    return Rims(upper, lower, upper_share)
+    return Rims(upper, lower)
+
+
+def lid_edges(mean: Float64, skin: Int32, ball: Int32) -> Rims:
+    """The edges of the lids: the skin is turned in behind them, and its border lies deep on the eyeball.
+
+    Args:
+        mean: (N, 3) mm.
+        skin: (T, 3) triangles of the skin, with a hole for the eye.
+        ball: (B, 3) triangles of the eyeball.
+    """
+    near = mean[np.unique(ball)].mean(axis=0)
+    for _ in range(_RINGS_BEHIND_LIDS):
+        border = rims_of(mean, skin, near)
+        edge = np.concatenate([border.upper, border.lower])
+        skin = skin[~np.isin(skin, edge).any(axis=1)]
+    return rims_of(mean, skin, near)
+
+
+_RINGS_BEHIND_LIDS = 2
 
 
 def mesh_edges(triangles: Int32, quads: int) -> NDArray[np.int64]:
@@ -103,7 +132,7 @@ def lip_line(mean: Float64, edges: NDArray[np.int64], skin: Int32, jaw_open: Flo
         gap = np.abs(mean[upper, 1] - np.interp(mean[upper, 0], mean[lower, 0], mean[lower, 1]))
         inner = np.abs(mean[upper, 0]) < _INNER_LIPS_MM
         if gap[inner].mean() < best:
-            best, found = gap[inner].mean(), Rims(upper, lower, 0.5)
+            best, found = gap[inner].mean(), Rims(upper, lower)
         near = np.zeros(len(mean), bool)
         near[ring] = True
         ring = np.flatnonzero((links @ near > 0) & ~seen)
@@ -131,11 +160,18 @@ class Contact:
     ball: Int32 | None
     """(B, 3) triangles of the eyeball behind the lids; None for lips."""
     outer: Bool
-    """(V,) patch vertices that must lie before the eyeball: the skin, not its lining."""
+    """(V,) patch vertices that must lie before the eyeball: the skin's outside."""
     below: Float64
     """Place on the lower rim, as a fraction of its vertices' numbers, of each vertex of the upper rim."""
     above: Float64
     """Place on the upper rim of each vertex of the lower rim."""
+    line: float
+    """Place of the closed line: 0 on the upper rim, 1 on the lower one."""
+    links: Any
+    """(V, V) sparse mean over a patch vertex and its neighbours in the patch."""
+    edges: NDArray[np.int64]
+    """(E, 2) rows of the patch, edges of the skin: closed lids are stretched, and what lies between vertices
+    must be out of the eyeball, too."""
 
     @classmethod
     def prepare(
@@ -148,6 +184,7 @@ class Contact:
         ball: Int32 | None = None,
         lining: Bool | None = None,
         reach: float = LID_REACH_MM,
+        line: float = 0.5,
     ) -> Contact:
         """Find the patch and its biharmonic interpolation.
 
@@ -160,11 +197,13 @@ class Contact:
             ball: Triangles of the eyeball, None for lips.
             lining: (N,) vertices of the inside of the lids, which may lie in the eyeball.
             reach: Distance from the rims at which the correction has faded out, mm.
+            line: Place of the closed line: 0 on the upper rim, 1 on the lower one.
         """
         rim = np.unique(np.concatenate([rims.upper, rims.lower]))
         distance = np.min(np.linalg.norm(mean[:, None] - mean[rim][None], axis=2), axis=1)
         patch = np.flatnonzero(skin & (distance < reach))
-        laplacian = graph_laplacian(vertex_links(triangles, len(mean)))
+        links = vertex_links(triangles, len(mean))
+        laplacian = graph_laplacian(links)
         ring = np.asarray((laplacian[patch] != 0).sum(axis=0)).ravel() > 0
         ring = np.flatnonzero(ring & skin)
         number = {int(v): k for k, v in enumerate(ring)}
@@ -184,7 +223,13 @@ class Contact:
         below = np.interp(upper, lower, np.arange(len(lower)))
         above = np.interp(lower, upper, np.arange(len(upper)))
         outer = np.ones(len(patch), bool) if lining is None else ~lining[patch]
-        return cls(rims, patch, full[rows], rim, ball, outer, below, above)
+        if ball is not None:
+            outer &= turned_out(mean, triangles, ball)[patch]
+        near = sparse.csr_matrix(links[patch][:, patch]) + sparse.identity(len(patch))
+        near = sparse.diags(1.0 / np.asarray(near.sum(axis=1)).ravel()) @ near
+        a, b = sparse.triu(near, 1).nonzero()
+        edges = np.stack([a, b], axis=1)[outer[a] & outer[b]]
+        return cls(rims, patch, full[rows], rim, ball, outer, below, above, line, near, edges)
 
     def pull(self, values: Float64, *, gaps_only: bool = False) -> Float64:
         """Displacement that brings the rims together; linear in the values.
@@ -198,10 +243,9 @@ class Contact:
         """
         upper, lower = values[self.rims.upper], values[self.rims.lower]
         wanted, count = np.zeros((len(values), 3)), np.zeros(len(values))
-        share = self.rims.upper_share
         for rim, points, other, place, along in (
-            (self.rims.upper, upper, lower, self.below, share),
-            (self.rims.lower, lower, upper, self.above, 1.0 - share),
+            (self.rims.upper, upper, lower, self.below, self.line),
+            (self.rims.lower, lower, upper, self.above, 1.0 - self.line),
         ):
             # a fixed place on the other rim for each vertex
             apart = _at(other, place) - points
@@ -214,21 +258,56 @@ class Contact:
     def correction(self, shape: Float64) -> Float64:
         """(V, 3) displacement, mm, that closes the lids of a shape (N, 3) and keeps them before the
         eyeball."""
-        wanted = np.zeros((len(shape), 3))
-        for rim, sign in ((self.rims.upper, -1.0), (self.rims.lower, 1.0)):
-            ends = np.minimum(np.arange(len(rim)), np.arange(len(rim))[::-1]) / 3.0
-            wanted[rim, 1] += sign * 0.5 * OVERLAP_MM * np.minimum(ends, 1.0)
-        moved = self.pull(shape) + self.spread @ wanted[self.rim]
-        for _ in range(3 if self.ball is not None else 0):
+        moved = self.closing(shape)
+        if self.ball is not None:
             moved = moved + self._outward(shape, moved)
         return moved
 
     def _outward(self, shape: Float64, moved: Float64) -> Float64:
-        """(V, 3) what takes patch vertices out of the eyeball."""
-        assert self.ball is not None
+        """(V, 3) what takes patch vertices out of the eyeball, smoothed so that lids do not crumple."""
         points = shape[self.patch] + moved
-        depth, direction = inside_ball(points, shape, self.ball, CLEARANCE_MM)
-        return (depth * self.outer)[:, None] * direction
+        depth, direction = self._depth(points, shape, CLEARANCE_MM)
+        return self.links @ (self.links @ (depth[:, None] * direction))
+
+    def _depth(self, points: Float64, shape: Float64, clearance: float) -> tuple[Float64, Float64]:
+        """Depth in the eyeball of patch vertices at (V, 3), and of the middles of their edges, and the way
+        out."""
+        assert self.ball is not None
+        middles = points[self.edges].mean(axis=1)
+        depth, direction = inside_ball(np.concatenate([points, middles]), shape, self.ball, clearance)
+        count = len(points)
+        out = depth[:count] * self.outer
+        for end in self.edges.T:
+            np.maximum.at(out, end, depth[count:])
+        return out, direction[:count]
+
+    def closing(self, shape: Float64) -> Float64:
+        """(V, 3) displacement, mm, that closes the rims of a shape (N, 3) with some overlap."""
+        wanted = np.zeros((len(shape), 3))
+        for rim, sign in ((self.rims.upper, -1.0), (self.rims.lower, 1.0)):
+            ends = np.minimum(np.arange(len(rim)), np.arange(len(rim))[::-1]) / 3.0
+            wanted[rim, 1] += sign * 0.5 * OVERLAP_MM * np.minimum(ends, 1.0)
+        return self.pull(shape) + self.spread @ wanted[self.rim]
+
+    def margin(self, shapes: Iterable[Sequence[Float64]]) -> Float64:
+        """(V, 3) displacement, mm, that takes lids out of the eyeball on most faces.
+
+        The depth of each vertex at `MARGIN_PERCENTILE`, spread over its neighbours.
+
+        Args:
+            shapes: Of each face some shapes (N, 3), the deepest of which counts.
+        """
+        depths: list[Float64] = []
+        outward = np.zeros((len(self.patch), 3))
+        for face in shapes:
+            found = [self._depth(shape[self.patch], shape, MARGIN_CLEARANCE_MM) for shape in face]
+            depths.append(np.max([depth for depth, _ in found], axis=0))
+            outward += np.sum([way for _, way in found], axis=0)
+        outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
+        wanted = spread = np.percentile(depths, MARGIN_PERCENTILE, axis=0)
+        for _ in range(MARGIN_SMOOTHING):
+            spread = np.maximum(self.links @ spread, wanted)
+        return spread[:, None] * outward
 
 
 def _at(points: Float64, place: Float64) -> Float64:
@@ -236,6 +315,16 @@ def _at(points: Float64, place: Float64) -> Float64:
     first = np.minimum(place.astype(np.int64), len(points) - 2)
     share = (place - first)[:, None]
     return (1.0 - share) * points[first] + share * points[first + 1]
+
+
+def turned_out(mean: Float64, triangles: Int32, ball: Int32) -> Bool:
+    """(N,) vertices whose normal points away from an eyeball.
+
+    The skin behind the edges of the lids is turned in and lies on the eyeball, unseen.
+    """
+    corners = mean[np.unique(ball)]
+    away = mean - np.array([*corners[:, :2].mean(axis=0), corners[:, 2].min()])
+    return np.asarray((vertex_normals(mean, triangles) * away).sum(axis=1) > 0)
 
 
 def inside_ball(
@@ -250,23 +339,34 @@ def inside_ball(
         clearance: Distance that points shall keep from it, mm.
 
     Returns:
-        (P,) depth below the surface plus the clearance, mm, 0 outside; (P, 3) direction that leads out.
-        Points further behind than the middle of the eyeball count as outside: they belong to the socket.
+        (P,) depth below the surface plus the clearance, mm, 0 outside; (P, 3) direction that leads out, zero
+        where that is far away.
+        Points behind the border of the eyeball, whose back is left out, count as outside.
     """
-    ids = np.unique(ball)
-    centre = 0.5 * (shape[ids].min(axis=0) + shape[ids].max(axis=0))
+    corners = shape[np.unique(ball)]
+    centre = corners.mean(axis=0)
+    reach = np.linalg.norm(corners - centre, axis=1).max() + clearance
+    behind = float(corners[:, 2].min()) + BEHIND_MM
+    near = np.flatnonzero((np.linalg.norm(points - centre, axis=1) < reach) & (points[:, 2] >= behind))
     normals = vertex_normals(shape, ball)
-    hit = ClosestPoint(shape, ball).query(points)
+    hit = ClosestPoint(shape, ball).query(points[near])
     normal = (normals[ball[hit.triangle]] * hit.barycentric[:, :, None]).sum(axis=1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    height = ((points - hit.point) * normal).sum(axis=1)
-    depth = np.maximum(clearance - height, 0.0)
-    depth[(points[:, 2] < centre[2] + 2.0) | (depth > 5.0)] = 0.0
-    return depth, normal
+    height = ((points[near] - hit.point) * normal).sum(axis=1)
+    found = np.maximum(clearance - height, 0.0)
+    found[found > 5.0] = 0.0
+    depth, direction = np.zeros(len(points)), np.zeros((len(points), 3))
+    depth[near], direction[near] = found, normal
+    return depth, direction
 
 
 def regress(
-    contact: Contact, shape: Float64, identity: Float64, seed: int = 0, rounds: int = 3
+    contact: Contact,
+    shape: Float64,
+    identity: Float64,
+    together: Sequence[Float64] = (),
+    seed: int = 0,
+    rounds: int = 4,
 ) -> tuple[Float64, Float64]:
     """Constant and linear part of an opening's correction.
 
@@ -274,6 +374,7 @@ def regress(
         contact: Opening.
         shape: (N, 3) mm, the mean face with the units at 1 that shall close it.
         identity: (N, 3, K) one standard deviation each, mm.
+        together: (N, 3) mm each, displacements of other units; lids stay before the eyeball with them, too.
         seed: Seed of the random identities.
         rounds: Rounds; each measures what the last one has left.
 
@@ -291,13 +392,26 @@ def regress(
     rows = np.unique(np.concatenate([contact.patch, ball]))
     basis = identity[rows]
     total = np.zeros((len(contact.patch), 3, count + 1))
-    for _ in range(rounds):
+    posed = shape.copy()
+
+    def pose(k: int) -> Float64:
+        posed[rows] = shape[rows] + basis @ draws[k]
+        posed[contact.patch] += total @ design[k]
+        return posed
+
+    def fit(correction: Callable[[Float64], Float64]) -> None:
         rest = np.empty((IDENTITIES, len(contact.patch), 3))
-        posed = shape.copy()
-        for k, draw in enumerate(draws):
-            posed[rows] = shape[rows] + basis @ draw
-            posed[contact.patch] += total @ design[k]
-            rest[k] = contact.correction(posed)
+        for k in range(IDENTITIES):
+            rest[k] = correction(pose(k))
         step = solve @ rest.reshape(IDENTITIES, -1)
-        total += step.T.reshape(*total.shape[:2], -1)
+        total[:] += step.T.reshape(*total.shape[:2], -1)
+
+    for _ in range(rounds):
+        fit(contact.correction)
+    moves = [np.zeros_like(shape), *together]
+    for _ in range(MARGIN_ROUNDS if contact.ball is not None else 0):
+        total[:, :, 0] += contact.margin(
+            [face + move for move in moves] for face in map(pose, range(MARGIN_IDENTITIES))
+        )
+        fit(contact.closing)
     return total[:, :, 0], total[:, :, 1:]

@@ -48,6 +48,8 @@ _TILES: dict[str, tuple[int, float, float, float]] = {
 _RIGHT_EYE = (0, 0.68, 0.01, 0.32)
 _LASHES = 18
 """Lashes a lid: columns of a strip in the source."""
+_UPPER_INSET, _LOWER_INSET, _TIP_INSET = 0.22, 0.37, 0.48
+"""Share of a column's width cut off either side of a lash: at the upper lid, the lower lid, the tip."""
 _FEWEST = 8
 """Pieces of fewer polygons that are seen through some gap are left out."""
 _GUTTER = 0.004
@@ -185,6 +187,8 @@ class Strand:
     uv: NDArray[np.int64]
     forward: bool
     """Whether the corners left, right, right above, left above run as the source's polygons do."""
+    inset: float
+    """What is cut off either edge at the lid, as a share of the source's width."""
 
 
 def lash_strands(head: ScanHead) -> list[Strand]:
@@ -225,9 +229,10 @@ def _strand(head: ScanHead, column: NDArray[np.int64], centre: Float64) -> Stran
     v, t = np.array(vertices), np.array(uv)
     away = np.linalg.norm(head.mean[v].mean(axis=1) - centre, axis=1)
     turned = away[0] > away[-1]
+    inset = _LOWER_INSET if head.mean[v, 1].mean() < centre[1] else _UPPER_INSET
     ring = quads[order[0]].tolist()
     forward = ring[(ring.index(vertices[0][0]) + 1) % 4] == vertices[0][1]
-    return Strand(v[::-1], t[::-1], not forward) if turned else Strand(v, t, forward)
+    return Strand(v[::-1], t[::-1], not forward, inset) if turned else Strand(v, t, forward, inset)
 
 
 class _Cut:
@@ -343,7 +348,7 @@ class _Cut:
         first, first_uv = len(self.rows), len(self.uv)
         levels = len(strand.vertices)
         for level, ((a, b), (ua, ub)) in enumerate(zip(strand.vertices, strand.uv)):
-            inward = 0.22 + 0.26 * level / (levels - 1)
+            inward = strand.inset + (_TIP_INSET - strand.inset) * level / (levels - 1)
             for one, other, uv_one, uv_other in ((a, b, ua, ub), (b, a, ub, ua)):
                 self.rows.append({int(one): 1.0 - inward, int(other): inward})
                 place = self.head.uv[uv_one] + inward * (self.head.uv[uv_other] - self.head.uv[uv_one])

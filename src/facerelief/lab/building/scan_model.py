@@ -20,10 +20,10 @@ from facerelief.lab.building.contact import (
     LIP_REACH_MM,
     Contact,
     Rims,
+    lid_edges,
     lip_line,
     mesh_edges,
     regress,
-    rims_of,
 )
 from facerelief.lab.building.observations import Observations
 from facerelief.lab.building.scan_head import ScanHead, read_scan_head, scan_origin
@@ -35,7 +35,7 @@ from facerelief.lab.building.scan_regions import (
     place_landmarks,
     region_masks,
 )
-from facerelief.lab.building.scan_units import UNITS, expression_units, symmetric_identity
+from facerelief.lab.building.scan_units import UNITS, WITH_BLINK, expression_units, symmetric_identity
 from facerelief.lab.building.surface import skin_colors, with_detected_brows
 from facerelief.morphable.model import Corrective, FaceModel, SurfacePoints
 from facerelief.morphable.readers.ict import IBUG68
@@ -55,6 +55,7 @@ _LID_LINE = 0.82
 def build_scan_model(
     folder: str | Path,
     faces: Observations | None = None,
+    like: FaceModel | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> FaceModel:
     """Build open model 2.
@@ -63,13 +64,14 @@ def build_scan_model(
         folder: Folder with ict_facekit_light.npz, ict_facekit_parts.npz and mediapipe478_to_ict.npz.
         faces: Landmarks detected on photos, to place the model's landmarks as the detector does; left as
             carried over without.
+        like: Model of the same mesh whose landmarks are taken instead.
         progress: Called with a line about each step.
 
     Returns:
         The model, with hand-made colours until `facerelief model albedo` learns them.
 
     Raises:
-        ModelError: A file is missing or is another one.
+        ModelError: A file is missing or is another one, or `like` has another mesh.
     """
     folder = Path(folder)
     head = read_scan_head(folder / "ict_facekit_light.npz", folder / "ict_facekit_parts.npz")
@@ -89,6 +91,10 @@ def build_scan_model(
     progress("landmarks, regions, colours")
     points68, points478 = _source_landmarks(head, folder / "mediapipe478_to_ict.npz")
     landmarks = place_landmarks(surface, points68 - origin, points478 - origin)
+    if like is not None:
+        if not np.array_equal(like.triangles, triangles):
+            raise ModelError(f"model {like.name!r} has another mesh: its landmarks cannot be kept")
+        landmarks = dict(like.landmarks)
     model = FaceModel(
         name=NAME,
         mean=mean.astype(np.float32),
@@ -180,10 +186,14 @@ def _close(
     blink, blink_right = UNITS.index("eyeBlinkLeft"), UNITS.index("eyeBlinkRight")
     ball = surface.triangles_of(surface.eyeballs & (mean[:, 0] > 0))
     shut = mean + expression[:, :, blink]
-    eye = rims_of(mean, skin, _LID_LINE, mean[np.unique(ball)].mean(axis=0))
+    eye = lid_edges(mean, skin, ball)
     lining = lined & ~surface.mesh.vertices_of("face", "sides")
-    lid = Contact.prepare(mean, shut, triangles, lined, eye, ball, lining)
-    constant, linear = regress(lid, shut, identity)
+    lid = Contact.prepare(mean, shut, triangles, lined, eye, ball, lining, line=_LID_LINE)
+    together = [
+        np.sum([expression[:, :, _left(name)] * weight for name, weight in units.items()], axis=0)
+        for units in WITH_BLINK
+    ]
+    constant, linear = regress(lid, shut, identity, together)
     vertices, constant, linear = _with_lashes(surface, lid, constant, linear)
     other = surface.symmetry[vertices]
     expression[vertices, :, blink] += constant
@@ -196,6 +206,11 @@ def _close(
             (linear * _MIRROR[:, None] * signs).astype(np.float32),
         ),
     )
+
+
+def _left(name: str) -> int:
+    """Index of a unit, of its left side where it has two."""
+    return UNITS.index(name if name in UNITS else name + "Left")
 
 
 def _lip_line(surface: Surface, quads: int, jaw_open: Float) -> Rims:

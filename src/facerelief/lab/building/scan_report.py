@@ -16,18 +16,28 @@ from scipy.spatial import KDTree
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import vertex_normals
-from facerelief.lab.building.contact import Rims, inside_ball, lip_line, mesh_edges, rims_of
+from facerelief.lab.building.contact import (
+    LID_REACH_MM,
+    Rims,
+    inside_ball,
+    lid_edges,
+    lip_line,
+    mesh_edges,
+    turned_out,
+)
 from facerelief.lab.building.report import save_sheet
 from facerelief.lab.building.scan_head import read_scan_head, scan_origin
-from facerelief.lab.building.scan_units import source_names
+from facerelief.lab.building.scan_units import WITH_BLINK, source_names
 from facerelief.morphable.arkit import mirrored
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.preview import preview_sheet
 from facerelief.rendering.render import shade_mesh
-from facerelief.typed import Bool, Float, Image, Int32
+from facerelief.typed import Bool, Float, Float64, Image, Int32
 
 LARGE_MM2 = 0.25
 """Triangles of less area at rest lie in the creases of mouth and eye corners."""
+_INSIDE = np.array([(i, j, 4 - i - j) for i in range(5) for j in range(5 - i)]) / 4.0
+"""(15, 3) barycentric places at which a triangle is sampled."""
 CORNER_VERTICES = 2
 """Rim vertices beside a corner at which no gap is measured."""
 
@@ -41,8 +51,10 @@ class ContactReport:
     """Height of the gap between the rims of the lids at eyeBlink 1."""
     lid_gap_median_mm: float
     lid_depth_mm: float
-    """Depth of the lids in the eyeball at eyeBlink 1."""
+    """Depth of the lids in the eyeball at eyeBlink 1, anywhere on their triangles."""
     lid_depth_median_mm: float
+    lid_depth_others_mm: float
+    """The largest depth when one of `WITH_BLINK` is on, too; on every tenth identity."""
     lip_gap_mm: float
     """Height of the gap between the lips' inner rims at mouthClose and jawOpen 0.5."""
 
@@ -113,21 +125,29 @@ def measure_contact(model: FaceModel, identities: int = 200, seed: int = 1) -> C
         model.triangles[(model.eyeballs & (np.sign(mean[:, 0]) == side))[model.triangles].all(axis=1)]
         for side in (-1, 1)
     ]
-    lids = [rims_of(mean, skin, 0.5, mean[np.unique(ball)].mean(axis=0)) for ball in balls]
+    lids = [lid_edges(mean, skin, ball) for ball in balls]
     jaw = model.expression[:, :, model.expression_names.index("jawOpen")].astype(np.float64)
     lips = lip_line(mean, mesh_edges(model.triangles, model.quads), skin, jaw)
-    near = np.flatnonzero(model.region("lids", "eyes"))
+    lid_triangles = [
+        skin[(_near(mean, rims) & turned_out(mean, model.triangles, ball))[skin].all(axis=1)]
+        for rims, ball in zip(lids, balls)
+    ]
     shut = model.expression_weights({"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0})
     closed = model.expression_weights({"mouthClose": 0.5, "jawOpen": 0.5})
     gaps: list[float] = []
     depths: list[float] = []
+    others: list[float] = []
+    more = [combination(model, units) + shut for units in WITH_BLINK]
     lip_gaps: list[float] = []
-    for _ in range(identities):
+    for k in range(identities):
         identity = rng.standard_normal(model.n_identity).astype(np.float32)
+        for weights in more if k % 10 == 0 else ():
+            shape = model.shape(identity, weights).astype(np.float64)
+            others += [_deepest(shape, *pair) for pair in zip(balls, lid_triangles)]
         shape = model.shape(identity, shut).astype(np.float64)
-        for rims, ball in zip(lids, balls):
+        for rims, ball, triangles in zip(lids, balls, lid_triangles):
             gaps.append(rim_gap(shape, rims))
-            depths.append(float(inside_ball(shape[near], shape, ball)[0].max()))
+            depths.append(_deepest(shape, ball, triangles))
         lip_gaps.append(rim_gap(model.shape(identity, closed), lips))
     return ContactReport(
         identities,
@@ -135,8 +155,21 @@ def measure_contact(model: FaceModel, identities: int = 200, seed: int = 1) -> C
         float(np.median(gaps)),
         max(depths),
         float(np.median(depths)),
+        max(others),
         max(lip_gaps),
     )
+
+
+def _deepest(shape: Float64, ball: Int32, triangles: Int32) -> float:
+    """Largest depth of some triangles of a shape (N, 3) in an eyeball, mm."""
+    points = np.einsum("sk,tkd->std", _INSIDE, shape[triangles]).reshape(-1, 3)
+    return float(inside_ball(points, shape, ball)[0].max())
+
+
+def _near(mean: Float, rims: Rims) -> Bool:
+    """(N,) vertices that the contact of lids may move."""
+    rim = np.concatenate([rims.upper, rims.lower])
+    return np.min([np.linalg.norm(mean - mean[v], axis=1) for v in rim], axis=0) < LID_REACH_MM
 
 
 def _shared(model: FaceModel, lined: Bool) -> Bool:
@@ -149,12 +182,23 @@ def _shared(model: FaceModel, lined: Bool) -> Bool:
 
 
 def rim_gap(shape: Float, rims: Rims) -> float:
-    """Largest height of the opening between two rims of a shape (N, 3), mm; 0 where they overlap all
-    along."""
-    upper, lower = shape[rims.upper], shape[rims.lower]
-    at = upper[CORNER_VERTICES:-CORNER_VERTICES, 0]
-    below = np.interp(at, lower[:, 0], lower[:, 1])
-    return max(float((upper[CORNER_VERTICES:-CORNER_VERTICES, 1] - below).max()), 0.0)
+    """Largest width of the opening between two rims of a shape (N, 3), seen from the front, mm.
+
+    The distance of a vertex of the upper rim from the lower one, 0 where it lies below it: rims that run
+    steeply or into depth, as at the outer corners of the eyes, count by their distance, not by height.
+    """
+    upper = shape[rims.upper[CORNER_VERTICES:-CORNER_VERTICES], :2].astype(np.float64)
+    first, last = shape[rims.lower[:-1], :2], shape[rims.lower[1:], :2]
+    along = last - first
+    offset = upper[:, None] - first
+    share = (offset * along).sum(axis=2) / np.maximum((along**2).sum(axis=1), 1e-9)
+    offset = offset - np.clip(share, 0.0, 1.0)[:, :, None] * along
+    distance = np.linalg.norm(offset, axis=2)
+    rows, nearest = np.arange(len(upper)), distance.argmin(axis=1)
+    d, o = along[nearest], offset[rows, nearest]
+    above = d[:, 0] * o[:, 1] - d[:, 1] * o[:, 0] > 0
+    beyond = (share[:, 0] < 0) & (nearest == 0) | (share[:, -1] > 1) & (nearest == len(along) - 1)
+    return float((distance[rows, nearest] * (above & ~beyond)).max())
 
 
 def folded_triangles(model: FaceModel, expressions: int, seed: int = 1) -> tuple[int, int]:

@@ -16,6 +16,17 @@ EXTRA_UNITS = ("cheekRaiserLeft", "cheekRaiserRight")
 cheekSquint."""
 UNITS = ARKIT_NAMES + EXTRA_UNITS
 
+WITH_BLINK: tuple[dict[str, float], ...] = (
+    {"eyeSquint": 1.0, "cheekSquint": 1.0, "browDown": 1.0},
+    {"browInnerUp": 1.0, "browOuterUp": 1.0},
+    {"mouthSmile": 1.0, "noseSneer": 1.0},
+    {"eyeLookIn": 1.0},
+    {"eyeLookOut": 1.0},
+    {"eyeLookUp": 0.5},
+    {"eyeWide": 0.5},
+)
+"""Units with which shut lids stay before the eyeball; names without a side stand for both sides."""
+
 TONGUE_OUT_MM = np.array([0.0, -4.5, 27.0])
 """Way of the tongue's tip at tongueOut 1: length and direction as in MakeHuman's face unit (CC0), which moves
 its tongue by 27.5 mm."""

@@ -34,11 +34,8 @@ class SkinAreas:
     """Areas of the face's skin, masks over the vertices of `FaceModel.face_vertices` (F,)."""
 
     plain: Bool
-    """Skin without brows, lips, lids, nostrils and beard."""
-    beard: Bool
-    """Upper lip, chin, jaw, and the cheeks below the corners of the mouth."""
-    marked: Bool
-    """Brows, lips, lids and what surrounds the eyes."""
+    """Skin without brows, lips, lids and what surrounds the eyes, nostrils and beard: upper lip, chin, jaw
+    and the cheeks below the corners of the mouth."""
     cavity: Bool
     """Nostrils and other places that little light reaches."""
     features: Float
@@ -76,8 +73,6 @@ def skin_areas(model: FaceModel) -> SkinAreas:
     cavity = (visible < CAVITY) | nostrils[kept]
     return SkinAreas(
         plain=~marked[kept] & ~beard[kept] & ~cavity & (normals[kept, 2] > 0.15),
-        beard=beard[kept] & ~marked[kept],
-        marked=marked[kept],
         cavity=cavity,
         features=np.concatenate([sh_basis(normals[kept].astype(np.float64)), visible[:, None]], axis=1),
     )

@@ -18,8 +18,6 @@ class Kind:
     """A kind of training data: where its maker and the maker's configuration are."""
 
     name: str
-    what: str
-    """One line for people."""
     maker: str
     """ "module:Class", called with (FitFolder, FaceModel, configuration); see `samples.Maker`."""
     config: str
@@ -43,25 +41,21 @@ KINDS = {
     for kind in (
         Kind(
             "coarse",
-            "Photos with another pose, expression and light.",
             "facerelief.lab.datasets.coarse:CoarseMaker",
             "facerelief.lab.datasets.coarse:CoarseConfig",
         ),
         Kind(
             "fine",
-            "Photos with the wrinkles of other people.",
             "facerelief.lab.datasets.fine:FineMaker",
             "facerelief.lab.datasets.fine:FineConfig",
         ),
         Kind(
             "pairs",
-            "Two neighbouring frames, as of a video.",
             "facerelief.lab.datasets.pairs:PairMaker",
             "facerelief.lab.datasets.pairs:PairConfig",
         ),
         Kind(
             "renders",
-            "Random faces rendered before photos.",
             "facerelief.lab.datasets.renders:RenderMaker",
             "facerelief.lab.datasets.renders:RenderConfig",
         ),
