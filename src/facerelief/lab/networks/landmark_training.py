@@ -159,7 +159,7 @@ class RenderPool:
 
     def take(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         """Batches that are ready. Each must be copied before the next one is asked for."""
-        for slot in np.flatnonzero(self.full):
+        for slot in np.flatnonzero(np.array(self.full)):
             yield self.images[slot], self.points[slot]
             self.full[slot] = 0
         if not any(process.is_alive() for process in self.processes):
