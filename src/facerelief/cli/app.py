@@ -52,6 +52,7 @@ COMMANDS = {
     "train export": "Write a run's network as ONNX with half-precision weights.",
     "evaluate fit": "Reconstruct photos and measure how well the result explains them.",
     "evaluate models": "Compare face models by their fits of the same photos.",
+    "evaluate relief": "Measure the wrinkles of photos without a known shape.",
     "evaluate roll": "Turn photos and clips by any angle and compare the faces with the upright ones.",
     "evaluate nets": "Measure the networks on held-out subjects, beside their targets.",
     "evaluate compare": "Compare all methods on the same images, from the same detected faces.",

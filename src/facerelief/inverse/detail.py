@@ -66,6 +66,8 @@ class Detail:
     """The same with relief."""
     skin: ColorPatch
     """Albedo, on the pixels of `fine`."""
+    trust: DepthPatch
+    """Mask of trust in [0, 1] on the pixels of `fine`: bare, well lit skin that the relief explains."""
     timings_ms: dict[str, float]
 
 
@@ -128,11 +130,12 @@ def find_detail(
     fine = base + relief.displacement
     displacement = np.nan_to_num(fine - work.depth)
     shading = shade(np.nan_to_num(normals_from_depth(fine, scale)), light).astype(np.float32)
-    albedo = work.albedo
+    albedo, believed = work.albedo, relief.trust
     if zoom != 1.0:
         known = np.isfinite(work.depth)
         displacement = _enlarged(displacement, np.ones_like(known), photo.shape[:2], zoom)
         shading = _enlarged(shading, known, photo.shape[:2], zoom)
+        believed = _enlarged(believed, np.ones_like(known), photo.shape[:2], zoom)
         albedo = whole.albedo
     coarse = whole.depth
     color = blended_albedo(photo, albedo, shading, config)
@@ -142,6 +145,7 @@ def find_detail(
         coarse=DepthPatch(coarse, left, top),
         fine=DepthPatch((coarse + displacement).astype(np.float32), left, top),
         skin=ColorPatch(np.asarray(color, np.float32), left, top),
+        trust=DepthPatch(np.asarray(believed, np.float32), left, top),
         timings_ms={
             "depth": 1e3 * (rendered - started),
             "relief": 1e3 * (solved - rendered),

@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.inverse.grids import blurred, doubled, eroded, framed, pooled, trend
 from facerelief.inverse.relief_config import ReliefConfig
+from facerelief.inverse.trust import evidence, skin_trust
 from facerelief.rendering.lighting import fold_light
 from facerelief.typed import Bool, Float, Float32
 
@@ -370,7 +371,7 @@ def _finest(seen: _Observed, normals: Float32, light: Float32, scale: float, con
     noise = (config.noise / brightness) ** 2 + np.float32(CLIPPED_NOISE) * clipped
     prior = seen.trust * (1 - clipped.mean(axis=2))
     noise = np.ascontiguousarray(noise, np.float32)
-    prior = _plausible(ratio, prior, mask, scale, config)
+    prior = skin_trust(ratio, prior, mask, scale, config)
     if config.whiten:
         detail, smooth, strength = albedo_detail(ratio, log_jacobian, noise, mask, scale, config, prior)
         covariance = config.unexplained * np.asarray(config.skin, np.float64)
@@ -389,7 +390,9 @@ def _finest(seen: _Observed, normals: Float32, light: Float32, scale: float, con
         mask,
         inverse,
     )
-    target = np.exp(np.clip(ratio - detail - smooth, -3, 3)) * unit
+    left = ratio - detail - smooth
+    inverse *= evidence(np.ascontiguousarray(left.mean(axis=2)), mask, scale, config)[..., None]
+    target = np.exp(np.clip(left, -3, 3)) * unit
     # the frame is off the mask, so it counts as border here
     distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
     fade = np.clip((distance - 0.5) / max(config.fade_px, 0.5), 0.05, 1)
@@ -407,24 +410,6 @@ def _finest(seen: _Observed, normals: Float32, light: Float32, scale: float, con
         light=light,
         scale=scale,
     )
-
-
-def _plausible(ratio: Float32, prior: Float32, mask: Bool, scale: float, config: ReliefConfig) -> Float32:
-    """The prior weights, less where image and coarse rendering differ more than relief can explain.
-
-    Such are brows, beards and highlights; found against a smooth background that is itself found without
-    them.
-    """
-    if not np.isfinite(config.contrast):
-        return prior
-    grey = ratio.mean(axis=2)
-    weight = prior * mask
-    for _ in range(3):
-        background = trend(grey[..., None], weight, mask, config.lowpass_mm * scale)[..., 0]
-        beyond = np.square((grey - background) / np.float32(config.contrast))
-        beyond = blurred(beyond, mask.astype(np.float32), config.contrast_mm * scale)
-        weight = prior * mask / np.square(1 + beyond)
-    return np.ascontiguousarray(weight, np.float32)
 
 
 def _checked(

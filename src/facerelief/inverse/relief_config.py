@@ -44,6 +44,17 @@ class ReliefConfig:
     contrast: float = 0.22
     """Log ratios of image and coarse rendering beyond this, within `lowpass_mm` and over `contrast_mm`, are
     brows, beards or shine rather than relief; infinity for no such limit."""
+    shine: float = 0.22
+    """The same for pixels brighter than the skin around."""
+    texture: float = float("inf")
+    """Deviation of the log ratio within 0.35 mm beyond which it is hair."""
+    step: float = float("inf")
+    """Slope of the smoothed log ratio, 1/mm, beyond which it is the edge of a shadow, hair or glasses."""
+    spots: float = float("inf")
+    """Roundness of the log ratio beyond which it is a mole, a freckle or shine; a round spot has a quarter of
+    its contrast, a line none."""
+    lines: float = 0.0
+    """How far shading must stand out of the skin's texture, as a line, to count half; 0 for no such limit."""
     contrast_mm: float = 1.5
     """See `contrast`."""
     noise: float = 2.0 / 255.0

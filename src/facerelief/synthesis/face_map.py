@@ -22,7 +22,8 @@ FACING = 0.3
 """z of the normal below which relief is neither mapped nor applied."""
 _FACING_FULL = 0.55
 """z of the normal from which it is fully mapped and applied."""
-_TEXEL_MM = 0.5
+TEXEL_MM = 0.5
+"""Side of a texel on the average face."""
 _RADIUS_MM = 80.0
 """Radius of the cylinder."""
 _AXIS_MM = -60.0
@@ -71,8 +72,8 @@ def _unroll(model: FaceModel) -> FaceMap:
     around = _RADIUS_MM * np.arctan2(x, depth)
     low = np.array([around[shown].min(), -y[shown].max()]) - 2.0
     high = np.array([around[shown].max(), -y[shown].min()]) + 2.0
-    places = (np.column_stack([around, -y]) - low) / _TEXEL_MM
-    width, height = (int(n) for n in np.ceil((high - low) / _TEXEL_MM))
+    places = (np.column_stack([around, -y]) - low) / TEXEL_MM
+    width, height = (int(n) for n in np.ceil((high - low) / TEXEL_MM))
     kept = shown[model.triangles].all(axis=1)
     triangles = np.ascontiguousarray(model.triangles[kept])
     fragments = rasterize(

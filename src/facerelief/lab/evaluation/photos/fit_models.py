@@ -130,7 +130,6 @@ def fit_material(folder: str | Path, half: Half = "report", limit: int = 40) -> 
         return half in ("all", half_of(photo.subject))
 
     found = find_photos(folder)
-    by_file = {photo.file: photo for photo in found}
     london = [photo for photo in found if photo.group == "london" and ours(photo)]
     by_subject: dict[str, list[Photo]] = {}
     for photo in sorted(london, key=lambda p: str(p.file)):
@@ -138,7 +137,7 @@ def fit_material(folder: str | Path, half: Half = "report", limit: int = 40) -> 
     pairs = {"london": [PhotoPair(photos[0], photos[1]) for photos in by_subject.values() if len(photos) > 1]}
     table = folder / "congress_pairs.csv"
     if table.is_file():
-        pairs["congress"] = _listed_pairs(table, by_file, half)
+        pairs["congress"] = listed_pairs(table, found, half)
     chosen: list[Photo] = []
     for group in ("us_congress", "london"):
         members = [photo for photo in found if photo.group == group and ours(photo)]
@@ -148,17 +147,26 @@ def fit_material(folder: str | Path, half: Half = "report", limit: int = 40) -> 
     return FitMaterial(chosen, pairs, neutral)
 
 
-def _listed_pairs(table: Path, by_file: dict[Path, Photo], half: Half) -> list[PhotoPair]:
+def listed_pairs(table: Path, photos: Sequence[Photo], half: Half) -> list[PhotoPair]:
+    """Pairs of a table (person, file, other, likeness), files relative to it, that are among the photos.
+
+    Raises:
+        ImageError: There is no such table, or it lacks a column.
+    """
+    by_file = {photo.file.resolve(): photo for photo in photos}
     out: list[PhotoPair] = []
-    with table.open(encoding="utf-8", newline="") as handle:
-        for row in csv.DictReader(handle):
-            missing = [key for key in ("person", "file", "other", "likeness") if key not in row]
-            if missing:
-                raise ImageError(f"{table}: lacks the columns {', '.join(missing)}")
-            files = [table.parent / row[key] for key in ("file", "other")]
-            if all(file in by_file for file in files) and half in ("all", half_of(row["person"])):
-                first, second = (by_file[file] for file in files)
-                out.append(PhotoPair(first, second, float(row["likeness"]) >= SAME_SHOT))
+    try:
+        text = table.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImageError(f"{table}: no readable table of pairs ({error}); give a CSV file") from error
+    for row in csv.DictReader(text.splitlines()):
+        missing = [key for key in ("person", "file", "other", "likeness") if key not in row]
+        if missing:
+            raise ImageError(f"{table}: lacks the columns {', '.join(missing)}")
+        files = [(table.parent / row[key]).resolve() for key in ("file", "other")]
+        if all(file in by_file for file in files) and half in ("all", half_of(row["person"])):
+            first, second = (by_file[file] for file in files)
+            out.append(PhotoPair(first, second, float(row["likeness"]) >= SAME_SHOT))
     return out
 
 

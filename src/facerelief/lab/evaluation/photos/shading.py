@@ -38,35 +38,74 @@ class Shading:
     """Strength of the relief between 1 and 4 px: standard deviation on plain skin, mm."""
 
 
+@dataclass(frozen=True, eq=False)
+class ShadingGrid:
+    """A photo and its plain skin on the grid on which shading is compared."""
+
+    photo: Image
+    """(h, w, 3), the face `FACE_PX` wide, or as wide as it is where it is smaller."""
+    mask: Bool
+    """(h, w) plain skin."""
+    share: Float32
+    """(h, w) share of each pixel that the face covers."""
+    zoom: float
+    scale: float
+    """px/mm of the photo."""
+    known: Bool
+    """(H, W) pixels of the photo that both surfaces know."""
+
+    @classmethod
+    def of(
+        cls, image: Image, scale: float, coarse: DepthPatch, fine: DepthPatch, landmarks68: Float
+    ) -> ShadingGrid | None:
+        """The grid of a photo (H, W, 3) with two depth maps, mm, and landmarks (68, 2), px; None without a
+        face."""
+        import cv2
+
+        known = np.isfinite(_whole(coarse, image)) & np.isfinite(_whole(fine, image))
+        columns = np.flatnonzero(np.isfinite(fine.depth).any(axis=0))
+        if not len(columns):
+            return None
+        zoom = min(FACE_PX / float(columns[-1] - columns[0] + 1), 1.0)
+        height, width = image.shape[:2]
+        size = (round(width * zoom), round(height * zoom))
+        share = np.maximum(_shrunk(known, size), np.float32(1e-3))
+        mask = (share > 0.99) & plain_skin((size[1], size[0]), landmarks68[:, :2] * zoom)
+        photo = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+        return cls(np.asarray(photo, np.uint8), np.asarray(mask), share, zoom, scale, known)
+
+    def explained(self, depth: DepthPatch) -> float:
+        """Share of the photo's fine shading that a depth map in mm explains; see `explained`."""
+        return explained(self.photo, self._on_grid(depth) * self.scale * self.zoom, self.mask)
+
+    def relief(self, coarse: DepthPatch, fine: DepthPatch) -> Float32:
+        """(h, w) mm: the difference of two depth maps."""
+        return np.asarray(self._on_grid(fine) - self._on_grid(coarse), np.float32)
+
+    def strength(self, relief: Float, low: float, high: float) -> float:
+        """Standard deviation, mm, of relief (h, w) on plain skin between two Gaussians, px."""
+        inner = _eroded(self.mask)
+        return float(band(relief, self.mask, low, high)[inner].std()) if inner.any() else float("nan")
+
+    def brought(self, values: Float) -> Float32:
+        """Means (h, w) of values (H, W) of the photo's pixels."""
+        return _shrunk(np.where(self.known, values, 0), self.photo.shape[1::-1]) / self.share
+
+    def _on_grid(self, patch: DepthPatch) -> Float32:
+        return self.brought(_whole(patch, self.known))
+
+
 def explained_shading(result: Reconstruction) -> Shading:
     """Measure a reconstruction with relief; NaN where too little skin is seen."""
-    import cv2
-
     assert result.fine is not None
     scale = float(result.camera.scale)
-    coarse, fine = (_whole(patch, result.image) * scale for patch in (result.coarse, result.fine))
-    known = np.isfinite(coarse) & np.isfinite(fine)
-    columns = np.flatnonzero(np.isfinite(fine).any(axis=0))
-    if not len(columns):
+    grid = ShadingGrid.of(result.image, scale, result.coarse, result.fine, result.landmarks68_px)
+    if grid is None:
         return Shading(np.nan, np.nan, np.nan)
-    zoom = min(FACE_PX / float(columns[-1] - columns[0] + 1), 1.0)
-    height, width = result.image.shape[:2]
-    size = (round(width * zoom), round(height * zoom))
-
-    def shrunk(values: Float | Bool) -> Float32:
-        return np.asarray(
-            cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32
-        )
-
-    share = np.maximum(shrunk(known), 1e-3)
-    mask = (share > 0.99) & plain_skin((size[1], size[0]), result.landmarks68_px[:, :2] * zoom)
-    upright = np.ascontiguousarray(result.image)
-    photo = np.asarray(cv2.resize(upright, size, interpolation=cv2.INTER_AREA), np.uint8)
-    depths = [shrunk(np.where(known, depth, 0)) / share * zoom for depth in (coarse, fine)]
-    by_coarse, by_fine = (explained(photo, depth, mask) for depth in depths)
-    relief = band((depths[1] - depths[0]) / (scale * zoom), mask, 1.0, 4.0)
-    inner = _eroded(mask)
-    return Shading(by_coarse, by_fine, float(relief[inner].std()) if inner.any() else np.nan)
+    relief = grid.relief(result.coarse, result.fine)
+    return Shading(
+        grid.explained(result.coarse), grid.explained(result.fine), grid.strength(relief, 1.0, 4.0)
+    )
 
 
 def explained(photo: Image, depth: Float, mask: Bool) -> float:
@@ -125,7 +164,17 @@ def _eroded(mask: Bool) -> Bool:
     return np.asarray(cv2.erode(mask.astype(np.uint8), np.ones((BORDER_PX, BORDER_PX), np.uint8)) > 0)
 
 
-def _whole(patch: DepthPatch, image: Image) -> Float:
+def _shrunk(values: Float | Bool, size: tuple[int, ...]) -> Float32:
+    """Means of the pixels that fall on each of a smaller grid's; size: (width, height)."""
+    import cv2
+
+    small = cv2.resize(
+        np.ascontiguousarray(values, np.float32), (size[0], size[1]), interpolation=cv2.INTER_AREA
+    )
+    return np.asarray(small, np.float32)
+
+
+def _whole(patch: DepthPatch, image: Image | Bool) -> Float:
     """The patch's depth on all of the image's pixels, NaN beyond it."""
     out = np.full(image.shape[:2], np.nan)
     height, width = patch.depth.shape
