@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facerelief.face.outline import visible_landmarks
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.patch import ColorPatch, DepthPatch
 from facerelief.morphable.model import FaceModel
@@ -92,8 +93,9 @@ class Reconstruction:
 
     @property
     def landmarks68_mm(self) -> Float32:
-        """(68, 3) iBUG landmarks on the shape with expression, model space, mm."""
-        return self.model.landmarks["ibug68"].of(self.vertices).astype(np.float32)
+        """(68, 3) iBUG landmarks on the shape with expression, the jaw's on the visible outline; model space,
+        mm."""
+        return visible_landmarks(self.model, self.vertices, self.camera)
 
     @property
     def landmarks68_px(self) -> Float32:
