@@ -18,6 +18,7 @@ DATA = (
     "data/nets/tracking.onnx",
     "data/nets/fine.onnx",
     "data/nets/e2far.onnx",
+    "data/nets/landmarks.onnx",
 )
 LIMIT_MB = 40
 

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import facerelief
 from facerelief.errors import ModelError
+from facerelief.examples import astronaut_path
 from facerelief.inference import landmark_net
 from facerelief.inference.landmark_net import LANDMARK_MARGIN, LandmarkRunner, landmark_crop
 from facerelief.morphable import open_model
@@ -89,3 +91,23 @@ def test_another_net_is_refused():
     coarse = Path(landmark_net.NET_FILE).with_name("coarse.onnx")
     with pytest.raises(ModelError, match="no landmark net"):
         LandmarkRunner(open_model("open2"), coarse)
+
+
+def test_the_shipped_net_finds_vertices_of_open_model_2_alone():
+    assert landmark_net.has_landmark_net(open_model("open2"))
+    assert not landmark_net.has_landmark_net(open_model())
+
+
+def test_the_shipped_net_finds_a_rendered_face():
+    """The astronaut: points of the nose lie on her nose, and the net is surer of them than of the jaw."""
+    model = open_model("open2")
+    image = facerelief.read_image(astronaut_path())
+    (face,) = facerelief.detect_faces(image, max_faces=1)
+    found = LandmarkRunner(model, threads=1)(image, face.landmarks)
+    assert len(found.vertices) == 721
+    tip = model.landmarks["ibug68"].vertices[30, 0]
+    nearest = np.linalg.norm(model.mean[found.vertices] - model.mean[tip], axis=1).argmin()
+    side = face.box[2] - face.box[0]
+    assert np.linalg.norm(found.points[nearest] - face.landmarks[1]) < 0.08 * side
+    jaw = model.mean[found.vertices][:, 1] < model.mean[model.landmarks["ibug68"].vertices[8, 0], 1]
+    assert found.sigma[nearest] < found.sigma[jaw].mean()

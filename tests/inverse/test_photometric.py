@@ -28,6 +28,7 @@ from facerelief.inverse.landmark_fit import (
     LandmarkFitConfig,
     LandmarkTerm,
     fit_landmarks,
+    landmark_term,
 )
 from facerelief.inverse.light_prior import LightPrior
 from facerelief.inverse.photometric import PhotometricConfig, PhotoSolver, fit_photometric
@@ -71,9 +72,8 @@ class TestEnergy:
             (10, 10, 110, 150),
             observed,
             start_at(state),
-            "ibug68",
+            landmark_term(toy_model, "ibug68", LandmarkFitConfig()),
             PhotometricConfig(),
-            LandmarkFitConfig(),
         )
 
     @pytest.mark.parametrize("seed", range(3))
@@ -120,9 +120,8 @@ class TestEnergy:
                 (10, 10, 110, 150),
                 exact + np.array([shift, 0.0]),
                 start_at(zero),
-                "ibug68",
+                landmark_term(toy_model, "ibug68", LandmarkFitConfig(along_outline=1.0)),
                 config,
-                LandmarkFitConfig(along_outline=1.0),
             )
             cost = perfect.energy_terms(zero, rest, level, sample)["landmarks"]
             assert cost == pytest.approx(config.landmarks * (shift / 140) ** 2, rel=1e-2, abs=1e-12)
@@ -176,7 +175,13 @@ class TestInverseRendering:
         state, truth, image, observed, box = toy_truth
         config = PhotometricConfig(regularisation=1e-7, light=LOOSE)
         solver = PhotoSolver(
-            toy_model, image, box, observed, start_at(state), "ibug68", config, LandmarkFitConfig()
+            toy_model,
+            image,
+            box,
+            observed,
+            start_at(state),
+            landmark_term(toy_model, "ibug68", LandmarkFitConfig()),
+            config,
         )
         level = solver.levels[-1]
         start = Appearance(np.zeros(3, np.float32), ambient_light(0.9).astype(np.float32))
@@ -214,9 +219,8 @@ class TestInverseRendering:
             (10, 10, 110, 150),
             marks,
             start_at(state),
-            "ibug68",
+            landmark_term(toy_model, "ibug68", LandmarkFitConfig()),
             config,
-            LandmarkFitConfig(),
         )
         found = solver.relight(state, replace(truth, albedo=0 * truth.albedo), level, rounds=30)
         assert np.abs(term.residual(state, found, level, sample)).max() < 3e-3

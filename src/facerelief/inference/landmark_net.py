@@ -27,8 +27,15 @@ LANDMARK_MARGIN = 1.35
 """Side of that crop over the longer side of the box of the detected points, turned upright."""
 NET_FILE = Path(__file__).resolve().parent.parent / "data" / "nets" / "landmarks.onnx"
 """The landmark net that comes with the package, where it does."""
+_MODEL = ("facerelief-open2", "2.0")
+"""Name and version of the face model whose vertices that net finds."""
 _CORNERS = {478: (33, 263), 468: (33, 263), 68: (36, 45)}
 """Outer corners of the person's right and left eye, by the number of points."""
+
+
+def has_landmark_net(model: FaceModel) -> bool:
+    """True if the package's landmark net finds this model's vertices."""
+    return (model.name, model.version) == _MODEL and NET_FILE.is_file()
 
 
 def landmark_crop(landmarks: ArrayLike, size: int = LANDMARK_SIZE) -> SquareCrop:

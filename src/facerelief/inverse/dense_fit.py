@@ -85,8 +85,7 @@ def fit_dense(
     points = np.asarray(dense.points, np.float64)
     if points.shape != (len(dense.vertices), 2) or len(dense.sigma) != len(points):
         raise ValueError(f"dense points have shape {points.shape}, expected ({len(dense.vertices)}, 2)")
-    term = copy.copy(_dense_term(model, np.asarray(dense.vertices, np.int32).tobytes(), config.model))
-    term.spread = np.hypot(np.asarray(dense.sigma) / start.camera.scale, config.least_mm)
+    term = dense_term(model, dense, start.camera.scale, config)
     parts: list[_Part] = [(term, points, np.ones(len(points), bool), 1.0)]
     if detected is not None and config.detected > 0:
         marks = np.asarray(detected, np.float64)
@@ -94,6 +93,23 @@ def fit_dense(
         parts.append((own, marks, np.asarray(np.isfinite(marks).all(axis=1)), config.detected))
     with single_thread():
         return _descend(parts, start, config.model.iterations)
+
+
+def dense_term(
+    model: FaceModel, dense: DensePoints, scale: float, config: DenseFitConfig | None = None
+) -> LandmarkTerm:
+    """The term of dense points, with the spread that the net states for each.
+
+    Args:
+        model: Face model that the points belong to.
+        dense: The points.
+        scale: Size of the face, px/mm.
+        config: Weights.
+    """
+    config = config or DenseFitConfig()
+    term = copy.copy(_dense_term(model, np.asarray(dense.vertices, np.int32).tobytes(), config.model))
+    term.spread = np.hypot(np.asarray(dense.sigma) / scale, config.least_mm)
+    return term
 
 
 @functools.lru_cache(maxsize=8)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from facerelief.inverse.dense_fit import DenseFitConfig, DensePoints, fit_dense
+from facerelief.inverse.dense_fit import DenseFitConfig, DensePoints, dense_term, fit_dense
 from facerelief.inverse.detail import DetailConfig
 from facerelief.inverse.landmark_fit import (
     FaceState,
     LandmarkFit,
     LandmarkFitConfig,
+    LandmarkTerm,
     fit_landmarks,
     landmark_term,
 )
@@ -32,8 +33,8 @@ class FitConfig:
     landmarks: LandmarkFitConfig = field(default_factory=LandmarkFitConfig)
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
     detail: DetailConfig = field(default_factory=DetailConfig)
-    dense: DenseFitConfig | None = None
-    """Weights of the landmark net's points in stage 1; None: the detector's landmarks alone."""
+    dense: DenseFitConfig = field(default_factory=DenseFitConfig)
+    """Weights of the landmark net's points, where they are given."""
     closed_lips: bool = True
     """Whether lips that touch on the photo touch in the result."""
 
@@ -115,20 +116,38 @@ def fit_face(
     if dense is not None:
         first = fit_dense(model, dense, first.state, observed, name=name, config=config.dense)
     between = time.perf_counter()
+    marks, points = marks_for(model, landmarks, dense, first.state.camera.scale, config)
     second = fit_photometric(
         model,
         image,
         box,
-        observed,
+        points,
         first,
-        name=name,
         config=config.photometric,
-        landmark_config=config.landmarks,
+        marks=marks,
     )
     second = settled(model, image, landmarks, second, config)
     ended = time.perf_counter()
     timings = {"fit_landmarks": 1e3 * (between - started), "fit_photometric": 1e3 * (ended - between)}
     return InverseFit(first, second, timings)
+
+
+def marks_for(
+    model: FaceModel, landmarks: ArrayLike, dense: DensePoints | None, scale: float, config: FitConfig
+) -> tuple[LandmarkTerm, Float64]:
+    """The term that holds a photometric fit, and its observed points (L, 2) px.
+
+    Args:
+        model: Face model.
+        landmarks: Detected landmarks, as for `landmarks_for`.
+        dense: Points of the landmark net, which count instead of the detector's.
+        scale: Size of the face, px/mm.
+        config: Weights.
+    """
+    if dense is not None:
+        return dense_term(model, dense, scale, config.dense), np.asarray(dense.points, np.float64)
+    observed, name = landmarks_for(model, landmarks)
+    return landmark_term(model, name, config.landmarks), observed
 
 
 def settled(

@@ -16,7 +16,13 @@ from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.expression_prior import expression_precision
 from facerelief.inverse.identity_prior import SIZE_DEVIATION, identity_precision
 from facerelief.inverse.image_level import ImageLevel, image_level
-from facerelief.inverse.landmark_fit import FaceState, LandmarkFit, LandmarkFitConfig, landmark_term
+from facerelief.inverse.landmark_fit import (
+    FaceState,
+    LandmarkFit,
+    LandmarkFitConfig,
+    LandmarkTerm,
+    landmark_term,
+)
 from facerelief.inverse.light_prior import N_LIGHT, LightPrior
 from facerelief.inverse.photometric_term import Appearance, SurfaceSample, photometric_term
 from facerelief.inverse.solver import bounded_step
@@ -127,6 +133,7 @@ def fit_photometric(
     name: str = "mediapipe478",
     config: PhotometricConfig | None = None,
     landmark_config: LandmarkFitConfig | None = None,
+    marks: LandmarkTerm | None = None,
 ) -> PhotometricFit:
     """Refine a landmark fit on the image.
 
@@ -142,14 +149,14 @@ def fit_photometric(
         name: Landmark set of the model.
         config: Weights and schedule.
         landmark_config: Weights of the landmark term.
+        marks: Term of the observed points, in place of the set `name`.
 
     Raises:
         ValueError: The box has no size or lies outside the image.
     """
     config = config or PhotometricConfig()
-    solver = PhotoSolver(
-        model, image, box, observed, start, name, config, landmark_config or LandmarkFitConfig()
-    )
+    marks = marks or landmark_term(model, name, landmark_config or LandmarkFitConfig())
+    solver = PhotoSolver(model, image, box, observed, start, marks, config)
     with single_thread():
         return solver.run()
 
@@ -239,13 +246,12 @@ class PhotoSolver(_AppearanceSolver):
         box: tuple[float, float, float, float],
         observed: Float,
         start: LandmarkFit,
-        name: str,
+        marks: LandmarkTerm,
         config: PhotometricConfig,
-        landmark_config: LandmarkFitConfig,
     ) -> None:
         super().__init__(model, config)
         self.start = start
-        self.marks = landmark_term(model, name, landmark_config)
+        self.marks = marks
         points = np.asarray(observed, np.float64)
         self.usable: Bool = np.asarray(np.isfinite(points).all(axis=1))
         self.observed = self.marks.filled(start.state, points, self.usable)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from facerelief.inverse.fit import FitConfig, InverseFit, fit_face, landmarks_for, settled
+from facerelief.inverse.dense_fit import DensePoints
+from facerelief.inverse.fit import FitConfig, InverseFit, fit_face, landmarks_for, marks_for, settled
 from facerelief.inverse.image_level import ImageLevel
 from facerelief.inverse.landmark_fit import FaceState, LandmarkFitConfig, fit_landmarks
 from facerelief.inverse.light_prior import N_LIGHT
@@ -36,6 +37,8 @@ class SubjectPhoto:
     """Left, top, right, bottom, px."""
     landmarks: Float
     """(478, 2) MediaPipe or (68, 2) iBUG, px."""
+    dense: DensePoints | None = None
+    """Points of the landmark net."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def fit_subject(
         raise ValueError("no photos; expected at least one")
     config = config or SubjectConfig()
     if alone is None:
-        alone = [fit_face(model, p.image, p.box, p.landmarks, config.fit) for p in photos]
+        alone = [fit_face(model, p.image, p.box, p.landmarks, config.fit, p.dense) for p in photos]
     evidence = [identity_evidence(model, p.landmarks, fit) for p, fit in zip(photos, alone)]
     same, distance = same_subject(model, evidence, config.other_mm)
     chosen = [int(i) for i in np.flatnonzero(same)]
@@ -187,9 +190,10 @@ class _JointSolver:
         fit = config.fit
         self.solvers: list[PhotoSolver] = []
         for photo, first in zip(photos, alone):
-            observed, name = landmarks_for(model, photo.landmarks)
+            scale = first.landmarks.state.camera.scale
+            marks, points = marks_for(model, photo.landmarks, photo.dense, scale, fit)
             solver = PhotoSolver(
-                model, photo.image, photo.box, observed, first.landmarks, name, fit.photometric, fit.landmarks
+                model, photo.image, photo.box, points, first.landmarks, marks, fit.photometric
             )
             solver.limit = fit.photometric.drift * solver.landmark_rms(first.landmarks.state)
             self.solvers.append(solver)

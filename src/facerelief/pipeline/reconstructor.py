@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.errors import NoFaceError
 from facerelief.face.reconstruction import FitResiduals, Reconstruction
-from facerelief.inference.landmark_net import LandmarkRunner
+from facerelief.inference.landmark_net import LandmarkRunner, has_landmark_net
 from facerelief.inference.runners import (
     CoarseRunner,
     E2farRunner,
@@ -26,6 +26,7 @@ from facerelief.inference.runners import (
 )
 from facerelief.inverse import detail
 from facerelief.inverse.conditions import measure_conditions
+from facerelief.inverse.dense_fit import DensePoints
 from facerelief.inverse.fit import FitConfig, InverseFit, fit_face, landmarks_for
 from facerelief.inverse.landmark_fit import landmark_residual
 from facerelief.inverse.photometric import fit_appearance
@@ -53,6 +54,9 @@ class ReconstructorConfig:
     """Detections below this are left out."""
     fit: FitConfig = field(default_factory=FitConfig)
     """Weights and schedule of the fit."""
+    landmark_net: bool = True
+    """Whether the fit holds to the points of the landmark net, where the model has one (open model 2), and
+    not to the detector's alone."""
     nets: str | None = None
     """Folder of networks in place of the shipped ones: coarse.onnx (or e2far.onnx) and fine.onnx, written by
     `facerelief train export`. Where it lacks one the shipped one is used."""
@@ -90,7 +94,8 @@ class Reconstructor:
         self.config = config or ReconstructorConfig()
         self.method: Method = self.config.method or ("net" if has_shipped_coefficients(self.model) else "fit")
         """Method of reconstruction."""
-        self._dense = None if self.config.fit.dense is None else LandmarkRunner(self.model, self._points_file)
+        uses_net = self.method == "fit" and self.config.landmark_net and has_landmark_net(self.model)
+        self._dense = LandmarkRunner(self.model, self._points_file, threads=1) if uses_net else None
         if self.method != "fit":
             # compiled while the first image is read and detected: saves a second on two cores
             starter = ThreadPoolExecutor(1, "facerelief")
@@ -207,9 +212,13 @@ class Reconstructor:
     def _by_fit(
         self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
     ) -> Reconstruction:
-        dense = None if self._dense is None else self._dense(image, face.landmarks)
+        dense = self.dense_points(image, face)
         fit = fit_face(self.model, image, face.box, face.landmarks, self.config.fit, dense)
         return self.from_fit(image, face, fit, timings)
+
+    def dense_points(self, image: NDArray[np.uint8], face: DetectedFace) -> DensePoints | None:
+        """The landmark net's points of a face; None for a model that it does not know."""
+        return None if self._dense is None else self._dense(image, face.landmarks)
 
     def from_fit(
         self, image: NDArray[np.uint8], face: DetectedFace, fit: InverseFit, timings: dict[str, float]

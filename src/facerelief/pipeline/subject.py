@@ -15,6 +15,7 @@ from facerelief.detection import DetectedFace, detect_faces
 from facerelief.errors import FacereliefError, NoFaceError
 from facerelief.face.reconstruction import Reconstruction
 from facerelief.facefolder.save import save_reconstruction
+from facerelief.inverse.dense_fit import DensePoints
 from facerelief.inverse.fit import InverseFit, fit_face
 from facerelief.inverse.subject import (
     SubjectConfig,
@@ -57,6 +58,7 @@ class _Candidate:
     digest: str
     image: NDArray[np.uint8]
     face: DetectedFace
+    dense: DensePoints | None
     fit: InverseFit
     evidence: Float
 
@@ -97,7 +99,10 @@ def reconstruct_subject(
         raise NoFaceError("; ".join(left_out.values()))
     chosen = _chosen(reconstructor.model, found)
     places = sorted(chosen)
-    photos = [SubjectPhoto(chosen[k].image, chosen[k].face.box, chosen[k].face.landmarks) for k in places]
+    photos = [
+        SubjectPhoto(one.image, one.face.box, one.face.landmarks, one.dense)
+        for one in (chosen[k] for k in places)
+    ]
     started = time.perf_counter()
     together = fit_subject(
         reconstructor.model, photos, SubjectConfig(fit=config.fit), [chosen[k].fit for k in places]
@@ -132,9 +137,10 @@ def _candidates(
         raise NoFaceError(f"{name}: no face found; give an image with a visible face")
     out: list[_Candidate] = []
     for face in faces:
-        fit = fit_face(model, pixels, face.box, face.landmarks, config.fit)
+        dense = reconstructor.dense_points(pixels, face)
+        fit = fit_face(model, pixels, face.box, face.landmarks, config.fit, dense)
         evidence = identity_evidence(model, face.landmarks, fit)
-        out.append(_Candidate(name, digest, pixels, face, fit, evidence))
+        out.append(_Candidate(name, digest, pixels, face, dense, fit, evidence))
     return out
 
 
