@@ -54,6 +54,8 @@ class DetailConfig:
     """Deviation of the Gaussian that rounds off the model's triangles before relief is found; 0 for none."""
     brows: float = 0.1
     """Weight of pixels of the brows, beside 1 for bare skin: hair is dark whatever its slope."""
+    brow_margin_mm: float = 3.0
+    """Hairs of the brows may stand this far beyond the model's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +125,7 @@ def find_detail(
     mask = work.skin & (np.nan_to_num(normals[:, :, 2]) > config.facing)
     light = appearance.light
     base = rounded(work.depth, mask, config.facets_mm * scale)
-    trust = 1 - np.float32(1 - config.brows) * work.brows
+    trust = brow_trust(work.brows, scale, config)
     relief = solve_relief(seen, work.albedo, base, light, scale, mask, config.relief, trust)
     solved = time.perf_counter()
 
@@ -360,6 +362,25 @@ def brow_share(model: FaceModel) -> Float32:
     for _ in range(4):
         share = np.maximum(brows, np.minimum(1.5 * (mean @ share), 1)).astype(np.float32)
     return share
+
+
+def brow_trust(share: Float32, scale: float, config: DetailConfig | None = None) -> Float32:
+    """Weights (h, w) of pixels by the brows' share of them (h, w), with the brows widened by a soft margin.
+
+    Args:
+        share: `brow_share` on the pixels.
+        scale: px/mm.
+        config: Weight and margin.
+    """
+    import cv2
+
+    config = config or DetailConfig()
+    if not share.any():
+        return np.ones_like(share)
+    size = 2 * round(config.brow_margin_mm * scale) + 1
+    wide = cv2.dilate(share, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    soft = cv2.GaussianBlur(wide, (0, 0), max(config.brow_margin_mm / 3 * scale, 0.3))
+    return np.asarray(1 - np.float32(1 - config.brows) * soft, np.float32)
 
 
 @functools.lru_cache(maxsize=4)

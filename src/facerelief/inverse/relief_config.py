@@ -16,12 +16,13 @@ SKIN_DETAIL = ((0.00045, 0.00060, 0.00060), (0.00060, 0.00110, 0.00108), (0.0006
 class ReliefConfig:
     """Weights and schedule of shape from shading.
 
-    Tuned on rendered heads of known relief (`lab.evaluation.truth.relief`, other seeds) and by eye on real
-    photos, whose coarse light, shape and albedo are wrong in smooth ways: hence a narrower `lowpass_mm` and a
-    milder `sparse_power` than known light would ask for.
+    Chosen by the shading that relief explains on photos of one half of the subjects (`lab.evaluation.photos`)
+    and by eye in raking light, with rendered heads of known relief and marked skin
+    (`lab.evaluation.truth.relief`) as a guard. Coarse light, shape and albedo of photos are wrong in smooth
+    ways: hence a narrower `lowpass_mm` and a milder `sparse_power` than known light would ask for.
     """
 
-    displacement: float = 60.0
+    displacement: float = 150.0
     """mu1, per mm^2 of mean squared displacement, for small ones."""
     sparse_mm: float = 0.05
     """Displacements beyond this cost ever less than their squares: skin is flat with folds here and there."""
@@ -36,24 +37,24 @@ class ReliefConfig:
     """|Laplacian| in 1/mm below which its cost is quadratic."""
     crease_mm: float = 1.0
     """|Laplacian| is the root mean square over about this distance, which keeps staircases and specks out."""
-    robust: float = 3.0
+    robust: float = 15.0
     """Whitened residuals (root mean square of three channels) beyond this lose influence; infinity for
     none."""
     coherence_mm: float = 0.5
     """Robust weights come from costs averaged over about this distance."""
-    contrast: float = 0.22
-    """Log ratios of image and coarse rendering beyond this, within `lowpass_mm` and over `contrast_mm`, are
-    brows, beards or shine rather than relief; infinity for no such limit."""
-    shine: float = 0.22
-    """The same for pixels brighter than the skin around."""
-    texture: float = float("inf")
+    contrast: float = 0.8
+    """Pixels whose log ratio of image and rendering lies this far below that of the skin around (within
+    `lowpass_mm`, over `contrast_mm`) are hair; infinity for no such limit, here and below."""
+    shine: float = 0.5
+    """The same for brighter pixels."""
+    texture: float = 0.08
     """Deviation of the log ratio within 0.35 mm beyond which it is hair."""
-    step: float = float("inf")
+    step: float = 0.2
     """Slope of the smoothed log ratio, 1/mm, beyond which it is the edge of a shadow, hair or glasses."""
-    spots: float = float("inf")
+    spots: float = 0.08
     """Roundness of the log ratio beyond which it is a mole, a freckle or shine; a round spot has a quarter of
     its contrast, a line none."""
-    lines: float = 0.0
+    lines: float = 0.5
     """How far shading must stand out of the skin's texture, as a line, to count half; 0 for no such limit."""
     contrast_mm: float = 1.5
     """See `contrast`."""
@@ -72,7 +73,7 @@ class ReliefConfig:
     """The strength of detail in a band is measured over this many of the band's deviations."""
     belief: float = 1.0
     """Weight of the prior belief that detail is as strong as `skin`, where colours say little."""
-    unexplained: float = 1.0
+    unexplained: float = 0.03
     """Share of the skin covariance, times its local strength, that is left in C after the detail that colour
     reveals is taken out."""
     least_detail: float = 0.2

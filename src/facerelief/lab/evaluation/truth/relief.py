@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.geometry.depth import normals_from_depth
-from facerelief.inverse.detail import DetailConfig, brow_share
+from facerelief.inverse.detail import brow_share, brow_trust
 from facerelief.lab.evaluation.truth.model_renders import TruthCase, TruthConfig, truth_cases
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
@@ -130,7 +130,7 @@ def _case(
         light=case.light,
         scale=float(whole.scale),
         mask=mask,
-        trust=1 - np.float32(1 - DetailConfig().brows) * brows,
+        trust=brow_trust(brows, float(whole.scale)),
         displacement=_pooled(relief).astype(np.float32),
         normals=mean.astype(np.float32),
         face_px=float(columns[-1] + 1 - columns[0]) if len(columns) else float(width),
