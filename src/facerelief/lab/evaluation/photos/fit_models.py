@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.errors import FacereliefError, ImageError
+from facerelief.inverse.fit import landmarks_for
+from facerelief.inverse.landmark_fit import FaceState, landmark_residual
 from facerelief.lab.datasets.photos import Photo, find_photos
 from facerelief.lab.evaluation.metrics.identity import Consistency, identity_consistency, shape_gram
 from facerelief.lab.evaluation.photos.fit_quality import rendered_albedo, rerendered
@@ -249,18 +251,21 @@ def _start(model: str, config: ReconstructorConfig | None) -> None:
 
 def _fitted(photo: Photo) -> FittedPhoto | str:
     try:
-        result = _WORKER[0](photo.file)[0]
+        result, found = _WORKER[0].with_landmarks(photo.file)[0]
     except FacereliefError as error:
         return str(error)
     color, _ = rendered_albedo(result)
     rendered, seen = rerendered(result, result.coarse, color)
     inner = result.landmarks68_mm
     lips = max(float(inner[a, 1] - inner[b, 1]) for a, b in INNER_LIPS["ibug68"][0])
-    assert result.residuals is not None
+    # of the detector's landmarks, whatever points held the fit
+    observed, name = landmarks_for(result.model, found)
+    state = FaceState(result.camera, result.identity, result.expression)
+    marks = landmark_residual(result.model, observed, state, name=name)
     return FittedPhoto(
         explained_shading(result),
         result.identity,
         float(np.abs(rendered - seen).mean()) if len(seen) else float("nan"),
         lips,
-        result.residuals.landmark_rms_mm,
+        marks.rms_px / result.camera.scale,
     )
