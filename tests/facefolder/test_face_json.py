@@ -21,6 +21,8 @@ from facerelief.facefolder.face_json import (
 )
 from facerelief.morphable.arkit import ARKIT_NAMES
 
+ADDED = {("model", "sha256"), ("pose", "inverse_distance_per_mm")}
+"""Keys that files of earlier versions lack."""
 OPTIONAL = ("networks", "source_sha256", "fit", "expected_error_mm")
 SCHEMA = json.loads((files("facerelief") / "data" / "face.schema.json").read_text("utf-8"))
 
@@ -88,7 +90,7 @@ def test_keys_are_those_of_the_schema_in_its_order(face):
     assert list(document) == list(SCHEMA["properties"])
     assert [key for key in document if key not in OPTIONAL] == SCHEMA["required"]
     for key in ("tool", "model", "image_size", "pose", "fit"):
-        found = [name for name in document[key] if (key, name) != ("model", "sha256")]
+        found = [name for name in document[key] if (key, name) not in ADDED]
         assert found == SCHEMA["properties"][key]["required"]
 
 
@@ -183,3 +185,12 @@ def test_damaged_values(face, key, value):
 def test_no_file(tmp_path):
     with pytest.raises(FaceFileError, match="no such file"):
         read_face_json(tmp_path / "face.json")
+
+
+def test_the_distance_comes_back_and_old_files_have_none(face):
+    near = replace(face, camera=replace(face.camera, inverse_distance=1 / 400))
+    text = encode_face_json(near)
+    assert decode_face_json(text).camera.inverse_distance == pytest.approx(1 / 400, abs=1e-9)
+    document = json.loads(text)
+    del document["pose"]["inverse_distance_per_mm"]
+    assert decode_face_json(json.dumps(document)).camera.inverse_distance == 0

@@ -105,6 +105,20 @@ def test_perspective_moves_with_the_image(camera: WeakPerspective, angle: float,
     assert crop.inverse_distance == camera.inverse_distance
 
 
+@pytest.mark.parametrize("k", [0.0, 1 / 350])
+def test_derivatives_agree_with_differences(k: float) -> None:
+    camera = WeakPerspective(0.1, 0.2, 0.3, 100.0, 80.0, 1.7, k)
+    by_point, by_k = camera.derivatives(POINTS)
+    for axis in range(3):
+        step = 1e-4 * np.eye(3)[axis]
+        slope = (camera.image_points(POINTS + step) - camera.image_points(POINTS - step)) / 2e-4
+        np.testing.assert_allclose(by_point[..., axis], slope, atol=1e-6)
+    there, back = (
+        WeakPerspective(0.1, 0.2, 0.3, 100.0, 80.0, 1.7, k + d).image_points(POINTS) for d in (1e-8, -1e-8)
+    )
+    np.testing.assert_allclose(by_k, (there - back) / 2e-8, rtol=1e-4, atol=0.1)
+
+
 def test_perspective_is_that_of_a_pinhole() -> None:
     """A camera 400 mm before the origin with a focal length of 800 px."""
     camera = WeakPerspective(0.0, 0.0, 0.0, 320.0, 240.0, scale=2.0, inverse_distance=1 / 400)

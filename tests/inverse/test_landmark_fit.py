@@ -69,7 +69,8 @@ def with_contour(model: FaceModel) -> FaceModel:
 class TestDerivatives:
     @pytest.mark.parametrize("pose", POSES)
     @pytest.mark.parametrize("which", ["toy", "toy with contour", "toy with correctives", "open"])
-    def test_jacobian_agrees_with_central_differences(self, toy_model, open_face, which, pose):
+    @pytest.mark.parametrize("distance", [350.0, np.inf])
+    def test_jacobian_agrees_with_central_differences(self, toy_model, open_face, which, pose, distance):
         """Every column, with outline landmarks held in the place that the pose gave them."""
         model = {
             "toy": toy_model,
@@ -79,7 +80,8 @@ class TestDerivatives:
         }[which]
         term = LandmarkTerm(model, "ibug68", LandmarkFitConfig())
         state = random_state(model, pose)
-        state = replace(state, expression=np.full(model.n_expression, 0.4, np.float32))
+        camera = replace(state.camera, inverse_distance=1 / distance)
+        state = replace(state, camera=camera, expression=np.full(model.n_expression, 0.4, np.float32))
         observed = np.zeros((68, 2))
         residual, jacobian = term.linearise(state, observed)
         slid = term.surface(state)[0]
@@ -90,9 +92,9 @@ class TestDerivatives:
 
         # coefficients are linear, so their steps may be long; the pose is not
         lengths = np.full(jacobian.shape[2], 0.3)
-        lengths[:4], lengths[4:6] = 2e-3, 1.0
+        lengths[:4], lengths[4:6], lengths[6] = 2e-3, 1.0, 0.05
         if which != "toy":
-            lengths[6:] = 0.02  # no outline landmark may hop to the next candidate
+            lengths[7:] = 0.02  # no outline landmark may hop to the next candidate
         for k in range(jacobian.shape[2]):
             step = np.zeros(jacobian.shape[2])
             step[k] = lengths[k]

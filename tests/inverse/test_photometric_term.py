@@ -59,6 +59,10 @@ class TestDerivatives:
         error = jacobian_error(toy_model, ramp_level(), WeakPerspective(*pose, 60, 80, 0.6))
         assert error.max() < 5e-3, f"unknown {error.argmax()}"
 
+    def test_jacobian_under_perspective(self, toy_model):
+        error = jacobian_error(toy_model, ramp_level(), WeakPerspective(0.2, 0.5, -0.3, 60, 80, 0.6, 1 / 350))
+        assert error.max() < 5e-3, f"unknown {error.argmax()}"
+
     def test_jacobian_of_the_open_model(self):
         model = open_model().truncated(identity=10, albedo=4)
         error = jacobian_error(model, ramp_level(), WeakPerspective(0.1, 0.3, -0.2, 60, 80, 0.6))

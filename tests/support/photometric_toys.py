@@ -6,7 +6,7 @@ import numpy as np
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.inverse.image_level import ImageLevel
-from facerelief.inverse.landmark_fit import FaceState, LandmarkTerm
+from facerelief.inverse.landmark_fit import POSE_UNKNOWNS, FaceState, LandmarkTerm
 from facerelief.inverse.photometric_term import Appearance
 from facerelief.morphable import FaceModel
 from facerelief.rendering.lighting import directional_light
@@ -58,13 +58,13 @@ def wavy_level(seed: int = 0) -> ImageLevel:
 
 
 def unknowns(model: FaceModel) -> int:
-    return 6 + model.n_identity + model.n_expression + model.n_albedo + 27
+    return POSE_UNKNOWNS + model.n_identity + model.n_expression + model.n_albedo + 27
 
 
 def moved(
     marks: LandmarkTerm, state: FaceState, appearance: Appearance, step: np.ndarray
 ) -> tuple[FaceState, Appearance]:
-    size, a = 6 + marks.n_identity + marks.n_expression, len(appearance.albedo)
+    size, a = POSE_UNKNOWNS + marks.n_identity + marks.n_expression, len(appearance.albedo)
     return marks.moved(state, step[:size]), Appearance(
         (appearance.albedo + step[size : size + a]).astype(np.float32),
         (appearance.light + step[size + a :].reshape(3, 9).T).astype(np.float32),
@@ -74,5 +74,5 @@ def moved(
 def step_lengths(model: FaceModel) -> np.ndarray:
     """Long where the residual is linear, for rounding's sake; short where it bends."""
     out = np.full(unknowns(model), 0.05)
-    out[:4], out[4:6] = 2e-3, 0.3
+    out[:4], out[4:6], out[6] = 2e-3, 0.3, 0.1
     return out

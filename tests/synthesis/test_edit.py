@@ -297,3 +297,24 @@ def test_the_photos_own_light_and_weights_change_nothing(toy_editor):
     r = toy_editor.reconstruction
     made = toy_editor.render(r.camera, r.expression, r.light)
     np.testing.assert_array_equal(made.image, toy_editor.render().image)
+
+
+def test_the_camera_comes_near_and_the_face_keeps_its_size(editor):
+    """The face's middle stays and so does its scale; what lies behind it shrinks."""
+    r = editor.reconstruction
+    near, far = editor.camera(distance=350.0), r.camera
+    assert near.inverse_distance == pytest.approx(1 / 350)
+    middle = np.median(r.vertices[r.model.face_vertices].astype(float), axis=0)
+    np.testing.assert_allclose(near.project(middle)[:2], far.project(middle)[:2], atol=1e-6)
+    step = r.camera.rotation.T @ [1.0, 0.0, 0.0]
+    widths = [np.ptp(c.project(np.stack([middle, middle + step]))[:, 0]) for c in (far, near)]
+    assert widths[1] == pytest.approx(widths[0], rel=1e-6)
+    ears = r.vertices[r.model.region("ears")]
+    assert np.ptp(near.project(ears)[:, 0]) < 0.93 * np.ptp(far.project(ears)[:, 0])
+    made = editor.edit(distance=350.0)
+    assert made.camera.inverse_distance == near.inverse_distance
+    assert np.abs(made.image.astype(int) - r.image).max() > 20
+    again = editor.camera(distance=np.inf)
+    np.testing.assert_allclose(again.vector, far.vector, atol=1e-9)
+    with pytest.raises(EditError, match="at least 200"):
+        editor.camera(distance=50.0)

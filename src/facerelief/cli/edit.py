@@ -40,6 +40,8 @@ class Edit:
     """Add to the photo's pitch."""
     turn_roll: options.Degrees = 0.0
     """Add to the photo's roll."""
+    distance: Annotated[float | None, options.Range(20), arg(metavar="CM")] = None
+    """Move the camera to this distance, cm; inf is as seen from afar. The face keeps its size."""
     expression: Annotated[options.Names, arg(aliases=("-e",), metavar="NAME=WEIGHT")] = ()
     """smile, frown, blink, open-mouth, surprise, ... or one of the model's own, such as jawOpen; weight 0 to
     1, 1 unless given."""
@@ -76,6 +78,7 @@ class Edit:
             neutral=self.neutral,
             light=self.light,
             background=not self.no_background,
+            distance=None if self.distance is None else 10 * self.distance,
         )
         write_bytes(self.out, encode_png(made.image) if png else encode_jpeg(made.image, 97, full_color=True))
         c = made.camera

@@ -52,6 +52,8 @@ class Truth:
     """Other persons and images."""
     seeds: Annotated[int, options.Range(1), arg(metavar="N")] = 1
     """This many seeds from --seed on, each with as many persons."""
+    distance: Annotated[float | None, options.Range(20), arg(metavar="CM")] = None
+    """Distance of the camera, cm; weak perspective unless given."""
     methods: Annotated[str, arg(metavar="A,B")] = "all"
     """Some of mean_face, landmarks, fit, net, e2far, with commas; dense (landmark net) and nearest, too."""
     backgrounds: options.Folder = None
@@ -75,7 +77,8 @@ class Truth:
             raise UsageError("--quick and --persons exclude each other")
         seeds = range(self.seed, self.seed + self.seeds)
         persons = heads.QUICK_PERSONS if self.quick else self.persons or heads.FULL_PERSONS
-        config = HeadTruthConfig(persons=persons, seed=seeds[0])
+        distance = float("inf") if self.distance is None else 10 * self.distance
+        config = HeadTruthConfig(persons=persons, seed=seeds[0], distance=distance)
         behind, left_out = ([], []) if self.backgrounds is None else heads.usable_images(self.backgrounds)
         for line in left_out:
             note(f"left out: {line}")

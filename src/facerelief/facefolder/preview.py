@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from facerelief.face.reconstruction import Reconstruction
 from facerelief.facefolder.texture import model_skin
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.depth import normals_from_depth
+from facerelief.geometry.depth import camera_normals
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.patch import DepthPatch
 from facerelief.inverse.detail import face_outline
@@ -91,7 +91,7 @@ def _predicted(r: Reconstruction, left: int, top: int, side: int, size: int) -> 
     (size, size, 3) in [0, 1] and the share (size, size) that it covers."""
     patch = r.fine or r.coarse
     h, w = patch.depth.shape
-    shading = shade(np.nan_to_num(normals_from_depth(patch.depth, r.camera.scale)), r.light)
+    shading = shade(np.nan_to_num(camera_normals(patch.depth, r.camera, patch.left, patch.top)), r.light)
     if r.skin is not None and r.fine is not None:
         skin = r.skin.color
     else:

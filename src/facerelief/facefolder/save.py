@@ -14,7 +14,7 @@ from facerelief.facefolder.face_json import FaceParameters, write_face_json
 from facerelief.facefolder.head_glb import write_head_glb
 from facerelief.facefolder.preview import preview
 from facerelief.facefolder.texture import appearance, textured
-from facerelief.geometry.depth import depth_to_mesh, normals_from_depth
+from facerelief.geometry.depth import camera_normals, depth_to_mesh
 from facerelief.geometry.mesh import Mesh
 from facerelief.io.atomic import atomic_folder, write_bytes
 from facerelief.io.obj import ObjMaterial, write_mtl, write_obj
@@ -132,7 +132,7 @@ def _write_maps(r: Reconstruction, out: Path) -> Mesh:
     del whole
     target, source = _overlap(fine, height, width)
     coded = np.zeros((height, width, 3), np.uint16)
-    coded[target] = encode_normals(normals_from_depth(fine.depth, r.camera.scale))[source]
+    coded[target] = encode_normals(camera_normals(fine.depth, r.camera, fine.left, fine.top))[source]
     write_bytes(out / "normals.png", _quick_png(coded))
     left, top = target[1].start, target[0].start
     return depth_to_mesh(fine.depth[source], r.camera, left, top, r.image[target])

@@ -106,12 +106,32 @@ class WeakPerspective:
         u and v of points behind the camera are NaN.
         """
         q = self.to_camera(points)
+        uv = self.image_points(q)
+        return np.stack([uv[..., 0], uv[..., 1], q[..., 2]], axis=-1).astype(q.dtype)
+
+    def image_points(self, points: Float) -> Float:
+        """(..., 3) points in camera space, mm -> (..., 2) u and v, px."""
         scale = self.scale
         if self.inverse_distance:
-            scale = scale * self.magnification(q[..., 2])
-        u = scale * q[..., 0] + self.translation_u
-        v = self.translation_v - scale * q[..., 1]
-        return np.stack([u, v, q[..., 2]], axis=-1).astype(q.dtype)
+            scale = scale * self.magnification(points[..., 2])
+        u = scale * points[..., 0] + self.translation_u
+        v = self.translation_v - scale * points[..., 1]
+        return np.stack([u, v], axis=-1)
+
+    def derivatives(self, points: Float) -> tuple[Float, Float]:
+        """Derivatives of `image_points` at points (..., 3).
+
+        Returns:
+            (..., 2, 3) by the point, px/mm, and (..., 2) by the inverse distance, px mm.
+        """
+        x, y, z = np.moveaxis(points, -1, 0)
+        near = self.magnification(z)
+        scale = self.scale * near
+        outward = np.stack([x, -y], axis=-1) * (scale * near)[..., None]  # by k z
+        by_point = np.zeros((*points.shape[:-1], 2, 3), points.dtype)
+        by_point[..., 0, 0], by_point[..., 1, 1] = scale, -scale
+        by_point[..., 2] = self.inverse_distance * outward
+        return by_point, outward * z[..., None]
 
     def unproject(self, uvz: ArrayLike) -> Float:
         """Inverse of `project`: (..., 3) of (u px, v px, z mm) -> (..., 3) model points, mm."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from facerelief.inverse.landmark_fit import (
+    POSE_UNKNOWNS,
     FaceState,
     LandmarkFit,
     LandmarkFitConfig,
@@ -64,6 +65,7 @@ def fit_dense(
     *,
     name: str = "mediapipe478",
     config: DenseFitConfig | None = None,
+    focal_length_px: float | None = None,
 ) -> LandmarkFit:
     """Fit pose, identity and expression to dense points.
 
@@ -74,6 +76,7 @@ def fit_dense(
         detected: (L, 2) px in the landmark set `name`, NaN where there is none; None to do without.
         name: Landmark set of the model.
         config: Weights.
+        focal_length_px: Of the camera, px of the image, where it is known.
 
     Returns:
         The state, the distance of each dense point in px, and their robust root mean square.
@@ -92,7 +95,7 @@ def fit_dense(
         own = landmark_term(model, name, LandmarkFitConfig())
         parts.append((own, marks, np.asarray(np.isfinite(marks).all(axis=1)), config.detected))
     with single_thread():
-        return _descend(parts, start, config.model.iterations)
+        return _descend(parts, start, config.model.iterations, focal_length_px)
 
 
 def dense_term(
@@ -120,14 +123,19 @@ def _dense_term(model: FaceModel, vertices: bytes, config: LandmarkFitConfig) ->
     return LandmarkTerm(own, _NAME, config)
 
 
-def _descend(parts: list[_Part], state: FaceState, iterations: int) -> LandmarkFit:
+def _descend(
+    parts: list[_Part], state: FaceState, iterations: int, focal_length_px: float | None
+) -> LandmarkFit:
     """Damped Gauss-Newton on the sum of the terms; the first one's prior counts."""
     first = parts[0][0]
     low, high = first.coefficient_bounds()
     filled = [term.filled(state, points, usable) for term, points, usable, _ in parts]
     for round_ in range(iterations):
-        values = np.concatenate([np.zeros(6), state.coefficients], dtype=np.float64)
+        values = first.values(state)
         hessian, gradient = first.prior.copy(), first.prior @ values
+        expected, precision = first.config.distance.of(state.camera.scale, focal_length_px)
+        gradient[6] += precision * (values[6] - expected)
+        hessian[6, 6] += precision
         widen = max(1.0, 8.0 / 2.0**round_)
         for (term, _, usable, share), observed in zip(parts, filled):
             residual, jacobian = term.linearise(state, observed)
@@ -136,7 +144,8 @@ def _descend(parts: list[_Part], state: FaceState, iterations: int) -> LandmarkF
             hessian += a.T @ a
             gradient += a.T.astype(np.float64) @ b
         damping = 10.0 ** (1 - round_) if round_ < 2 else 0.0
-        hessian[np.arange(6, len(values)), np.arange(6, len(values))] += damping
+        shape = np.arange(POSE_UNKNOWNS, len(values))
+        hessian[shape, shape] += damping
         state = first.moved(state, bounded_step(hessian, gradient, values, low, high))
     residual, _ = first.linearise(state, filled[0])
     distance = np.linalg.norm(residual, axis=1)

@@ -17,7 +17,7 @@ import numpy as np
 from facerelief.geometry.adjacency import diagonals, neighbour_mean, vertex_links
 from facerelief.geometry.boxes import bounds
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.depth import normals_from_depth
+from facerelief.geometry.depth import camera_normals, normals_from_depth
 from facerelief.geometry.patch import ColorPatch, DepthPatch
 from facerelief.inverse.landmark_fit import FaceState
 from facerelief.inverse.photometric_term import Appearance
@@ -120,8 +120,9 @@ def find_detail(
 
     photo = image[top:bottom, left:right].astype(np.float32) / np.float32(255.0)
     seen = photo if zoom == 1.0 else _shrunk(photo, work)
-    scale = state.camera.scale * zoom
-    normals = normals_from_depth(work.depth, scale)
+    camera = state.camera.in_crop(left, top, zoom)
+    scale = _scale_on(work.depth, camera)
+    normals = camera_normals(work.depth, camera)
     mask = work.skin & (np.nan_to_num(normals[:, :, 2]) > config.facing)
     light = appearance.light
     base = rounded(work.depth, mask, config.facets_mm * scale)
@@ -131,7 +132,7 @@ def find_detail(
 
     fine = base + relief.displacement
     displacement = np.nan_to_num(fine - work.depth)
-    shading = shade(np.nan_to_num(normals_from_depth(fine, scale)), light).astype(np.float32)
+    shading = shade(np.nan_to_num(camera_normals(fine, camera)), light).astype(np.float32)
     albedo, believed = work.albedo, relief.trust
     if zoom != 1.0:
         known = np.isfinite(work.depth)
@@ -154,6 +155,14 @@ def find_detail(
             "albedo": 1e3 * (ended - solved),
         },
     )
+
+
+def _scale_on(depth: Float32, camera: WeakPerspective) -> float:
+    """Scale of a camera at the median of a depth map, px/mm: relief is found as under weak perspective."""
+    known = depth[np.isfinite(depth)]
+    if not camera.inverse_distance or not known.size:
+        return camera.scale
+    return float(camera.scale * camera.magnification(np.median(known)))
 
 
 def coarse_depth(
@@ -213,7 +222,7 @@ def photo_albedo(
     """
     h, w = fine.depth.shape
     photo = image[fine.top : fine.top + h, fine.left : fine.left + w] / np.float32(255)
-    shading = shade(np.nan_to_num(normals_from_depth(fine.depth, camera.scale)), light)
+    shading = shade(np.nan_to_num(camera_normals(fine.depth, camera, fine.left, fine.top)), light)
     uvz = camera.in_crop(fine.left, fine.top, 1.0).project(vertices)
     solid, _ = solid_triangles(model)
     fragments = rasterize(uvz, solid, h, w, cull_backfaces=True)

@@ -95,6 +95,7 @@ def fit_face(
     landmarks: Float,
     config: FitConfig | None = None,
     dense: DensePoints | None = None,
+    focal_length_px: float | None = None,
 ) -> InverseFit:
     """Fit a model to one face of an image.
 
@@ -105,6 +106,7 @@ def fit_face(
         landmarks: (478, 2) MediaPipe (468 without the irises) or (68, 2) iBUG, px.
         config: Weights and schedules of both stages.
         dense: Points of the landmark net, if stage 1 is to use them.
+        focal_length_px: Of the camera, px of the image, where it is known.
 
     Raises:
         ModelError: The model has neither landmark set.
@@ -112,9 +114,19 @@ def fit_face(
     config = config or FitConfig()
     observed, name = landmarks_for(model, landmarks)
     started = time.perf_counter()
-    first = fit_landmarks(model, observed, name=name, config=config.landmarks)
+    first = fit_landmarks(
+        model, observed, name=name, config=config.landmarks, focal_length_px=focal_length_px
+    )
     if dense is not None:
-        first = fit_dense(model, dense, first.state, observed, name=name, config=config.dense)
+        first = fit_dense(
+            model,
+            dense,
+            first.state,
+            observed,
+            name=name,
+            config=config.dense,
+            focal_length_px=focal_length_px,
+        )
     between = time.perf_counter()
     marks, points = marks_for(model, landmarks, dense, first.state.camera.scale, config)
     second = fit_photometric(
@@ -125,6 +137,7 @@ def fit_face(
         first,
         config=config.photometric,
         marks=marks,
+        focal_length_px=focal_length_px,
     )
     second = settled(model, image, landmarks, second, config)
     ended = time.perf_counter()

@@ -8,8 +8,7 @@ the head turns.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,7 +16,9 @@ from facerelief.errors import ModelError
 from facerelief.geometry.alignment import rotation_from_vector, solve_weak_perspective
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.rotation import matrix_from_euler
+from facerelief.inverse.distance_prior import DistancePrior
 from facerelief.inverse.expression_prior import expression_precision
+from facerelief.inverse.eye_openings import LIP_SLACK, OPEN, SHUT, blinks_of, opening_of
 from facerelief.inverse.identity_prior import SIZE_DEVIATION, identity_precision
 from facerelief.inverse.solver import bounded_step
 from facerelief.morphable.arkit import LIP_PARTING_UNITS
@@ -25,6 +26,10 @@ from facerelief.morphable.landmark_sets import CLOSED_OUTLINES, INNER_LIPS, OUTL
 from facerelief.morphable.model import FaceModel
 from facerelief.runtime.threads import single_thread
 from facerelief.typed import Bool, Float, Float32, Float64
+
+POSE_UNKNOWNS = 7
+"""Unknowns of the pose, first of all: a rotation vector applied after the present rotation (3, radians), log
+scale (1), translation (2, px), inverse distance (1, in 1/m: of the order of 1 as the others)."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class LandmarkFitConfig:
     """Weight of an outline landmark's error along the outline, beside 1 across it."""
     slide_from: float = 0.15
     """Yaw in radians from which far outline landmarks slide to the silhouette."""
+    distance: DistancePrior = field(default_factory=DistancePrior)
+    """Expected distance of the camera."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +88,8 @@ class LandmarkFit:
 class LandmarkTerm:
     """Residuals and derivatives of a model's landmarks in an image.
 
-    Prepared once per model and landmark set (`landmark_term` caches it). Unknowns, in this order: a rotation
-    vector applied after the present rotation (3, radians), log scale (1), translation (2, px), identity (K),
-    expression (E).
+    Prepared once per model and landmark set (`landmark_term` caches it). Unknowns, in this order: those of
+    the pose (`POSE_UNKNOWNS`), identity (K), expression (E).
     """
 
     def __init__(self, model: FaceModel, name: str, config: LandmarkFitConfig) -> None:
@@ -125,12 +131,14 @@ class LandmarkTerm:
         self.outline_before, self.outline_after = np.roll(chain, 1), np.roll(chain, -1)
         if len(chain) and name not in CLOSED_OUTLINES:
             self.outline_before[0], self.outline_after[-1] = chain[0], chain[-1]
-        shape = 6 + self.n_identity
+        shape = POSE_UNKNOWNS + self.n_identity
         self.prior: Float64 = np.zeros((shape + self.n_expression,) * 2)
-        """Precision of the unknowns; pose is free."""
-        self.prior[6:shape, 6:shape] = np.diag(identity_precision(model, config.identity, config.size))
+        """Precision of the unknowns; pose is free, the distance's prior is not in it."""
+        self.prior[POSE_UNKNOWNS:shape, POSE_UNKNOWNS:shape] = np.diag(
+            identity_precision(model, config.identity, config.size)
+        )
         self.prior[shape:, shape:] = expression_precision(model, config.expression)
-        self.name, self.blinks = name, _blinks(model, name)
+        self.name, self.blinks = name, blinks_of(model, name)
         known = list(model.expression_names)
         others = [known.index(unit) for unit in LIP_PARTING_UNITS if unit in known]
         self.parting = (known.index("mouthClose"), known.index("jawOpen"), others) if len(others) > 3 else ()
@@ -159,11 +167,11 @@ class LandmarkTerm:
         weights = np.zeros(self.n_expression, np.float32)
         for blink, lids, corners in self.blinks:
             seen, open_, shut = (
-                _opening(points, lids, corners)
+                opening_of(points, lids, corners)
                 for points in (observed, self.mean, self.mean + self.basis[:, :, self.n_identity + blink])
             )
             if np.isfinite(seen) and shut < open_:
-                weights[blink] = np.clip((_OPEN * open_ - seen) / (_OPEN * open_ - shut), 0.0, 1.0)
+                weights[blink] = np.clip((OPEN * open_ - seen) / (OPEN * open_ - shut), 0.0, 1.0)
         return weights
 
     def with_lids(self, state: FaceState, observed: Float64) -> FaceState:
@@ -176,12 +184,12 @@ class LandmarkTerm:
         corrected, basis = self._corrected(state)
         points = corrected @ rotation.T
         for blink, lids, corners in self.blinks:
-            seen = _opening(observed, lids, corners)
+            seen = opening_of(observed, lids, corners)
             way = basis[:, :, self.n_identity + blink] @ rotation.T
             start = float(expression[blink])
             shares = np.linspace(0.0, max(1.0 - start, 0.0), 33)
-            openings = np.array([_opening(points + t * way, lids, corners) for t in shares])
-            wanted = _SHUT * seen
+            openings = np.array([opening_of(points + t * way, lids, corners) for t in shares])
+            wanted = SHUT * seen
             if not np.isfinite(wanted) or wanted >= openings[0]:
                 continue
             expression[blink] = np.float32(start + shares[int(np.argmin(np.abs(openings - wanted)))])
@@ -211,11 +219,11 @@ class LandmarkTerm:
 
         def opening(expression: Float32) -> float:
             points, _ = self._corrected(replace(state, expression=expression))
-            return _opening(state.camera.to_camera(points), *lips)
+            return opening_of(state.camera.to_camera(points), *lips)
 
         (close, jaw, others), start = self.parting, state.expression
         gap, best = max(float(start[jaw] - start[close]), 0.0), start
-        wanted, least = _opening(self.mean, *lips) + _LIP_SLACK, np.inf
+        wanted, least = opening_of(self.mean, *lips) + LIP_SLACK, np.inf
         for step in np.linspace(0.0, 2.0, 41):
             expression = start.copy()
             expression[close] += np.float32(min(step, 1.0) * gap)
@@ -257,21 +265,20 @@ class LandmarkTerm:
         return np.where(usable[:, None], observed, self.project(state))
 
     def linearise(self, state: FaceState, observed: Float64) -> tuple[Float64, Float32]:
-        """Residuals (L, 2) px = projected - observed, and their Jacobian (L, 2, 6 + K + E)."""
+        """Residuals (L, 2) px = projected - observed, and their Jacobian (L, 2, unknowns)."""
         points, basis = self.surface(state)
         camera = state.camera
         rotation = camera.rotation.astype(np.float32)
         q = points @ rotation.T
-        s = camera.scale
-        x, y, z = q.T
-        zero = np.zeros_like(x)
-        jacobian = np.empty((len(points), 2, 6 + basis.shape[2]), np.float32)
-        jacobian[:, 0, :6] = np.stack([zero, s * z, -s * y, s * x, zero + 1, zero], axis=1)
-        jacobian[:, 1, :6] = np.stack([s * z, zero, -s * x, -s * y, zero, zero + 1], axis=1)
-        in_plane = rotation[:2] * np.array([[s], [-s]], np.float32)
-        np.matmul(in_plane, basis, out=jacobian[:, :, 6:])
-        u, v = s * x + camera.translation_u, camera.translation_v - s * y
-        return np.stack([u, v], axis=1) - observed, jacobian
+        by_point, by_inverse_distance = camera.derivatives(q)
+        place = camera.image_points(q)
+        jacobian = np.empty((len(points), 2, POSE_UNKNOWNS + basis.shape[2]), np.float32)
+        jacobian[:, :, :3] = np.cross(q[:, None], by_point)
+        jacobian[:, :, 3] = place - [camera.translation_u, camera.translation_v]
+        jacobian[:, :, 4:6] = np.eye(2)
+        jacobian[:, :, 6] = 1e-3 * by_inverse_distance
+        np.matmul((by_point @ rotation).astype(np.float32), basis, out=jacobian[:, :, POSE_UNKNOWNS:])
+        return place - observed, jacobian
 
     def whitened(
         self, residual: Float64, jacobian: Float32, observed: Float64, weight: Float64
@@ -309,48 +316,28 @@ class LandmarkTerm:
         rotation = rotation_from_vector(step[:3]) @ camera.rotation
         scale = camera.scale * float(np.exp(np.clip(step[3], -0.5, 0.5)))
         translation = np.array([camera.translation_u, camera.translation_v]) + step[4:6]
-        coefficients = state.coefficients + step[6:]
+        inverse_distance = camera.inverse_distance + 1e-3 * float(step[6])
+        coefficients = state.coefficients + step[POSE_UNKNOWNS:]
         k = self.n_identity
         return FaceState(
-            WeakPerspective.from_matrix(rotation, translation, scale),
+            WeakPerspective.from_matrix(rotation, translation, scale, inverse_distance),
             coefficients[:k].astype(np.float32),
             np.clip(coefficients[k:], *self.bounds).astype(np.float32),
         )
 
     def coefficient_bounds(self) -> tuple[Float64, Float64]:
-        """Lower and upper limits of all unknowns' values (pose free)."""
-        free = np.full(6 + self.n_identity, np.inf)
+        """Lower and upper limits of all unknowns' values; of the pose only the distance has any."""
+        free = np.full(POSE_UNKNOWNS + self.n_identity, np.inf)
         low = np.concatenate([-free, np.full(self.n_expression, self.bounds[0])])
         high = np.concatenate([free, np.full(self.n_expression, self.bounds[1])])
+        low[6], high[6] = 0.0, 1.0 / self.config.distance.nearest_m if self.config.distance.deviation else 0.0
         return low, high
 
-
-_OPEN = 0.8
-"""Share of an average eye's opening from which an eye counts as open: narrow eyes are no blinks."""
-_SHUT = 1.05
-"""Lids are shut where they are seen this much nearer than the fit has them."""
-_LIDS: dict[str, tuple[tuple[tuple[tuple[int, int], ...], tuple[int, int]], ...]] = {
-    "mediapipe478": ((((159, 145), (158, 153)), (33, 133)), (((386, 374), (385, 380)), (263, 362))),
-    "ibug68": ((((37, 41), (38, 40)), (36, 39)), (((43, 47), (44, 46)), (42, 45))),
-}
-"""By landmark set, of the person's right and left eye: pairs of lid landmarks, and the corners."""
-
-_LIP_SLACK = 0.01
-"""Opening that is left to lips that touch, as a share of the mouth's width."""
-
-
-def _blinks(model: FaceModel, name: str) -> list[tuple[int, Any, Any]]:
-    """Index of an eye's blink among the expressions, its lids, its corners; none where the model has none."""
-    sides = zip(("eyeBlinkRight", "eyeBlinkLeft"), _LIDS.get(name, ()))
-    known = list(model.expression_names)
-    return [(known.index(blink), *eye) for blink, eye in sides if blink in known]
-
-
-def _opening(points: Float, lids: Any, corners: Any) -> float:
-    """Height over width of an eye; points (L, 2 or 3)."""
-    xy = np.asarray(points, np.float64)[:, :2]
-    height = np.mean([np.linalg.norm(xy[a] - xy[b]) for a, b in lids])
-    return float(height / max(float(np.linalg.norm(xy[corners[0]] - xy[corners[1]])), 1e-9))
+    def values(self, state: FaceState) -> Float64:
+        """(unknowns,) what the limits and priors of the unknowns refer to: 0 where they are changes."""
+        pose = np.zeros(POSE_UNKNOWNS)
+        pose[6] = 1e3 * state.camera.inverse_distance
+        return np.concatenate([pose, state.coefficients], dtype=np.float64)
 
 
 @functools.lru_cache(maxsize=8)
@@ -366,6 +353,7 @@ def fit_landmarks(
     name: str = "mediapipe478",
     config: LandmarkFitConfig | None = None,
     start: FaceState | None = None,
+    focal_length_px: float | None = None,
 ) -> LandmarkFit:
     """Fit pose, identity and expression to landmarks.
 
@@ -375,6 +363,7 @@ def fit_landmarks(
         name: Landmark set of the model.
         config: Weights.
         start: State to begin with; by default the mean face in its best pose.
+        focal_length_px: Of the camera, px of the image, where it is known.
 
     Raises:
         ModelError: The model lacks that set.
@@ -384,7 +373,7 @@ def fit_landmarks(
     term = landmark_term(model, name, config)
     points, usable = _usable(term, observed)
     with single_thread():
-        return _descend(term, points, usable, config, start)
+        return _descend(term, points, usable, config, start, focal_length_px)
 
 
 def fit_pose(
@@ -430,7 +419,7 @@ def fit_pose(
             weight = term.robust_weights(residual, state.camera.scale, widen) * usable
             b, a = term.whitened(residual, jacobian[..., :6], filled, weight)
             step = np.linalg.solve((a.T @ a).astype(np.float64), -(a.T.astype(np.float64) @ b))
-            state = term.moved(state, np.concatenate([step, nothing]))
+            state = term.moved(state, np.concatenate([step, [0.0], nothing]))
         return _measured(term, state, filled, usable)
 
 
@@ -451,6 +440,7 @@ def _descend(
     usable: Bool,
     config: LandmarkFitConfig,
     start: FaceState | None,
+    focal_length_px: float | None,
 ) -> LandmarkFit:
     state = start or term.start(points, usable)
     filled = term.filled(state, points, usable)
@@ -462,12 +452,16 @@ def _descend(
         weight = term.robust_weights(residual, state.camera.scale, widen) * usable
         b, a = term.whitened(residual, jacobian, filled, weight)
         hessian = (a.T @ a).astype(np.float64)
-        values = np.concatenate([np.zeros(6), state.coefficients], dtype=np.float64)
+        values = term.values(state)
         gradient = a.T.astype(np.float64) @ b + term.prior @ values
         hessian += term.prior
+        expected, precision = config.distance.of(state.camera.scale, focal_length_px)
+        gradient[6] += precision * (values[6] - expected)
+        hessian[6, 6] += precision
         # the first steps are short in shape, so that pose settles first
         damping = 10.0 ** (1 - round_) if round_ < 3 else 0.0
-        hessian[np.arange(6, len(values)), np.arange(6, len(values))] += damping
+        shape = np.arange(POSE_UNKNOWNS, len(values))
+        hessian[shape, shape] += damping
         step = bounded_step(hessian, gradient, values, low, high)
         state = term.moved(state, step)
     return _measured(term, state, filled, usable)

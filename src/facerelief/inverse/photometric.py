@@ -17,6 +17,7 @@ from facerelief.inverse.expression_prior import expression_precision
 from facerelief.inverse.identity_prior import SIZE_DEVIATION, identity_precision
 from facerelief.inverse.image_level import ImageLevel, image_level
 from facerelief.inverse.landmark_fit import (
+    POSE_UNKNOWNS,
     FaceState,
     LandmarkFit,
     LandmarkFitConfig,
@@ -134,6 +135,7 @@ def fit_photometric(
     config: PhotometricConfig | None = None,
     landmark_config: LandmarkFitConfig | None = None,
     marks: LandmarkTerm | None = None,
+    focal_length_px: float | None = None,
 ) -> PhotometricFit:
     """Refine a landmark fit on the image.
 
@@ -150,13 +152,14 @@ def fit_photometric(
         config: Weights and schedule.
         landmark_config: Weights of the landmark term.
         marks: Term of the observed points, in place of the set `name`.
+        focal_length_px: Of the camera, px of the image, where it is known.
 
     Raises:
         ValueError: The box has no size or lies outside the image.
     """
     config = config or PhotometricConfig()
     marks = marks or landmark_term(model, name, landmark_config or LandmarkFitConfig())
-    solver = PhotoSolver(model, image, box, observed, start, marks, config)
+    solver = PhotoSolver(model, image, box, observed, start, marks, config, focal_length_px)
     with single_thread():
         return solver.run()
 
@@ -248,6 +251,7 @@ class PhotoSolver(_AppearanceSolver):
         start: LandmarkFit,
         marks: LandmarkTerm,
         config: PhotometricConfig,
+        focal_length_px: float | None = None,
     ) -> None:
         super().__init__(model, config)
         self.start = start
@@ -261,7 +265,12 @@ class PhotoSolver(_AppearanceSolver):
         identity = identity_precision(model, config.identity_deviation, config.size_deviation)
         expression = expression_precision(model, config.expression_deviation)
         shape = [config.regularisation * part for part in (np.diag(identity), expression)]
-        self.precision = _blocks(np.zeros((6, 6)), *shape, self.precision)
+        pose = np.zeros((POSE_UNKNOWNS, POSE_UNKNOWNS))
+        self.precision = _blocks(pose, *shape, self.precision)
+        self.expected_distance, precision = marks.config.distance.of(
+            start.state.camera.scale, focal_length_px
+        )
+        self.precision[6, 6] = config.regularisation * precision
         # grows while landmarks drift too far, so that shape and pixels can agree under the constraint
         self.insistence = 1.0
         low, high = self.marks.coefficient_bounds()
@@ -333,11 +342,12 @@ class PhotoSolver(_AppearanceSolver):
     def values(self, state: FaceState, appearance: Appearance) -> Float64:
         """Present values of the unknowns; those of the pose are steps from the present one, 0."""
         light = appearance.light.T.reshape(-1)
-        return np.concatenate([np.zeros(6), state.coefficients, appearance.albedo, light], dtype=np.float64)
+        return np.concatenate([self.marks.values(state), appearance.albedo, light], dtype=np.float64)
 
     def _rest(self) -> Float64:
         rest = np.zeros(len(self.precision))
         rest[-N_LIGHT:] = self.rest_light
+        rest[6] = self.expected_distance
         return rest
 
     def _landmark_cost(self, residual: Float64) -> tuple[Float64, Float64]:
@@ -418,8 +428,9 @@ def _between(a: FaceState, b: FaceState, share: float) -> FaceState:
     turn = np.zeros(6)
     turn[:3] = (second[:3] - first[:3] + np.pi) % (2 * np.pi) - np.pi
     turn[3:] = second[3:] - first[3:]
+    inverse_distance = (1 - share) * a.camera.inverse_distance + share * b.camera.inverse_distance
     return FaceState(
-        WeakPerspective.from_vector(first + share * turn),
+        WeakPerspective.from_vector(first + share * turn, inverse_distance),
         (a.identity + share * (b.identity - a.identity)).astype(np.float32),
         (a.expression + share * (b.expression - a.expression)).astype(np.float32),
     )

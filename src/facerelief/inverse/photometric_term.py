@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.inverse.image_level import ImageLevel
-from facerelief.inverse.landmark_fit import FaceState
+from facerelief.inverse.landmark_fit import POSE_UNKNOWNS, FaceState
 from facerelief.inverse.light_prior import N_LIGHT
 from facerelief.morphable.front import front_model
 from facerelief.morphable.model import FaceModel
@@ -46,15 +46,15 @@ class PhotometricTerm:
 
     Works on the front part of a model; ids of vertices and triangles are that part's.
 
-    Unknowns: those of LandmarkTerm (rotation vector, log scale, translation, identity, expression), then
-    albedo (A), then light (9 per channel, channel-major).
+    Unknowns: those of LandmarkTerm (pose, identity, expression), then albedo (A), then light (9 per channel,
+    channel-major).
     """
 
     def __init__(self, model: FaceModel) -> None:
         self.model = model = front_model(model)
         face = model.face_vertices
         self.eligible: Bool = np.asarray(face[model.triangles].all(axis=1))
-        self.size = 6 + model.n_identity + model.n_expression
+        self.size = POSE_UNKNOWNS + model.n_identity + model.n_expression
         # triangle corners' bases stacked would be large: vertices of the face only, renumbered
         used = np.flatnonzero(face)
         self.row_of_vertex = np.full(model.n_vertices, -1, np.int64)
@@ -171,8 +171,10 @@ class _Geometry:
         cross = np.cross(edge1, edge2)
         self.length: Float32 = np.maximum(np.linalg.norm(cross, axis=1), 1e-9).astype(np.float32)
         self.normal: Float32 = (cross / self.length[:, None]).astype(np.float32)
-        self.u = self.camera.scale * self.point[:, 0] + self.camera.translation_u
-        self.v = self.camera.translation_v - self.camera.scale * self.point[:, 1]
+        self.near = self.camera.magnification(self.point[:, 2])
+        scale = self.camera.scale * self.near
+        self.u = scale * self.point[:, 0] + self.camera.translation_u
+        self.v = self.camera.translation_v - scale * self.point[:, 1]
 
     def observed(self, level: ImageLevel, *, gradient: bool = True) -> tuple[Float, Float, Float]:
         """(P, 3) the image at the points, and its derivatives.
@@ -195,7 +197,7 @@ class _Geometry:
         return (color, at(level.du), at(level.dv)) if gradient else (color, color, color)
 
     def jacobian(self, level: ImageLevel, gu: Float, gv: Float, slope: Float32) -> Float32:
-        """(P, 3, 6 + K + E) derivative of the residual.
+        """(P, 3, 7 + K + E) derivative of the residual.
 
         The residual depends on the point through the image and on its triangle through the normal; both are
         linear in the three corners' camera-space positions, so first come the coefficients (P, 3 channels, 3
@@ -203,8 +205,11 @@ class _Geometry:
         """
         from scipy import sparse
 
-        s = np.float32(self.camera.scale)
-        toward = np.stack([-gu * s, gv * s, np.zeros_like(gu)], axis=2)
+        s = (np.float32(self.camera.scale) * self.near)[:, None]
+        x, y, z = (self.point[:, i : i + 1] for i in range(3))
+        radial = -(gu * (s * x) - gv * (s * y))  # by the logarithm of the scale
+        nearer = radial * self.near[:, None]
+        toward = np.stack([-gu * s, gv * s, np.float32(self.camera.inverse_distance) * nearer], axis=2)
         # d normal = (I - n n^T) d cross / |cross|;  cross = e1 x e2,
         # so slope . d cross = d e1 . (e2 x w) + d e2 . (w x e1)
         w = slope - (slope * self.normal[:, None]).sum(axis=2, keepdims=True) * self.normal[:, None]
@@ -218,12 +223,13 @@ class _Geometry:
         weights[:, :, 0] -= by1 + by2
         p = len(gu)
         out = np.empty((p, 3, self.term.size), np.float32)
-        # pose: d corner = omega x corner, corner * dlog s (image only), translation
+        # pose: d corner = omega x corner, corner * dlog s (image only), translation, inverse distance
         moment = np.cross(self.corner_points[:, None], weights).sum(axis=2)
         out[:, :, :3] = moment
-        out[:, :, 3] = -(gu * (s * self.point[:, :1]) - gv * (s * self.point[:, 1:2]))
+        out[:, :, 3] = radial
         out[:, :, 4] = -gu * np.float32(level.zoom)
         out[:, :, 5] = -gv * np.float32(level.zoom)
+        out[:, :, 6] = np.float32(1e-3) * nearer * z
         in_model = weights @ self.rotation
         columns = (3 * self.term.row_of_vertex[self.corners][:, :, None] + np.arange(3)).reshape(p, 1, 9)
         columns = np.broadcast_to(columns, (p, 3, 9)).reshape(-1)
@@ -231,7 +237,7 @@ class _Geometry:
             (in_model.reshape(-1), columns, np.arange(0, 27 * p + 1, 9)),
             shape=(3 * p, len(self.term.face_basis)),
         )
-        out[:, :, 6:] = (matrix @ self.term.face_basis).reshape(p, 3, -1)
+        out[:, :, 7:] = (matrix @ self.term.face_basis).reshape(p, 3, -1)
         return out
 
 

@@ -192,13 +192,13 @@ def _check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS
 
 def exif_orientation(exif: bytes) -> int:
     """Orientation (tag 274) of an EXIF block, 1..8, even where other entries are broken; 1 if absent."""
-    for tag, kind, _, value in _tags(exif.removeprefix(b"Exif\x00\x00")):
+    for tag, kind, _, value in exif_tags(exif.removeprefix(b"Exif\x00\x00")):
         if tag == 274 and kind in (3, 4) and 1 <= value <= 8:
             return value
     return 1
 
 
-def _tags(data: bytes | memoryview, start: int | None = None) -> Iterator[tuple[int, int, int, int]]:
+def exif_tags(data: bytes | memoryview, start: int | None = None) -> Iterator[tuple[int, int, int, int]]:
     """Tag, type, count and value or position of the entries of a TIFF directory, as far as it goes.
 
     start: position of the directory; by default that of the first one.
@@ -220,12 +220,12 @@ def _tags(data: bytes | memoryview, start: int | None = None) -> Iterator[tuple[
         yield tag, kind, number, struct.unpack_from(order + form, data, at + (12 if big else 8))[0]
 
 
-def _check_tags(data: bytes | memoryview) -> None:
+def _checkexif_tags(data: bytes | memoryview) -> None:
     """Refuse directories of tags that share bytes: each tag's would be copied."""
     directories: list[int | None] = [None]
     for directory in directories:
         total = 0
-        for tag, kind, number, value in _tags(data, directory):
+        for tag, kind, number, value in exif_tags(data, directory):
             total += _TAG_BYTES.get(kind, 0) * number
             if tag in (34665, 34853, 40965) and len(directories) < 8:  # EXIF, GPS, interoperability
                 directories.append(value)
@@ -251,13 +251,13 @@ def _open(kind: str, data: bytes) -> ImageFile:
 
         return HeifImageFile(io.BytesIO(data))
     if kind == "TIFF":
-        _check_tags(data)
+        _checkexif_tags(data)
     if kind == "AVIF":
         blocks = [match.start() for match in re.finditer(rb"II\*\x00|MM\x00\*", data)]
         if len(blocks) > 16:
             raise ValueError("it holds too many EXIF blocks")
         for start in blocks:
-            _check_tags(memoryview(data)[start:])
+            _checkexif_tags(memoryview(data)[start:])
     if kind not in PIL.Image.OPEN:
         PIL.Image.init()
     reader, _ = PIL.Image.OPEN[kind]  # not `PIL.Image.open`, whose limit of pixels belongs to the process

@@ -31,6 +31,7 @@ from facerelief.inverse.fit import FitConfig, InverseFit, fit_face, landmarks_fo
 from facerelief.inverse.landmark_fit import landmark_residual
 from facerelief.inverse.photometric import fit_appearance
 from facerelief.io.digest import file_digest, unchanging_digest
+from facerelief.io.focal_length import focal_length_px
 from facerelief.io.images import as_image, read_image
 from facerelief.morphable import FaceModel, model_file, named_model
 from facerelief.pipeline.quality import NetAgreement, confidence, warnings_about
@@ -130,10 +131,12 @@ class Reconstructor:
         """As a call, but each face with its detected landmarks (L, 2), px."""
         started = time.perf_counter()
         source = digest = ""
+        focal: float | None = None
         if isinstance(image, str | os.PathLike):
             source = os.fspath(image)
             pixels = read_image(source)
             digest = file_digest(source)
+            focal = focal_length_px(source)
         else:
             pixels = as_image(image)
         read = time.perf_counter()
@@ -143,7 +146,7 @@ class Reconstructor:
         if not faces:
             raise NoFaceError(f"{source or 'image'}: no face found; give an image with a visible face")
         timings = {"read": 1e3 * (read - started), "detect": 1e3 * (time.perf_counter() - read)}
-        found = (self._face(pixels, face, timings) for face in faces)
+        found = (self._face(pixels, face, timings, focal) for face in faces)
         model_digest = "" if self._model_file is None else unchanging_digest(self._model_file)
         named = (
             replace(result, source=source, source_sha256=digest, model_sha256=model_digest)
@@ -152,10 +155,11 @@ class Reconstructor:
         return [(result, face.landmarks) for result, face in zip(named, faces, strict=True)]
 
     def _face(
-        self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
+        self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float], focal: float | None
     ) -> Reconstruction:
-        make = self._by_fit if self.method == "fit" else self._by_nets
-        return make(image, face, timings)
+        if self.method == "fit":
+            return self._by_fit(image, face, timings, focal)
+        return self._by_nets(image, face, timings)
 
     def _by_nets(
         self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
@@ -210,10 +214,10 @@ class Reconstructor:
         )
 
     def _by_fit(
-        self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float]
+        self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float], focal: float | None
     ) -> Reconstruction:
         dense = self.dense_points(image, face)
-        fit = fit_face(self.model, image, face.box, face.landmarks, self.config.fit, dense)
+        fit = fit_face(self.model, image, face.box, face.landmarks, self.config.fit, dense, focal)
         return self.from_fit(image, face, fit, timings)
 
     def dense_points(self, image: NDArray[np.uint8], face: DetectedFace) -> DensePoints | None:

@@ -29,6 +29,9 @@ from facerelief.typed import Bool, Float, Float32, Float64, Image
 if TYPE_CHECKING:  # imports OpenCV
     from facerelief.face.reconstruction import Reconstruction
 
+NEAREST_MM = 200.0
+"""Least distance of the camera."""
+
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
@@ -118,15 +121,18 @@ class Editor:
         pitch: float | None = None,
         roll: float | None = None,
         turn: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        distance: float | None = None,
     ) -> WeakPerspective:
         """The photo's camera with the head turned about the middle of its ears, which stays in place.
 
         Args:
             yaw, pitch, roll: Radians, absolute; the photo's unless given.
             turn: (pitch, yaw, roll) in radians, added.
+            distance: Of the camera from the head's origin, mm, infinite for weak perspective; the photo's
+                unless given. The face keeps place and size.
 
         Raises:
-            EditError: An angle is not finite.
+            EditError: An angle is not finite, or the distance is less than `NEAREST_MM`.
         """
         old = self.reconstruction.camera
         angles = [
@@ -135,6 +141,10 @@ class Editor:
         ]
         if not np.isfinite(angles).all():
             raise EditError(f"angles are {angles}, expected finite numbers")
+        if distance is not None and not distance >= NEAREST_MM:
+            raise EditError(f"distance is {distance:g} mm, expected at least {NEAREST_MM:g}")
+        if distance is not None:
+            old = self._from(distance)
         if angles == [old.pitch, old.yaw, old.roll]:
             return old
         model = self.reconstruction.model
@@ -148,6 +158,16 @@ class Editor:
             translation_u=old.translation_u + float(shift[0]),
             translation_v=old.translation_v + float(shift[1]),
         )
+
+    def _from(self, distance: float) -> WeakPerspective:
+        """The photo's camera at another distance, mm: the face's middle keeps its place and its scale."""
+        r = self.reconstruction
+        old, middle = r.camera, np.median(r.vertices[r.model.face_vertices].astype(np.float64), axis=0)
+        new = replace(old, inverse_distance=1.0 / distance)
+        depth = old.to_camera(middle)[2]
+        new = replace(new, scale=float(old.scale * old.magnification(depth) / new.magnification(depth)))
+        u, v = (old.project(middle) - new.project(middle))[:2].tolist()
+        return replace(new, translation_u=old.translation_u + u, translation_v=old.translation_v + v)
 
     def light(self, name: str, camera: WeakPerspective | None = None) -> Float32:
         """(9, 3) the light `name` (see `named_light`), as bright on the face as the photo's own."""
@@ -293,13 +313,14 @@ class Editor:
         neutral: bool = False,
         light: str | ArrayLike | None = None,
         background: bool = True,
+        distance: float | None = None,
     ) -> Reconstruction:
         """As the function `edit`, for the prepared photo."""
         r = self.reconstruction
         weights = np.zeros_like(r.expression) if neutral else r.expression.copy()
         for index, weight in expression_changes(r.model, expression or {}).items():
             weights[index] = weight
-        camera = self.camera(yaw=yaw, pitch=pitch, roll=roll, turn=turn)
+        camera = self.camera(yaw=yaw, pitch=pitch, roll=roll, turn=turn, distance=distance)
         lit = self.light(light, camera) if isinstance(light, str) else light
         made = self.render(camera, weights, lit, background=background)
         uv = made.camera.project(made.vertices[self.photo.surface.rendered])[:, :2]
@@ -349,6 +370,7 @@ def edit(
     neutral: bool = False,
     light: str | ArrayLike | None = None,
     background: bool = True,
+    distance: float | None = None,
 ) -> Reconstruction:
     """The photo with another pose, expression or light, as a reconstruction of the new image.
 
@@ -364,6 +386,8 @@ def edit(
         neutral: Remove the photo's expression first.
         light: A name of `synthesis.LIGHTS`, rotate:DEG, or coefficients (9, 3).
         background: Keep pixels off the face; else they are black.
+        distance: Of the camera from the head's origin, mm, infinite for weak perspective; the photo's unless
+            given. The face keeps place and size.
 
     Returns:
         The new face; its `image` (H, W, 3) uint8 is the edited photo.
@@ -379,5 +403,6 @@ def edit(
         expression=expression,
         neutral=neutral,
         light=light,
+        distance=distance,
         background=background,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.geometry.depth import normals_from_depth
+from facerelief.geometry.depth import camera_normals
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import vertex_normals
 from facerelief.morphable.front import solid_triangles
@@ -232,7 +232,7 @@ class PhotoFace:
         if r.fine is None:
             return np.zeros((0, 0, 3), np.float32), 0, 0
         fine = r.fine
-        normals = normals_from_depth(fine.depth, r.camera.scale)
+        normals = camera_normals(fine.depth, r.camera, fine.left, fine.top)
         rendered = rasterize(
             self.uvz - [fine.left, fine.top, 0],
             self.surface.triangles,

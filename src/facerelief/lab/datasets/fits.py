@@ -24,7 +24,11 @@ from facerelief.errors import FacereliefError, ImageError
 from facerelief.face.reconstruction import Reconstruction
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.patch import DepthPatch
+from facerelief.inverse.dense_fit import DenseFitConfig
 from facerelief.inverse.detail import coarse_depth, photo_albedo
+from facerelief.inverse.distance_prior import DistancePrior
+from facerelief.inverse.fit import FitConfig
+from facerelief.inverse.landmark_fit import LandmarkFitConfig
 from facerelief.io.atomic import write_bytes
 from facerelief.io.digest import file_digest
 from facerelief.lab.datasets.photos import Photo
@@ -266,8 +270,15 @@ class _FitJob:
 _WORKER: list[Reconstructor] = []
 
 
+_WEAK = FitConfig(
+    landmarks=LandmarkFitConfig(distance=DistancePrior(0.0)),
+    dense=DenseFitConfig(replace(DenseFitConfig().model, distance=DistancePrior(0.0))),
+)
+"""Labels of data sets are poses under weak perspective."""
+
+
 def _start(config: ReconstructorConfig | None) -> None:
-    _WORKER[:] = [Reconstructor("open", config or ReconstructorConfig("fit", max_faces=1))]
+    _WORKER[:] = [Reconstructor("open", config or ReconstructorConfig("fit", max_faces=1, fit=_WEAK))]
 
 
 def _fit(job: _FitJob) -> bool:

@@ -8,6 +8,7 @@ Tested by tests/lab/evaluation/truth/test_heads.py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,8 @@ class HeadTruthConfig:
     """Likewise for roll."""
     noise: float = 3.0
     """Most camera noise: standard deviations of 255 are between a third of this and this."""
+    distance: float = math.inf
+    """Of the camera from the head's origin, mm; infinite for weak perspective."""
     seed: int = 0
     """Seed of everything."""
 
@@ -190,11 +193,12 @@ def _camera(
         float(np.clip(0.5 * rng.standard_normal(), -1, 1) * np.radians(most))
         for most in (config.pitch, config.roll)
     )
-    turned = WeakPerspective(pitch, float(yaw), roll, 0.0, 0.0, 1.0)
+    near = 1.0 / config.distance
+    turned = WeakPerspective(pitch, float(yaw), roll, 0.0, 0.0, 1.0, near)
     uv = turned.project(face)[:, :2]
     scale = config.face_px / float(np.ptp(uv, axis=0).max()) * rng.uniform(6 / 7, 8 / 7)
     u, v = config.size * (0.5 + rng.uniform(-0.04, 0.04, 2)) - scale * (uv.min(axis=0) + uv.max(axis=0)) / 2
-    return WeakPerspective(pitch, float(yaw), roll, float(u), float(v), scale)
+    return WeakPerspective(pitch, float(yaw), roll, float(u), float(v), scale, near)
 
 
 # ---------------------------------------------------------------- appearance
