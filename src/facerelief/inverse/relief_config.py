@@ -37,7 +37,7 @@ class ReliefConfig:
     """|Laplacian| in 1/mm below which its cost is quadratic."""
     crease_mm: float = 1.0
     """|Laplacian| is the root mean square over about this distance, which keeps staircases and specks out."""
-    robust: float = 15.0
+    robust: float = 25.0
     """Whitened residuals (root mean square of three channels) beyond this lose influence; infinity for
     none."""
     coherence_mm: float = 0.5
@@ -54,7 +54,7 @@ class ReliefConfig:
     spots: float = 0.08
     """Roundness of the log ratio beyond which it is a mole, a freckle or shine; a round spot has a quarter of
     its contrast, a line none."""
-    lines: float = 0.5
+    lines: float = 0.4
     """How far shading must stand out of the skin's texture, as a line, to count half; 0 for no such limit."""
     contrast_mm: float = 1.5
     """See `contrast`."""
