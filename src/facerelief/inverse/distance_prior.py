@@ -35,8 +35,8 @@ class DistancePrior:
         """
         if self.deviation == 0 and focal_length_px is None:
             return 0.0, 1.0
-        known = focal_length_px is not None and np.isfinite(focal_length_px) and focal_length_px > 0
-        expected = 1e3 * scale / focal_length_px if known else np.inf
+        focal = 0.0 if focal_length_px is None or not np.isfinite(focal_length_px) else focal_length_px
+        expected = 1e3 * scale / focal if focal > 0 else np.inf
         if expected * self.nearest_m > 1.0:
             return 0.0, 1.0 / self.deviation**2
         return expected, 1.0 / (self.known_error * max(expected, 0.1)) ** 2
