@@ -52,10 +52,12 @@ def skin_trust(ratio: Float32, prior: Float32, mask: Bool, scale: float, config:
     if np.isfinite([config.contrast, config.shine]).any():
         for _ in range(3):
             above = grey - trend(grey[..., None], weight, mask, width)[..., 0]
-            contrast = above / np.where(above < 0, np.float32(config.contrast), np.float32(config.shine))
-            contrast = blurred(contrast * contrast, inside, config.contrast_mm * scale)
-            weight = prior * inside / np.square(1 + contrast)
-    total = 1 + contrast
+            limit = np.where(above < 0, np.float32(config.contrast), np.float32(config.shine))
+            contrast = blurred(
+                np.asarray(np.square(above / limit), np.float32), inside, config.contrast_mm * scale
+            )
+            weight = np.asarray(prior * inside / np.square(1 + contrast), np.float32)
+    total = np.asarray(1 + contrast, np.float32)
     if np.isfinite(config.texture):
         fine = grey - blurred(grey, inside, TEXTURE_MM * scale)
         rough = np.sqrt(blurred(fine * fine, inside, config.contrast_mm * scale))
@@ -70,7 +72,7 @@ def skin_trust(ratio: Float32, prior: Float32, mask: Bool, scale: float, config:
         for sigma in SPOTS_MM:
             spot = _spots(grey, inside, max(sigma * scale, 0.8)) / np.float32(config.spots)
             total *= 1 + spot * spot
-    weight = inside / np.square(total)
+    weight = np.asarray(inside / np.square(total), np.float32)
     weight = np.minimum(blurred(weight, inside, SMOOTH_MM * scale), 1)
     return np.ascontiguousarray(prior * weight * inside, np.float32)
 

@@ -72,7 +72,7 @@ def atlas_relief(
     place = interpolate(atlas.fragments, atlas.triangles, uvz.astype(np.float32))
     column, row = (np.ascontiguousarray(place[..., k] - np.float32(0.5)) for k in (0, 1))
 
-    def sampled(values: Float) -> Float32:
+    def sampled(values: Float | Bool) -> Float32:
         found = cv2.remap(
             np.ascontiguousarray(values, np.float32), column, row, cv2.INTER_LINEAR, borderValue=0
         )

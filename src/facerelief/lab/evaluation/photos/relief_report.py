@@ -113,12 +113,12 @@ def relief_report(
 
 def printed(made: ReliefReport) -> list[Printed]:
     """The report as it is printed."""
-    rows = [(group, *map(number, group.strength_mm)) for group in made.groups]
+    rows = [(group, *map(number, group.strength_mm), number(group.net)) for group in made.groups]
     parts: list[Printed] = [
         tabulate(
             f"Relief of {made.model}: shading explained, strength in mm by band in px at 240 px",
             "group|photos|coarse|FineNet|solver|0.8-1.5|1.5-4|4-10|on untrusted pixels",
-            "{0.group}|{0.photos}|{0.coarse:.3f}|{0.net:.3f}|{0.solver:.3f}|{1}|{2}|{3}"
+            "{0.group}|{0.photos}|{0.coarse:.3f}|{4}|{0.solver:.3f}|{1}|{2}|{3}"
             "|{0.untrusted_share:.0%} on {0.untrusted_pixels:.0%}",
             rows,
         )
