@@ -234,6 +234,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
     "dark": ("very dark",),
     **{f"{name} light": ("coloured",) for name in GELS},
     **dict.fromkeys((name for name in DEGRADATIONS if name.startswith("shadow")), ("shadow",)),
+    "shadow, above": ("shadow", "covered"),  # it ends below the eyes, which it darkens as glasses do
     **dict.fromkeys((name for name in DEGRADATIONS if name.startswith("mask")), ("covered",)),
     **dict.fromkeys(("scarf", "hand", "dark glasses"), ("covered",)),
     "hair": ("covered", "hair"),

@@ -31,7 +31,7 @@ class Relief:
 
     Examples:
         facerelief evaluate relief photos/ --model open2 --sheet relief.png
-        facerelief evaluate relief photos/ --pairs photos/congress_pairs.csv --json relief.json
+        facerelief evaluate relief photos/ --pairs photos/pairs.csv --limit 20
     """
 
     photos: options.Argument

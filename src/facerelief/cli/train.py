@@ -306,13 +306,15 @@ class E2far(_Shape):
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Train the landmark net: 720 points of open model 2, each with its uncertainty.
+    """Train the landmark net on heads that are rendered beside it.
+
+    It finds 721 points of open model 2, each with its uncertainty.
 
     Its images are rendered by processes beside it. The learning rate follows the clock: give the time it has.
 
     Examples:
         facerelief train landmarks --minutes 600 --renderers 2 -o runs/landmarks
-        facerelief train landmarks --minutes 30 --batch 512 --renderers 15 --device cuda -o runs/landmarks
+        facerelief train landmarks --minutes 30 --batch 512 --renderers 15 -o run
     """
 
     out: Annotated[options.OutFolder, arg(metavar="RUN")]

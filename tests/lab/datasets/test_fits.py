@@ -11,7 +11,7 @@ import pytest
 
 import facerelief
 from facerelief.errors import FacereliefError, ImageError
-from facerelief.lab.datasets.fits import INDEX, FitFolder, fit_photos
+from facerelief.lab.datasets.fits import INDEX, WEAK_PERSPECTIVE, FitFolder, fit_photos
 from facerelief.lab.datasets.photos import find_photos
 
 
@@ -28,7 +28,7 @@ def test_names_splits_and_failures(fits):
 def test_a_fit_gives_the_reconstruction_back(fits, open_model):
     fit = fits.load("a/eileen")
     found = fits.reconstruction(fit, open_model)
-    config = facerelief.ReconstructorConfig("fit")
+    config = facerelief.ReconstructorConfig("fit", fit=WEAK_PERSPECTIVE)
     fresh = facerelief.reconstruct(fits.photos / fit.file, config=config)[0]
     np.testing.assert_array_equal(found.image, fresh.image)
     np.testing.assert_allclose(found.identity, fresh.identity, atol=1e-6)

@@ -270,7 +270,7 @@ class _FitJob:
 _WORKER: list[Reconstructor] = []
 
 
-_WEAK = FitConfig(
+WEAK_PERSPECTIVE = FitConfig(
     landmarks=LandmarkFitConfig(distance=DistancePrior(0.0)),
     dense=DenseFitConfig(replace(DenseFitConfig().model, distance=DistancePrior(0.0))),
 )
@@ -278,7 +278,9 @@ _WEAK = FitConfig(
 
 
 def _start(config: ReconstructorConfig | None) -> None:
-    _WORKER[:] = [Reconstructor("open", config or ReconstructorConfig("fit", max_faces=1, fit=_WEAK))]
+    _WORKER[:] = [
+        Reconstructor("open", config or ReconstructorConfig("fit", max_faces=1, fit=WEAK_PERSPECTIVE))
+    ]
 
 
 def _fit(job: _FitJob) -> bool:
