@@ -367,9 +367,10 @@ def turn_part(turns: Sequence[Turn]) -> TurnPart:
 def printed(report: RollReport) -> list[Printed]:
     """The report as it is printed."""
     rows = [("all", report.whole), *report.by_angle.items()]
+    at = ["" if math.isnan(turn.degrees) else f" at {turn.degrees:g}" for _, turn in report.worst]
     worst = ", ".join(
-        f"{name} at {turn.degrees:g}: {number(turn.shape_mm)} mm, {number(turn.roll_deg)} degrees"
-        for name, turn in report.worst[:5]
+        f"{name}{angle}: {number(turn.shape_mm)} mm, {number(turn.roll_deg)} degrees"
+        for angle, (name, turn) in zip(at[:5], report.worst)
     )
     sure = {key: number(value) for key, value in report.confidence.items()}
     return [
