@@ -24,3 +24,10 @@ def test_far_cameras_stay_far():
     expected, precision = DistancePrior().of(2.0, 1e6)
     assert expected == pytest.approx(0.002)
     assert np.isfinite(precision)
+
+
+@pytest.mark.parametrize("focal", [None, 800.0, 1e-3, float("inf")])
+def test_without_a_deviation_the_distance_stays_infinite(focal):
+    expected, precision = DistancePrior(0.0).of(1.2, focal)
+    assert expected == 0
+    assert np.isfinite(precision)

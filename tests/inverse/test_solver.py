@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
 
-from facerelief.inverse.solver import bounded_step
+from facerelief.inverse.solver import bounded_step, damped_steps
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -117,3 +117,16 @@ def test_singular_matrices_give_a_finite_step_that_helps(rank):
 def test_no_unknowns_at_all():
     none = np.zeros(0)
     assert bounded_step(np.zeros((0, 0)), none, none, none, none).shape == (0,)
+
+
+@given(SEEDS)
+def test_damped_steps_grow_shorter_and_stay_in_range(seed):
+    hessian, gradient, values, low, high = problem(seed)
+    free = (np.full(len(values), -np.inf), np.full(len(values), np.inf))
+    tried = list(damped_steps(hessian, gradient, values, *free, 1.0))
+    lengths = [float(step @ (np.diag(hessian) * step)) for step, _ in tried]
+    assert all(a >= b for a, b in itertools.pairwise(lengths))
+    assert [after for _, after in tried] == pytest.approx([0.2, 2.0, 20.0, 200.0])
+    for step, _ in damped_steps(hessian, gradient, values, low, high, 1.0):
+        assert (values + step >= low - 1e-12).all()
+        assert (values + step <= high + 1e-12).all()

@@ -91,10 +91,10 @@ class Reconstruction:
         """(N, 3) shape without expression, model space, mm; cached, not to be changed in place."""
         return self.model.shape(self.identity)
 
-    @property
+    @cached_property
     def landmarks68_mm(self) -> Float32:
         """(68, 3) iBUG landmarks on the shape with expression, the jaw's on the visible outline; model space,
-        mm."""
+        mm; cached, not to be changed in place."""
         return visible_landmarks(self.model, self.vertices, self.camera)
 
     @property

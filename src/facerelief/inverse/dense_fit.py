@@ -14,21 +14,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from facerelief.inverse.landmark_fit import (
-    POSE_UNKNOWNS,
     FaceState,
     LandmarkFit,
     LandmarkFitConfig,
     LandmarkTerm,
+    MarkPart,
+    descend_marks,
     landmark_term,
 )
-from facerelief.inverse.solver import bounded_step
 from facerelief.morphable.model import FaceModel, SurfacePoints
 from facerelief.runtime.threads import single_thread
 from facerelief.typed import Bool, Float, Float64, Int32
 
 _NAME = "dense"
-_Part = tuple[LandmarkTerm, Float64, Bool, float]
-"""Term, observed points (L, 2), which of them are there (L,), and the share that they count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +87,14 @@ def fit_dense(
     if points.shape != (len(dense.vertices), 2) or len(dense.sigma) != len(points):
         raise ValueError(f"dense points have shape {points.shape}, expected ({len(dense.vertices)}, 2)")
     term = dense_term(model, dense, start.camera.scale, config)
-    parts: list[_Part] = [(term, points, np.ones(len(points), bool), 1.0)]
+    parts = [MarkPart(term, points, np.ones(len(points), bool))]
     if detected is not None and config.detected > 0:
         marks = np.asarray(detected, np.float64)
         own = landmark_term(model, name, LandmarkFitConfig())
-        parts.append((own, marks, np.asarray(np.isfinite(marks).all(axis=1)), config.detected))
+        usable: Bool = np.asarray(np.isfinite(marks).all(axis=1))
+        parts.append(MarkPart(own, own.filled(start, marks, usable), usable, config.detected))
     with single_thread():
-        return _descend(parts, start, config.model.iterations, focal_length_px)
+        return descend_marks(parts, start, 8.0, 2, focal_length_px)
 
 
 def dense_term(
@@ -119,36 +118,5 @@ def dense_term(
 def _dense_term(model: FaceModel, vertices: bytes, config: LandmarkFitConfig) -> LandmarkTerm:
     """The prepared term of a model's vertices; models are compared by identity."""
     marks = SurfacePoints.at_vertices(np.frombuffer(vertices, np.int32))
-    own = replace(model, landmarks={_NAME: marks}, contours={}, regions=model.regions)
+    own = replace(model, landmarks={_NAME: marks}, contours={})
     return LandmarkTerm(own, _NAME, config)
-
-
-def _descend(
-    parts: list[_Part], state: FaceState, iterations: int, focal_length_px: float | None
-) -> LandmarkFit:
-    """Damped Gauss-Newton on the sum of the terms; the first one's prior counts."""
-    first = parts[0][0]
-    low, high = first.coefficient_bounds()
-    filled = [term.filled(state, points, usable) for term, points, usable, _ in parts]
-    for round_ in range(iterations):
-        values = first.values(state)
-        hessian, gradient = first.prior.copy(), first.prior @ values
-        expected, precision = first.config.distance.of(state.camera.scale, focal_length_px)
-        gradient[6] += precision * (values[6] - expected)
-        hessian[6, 6] += precision
-        widen = max(1.0, 8.0 / 2.0**round_)
-        for (term, _, usable, share), observed in zip(parts, filled):
-            residual, jacobian = term.linearise(state, observed)
-            weight = share * term.robust_weights(residual, state.camera.scale, widen) * usable
-            b, a = term.whitened(residual, jacobian, observed, weight)
-            hessian += a.T @ a
-            gradient += a.T.astype(np.float64) @ b
-        damping = 10.0 ** (1 - round_) if round_ < 2 else 0.0
-        shape = np.arange(POSE_UNKNOWNS, len(values))
-        hessian[shape, shape] += damping
-        state = first.moved(state, bounded_step(hessian, gradient, values, low, high))
-    residual, _ = first.linearise(state, filled[0])
-    distance = np.linalg.norm(residual, axis=1)
-    weight = first.robust_weights(residual, state.camera.scale)
-    rms = float(np.sqrt((weight * distance**2).sum() / max(weight.sum(), 1e-12)))
-    return LandmarkFit(state, distance.astype(np.float32), rms)

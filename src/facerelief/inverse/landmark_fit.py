@@ -8,6 +8,7 @@ the head turns.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -373,7 +374,9 @@ def fit_landmarks(
     term = landmark_term(model, name, config)
     points, usable = _usable(term, observed)
     with single_thread():
-        return _descend(term, points, usable, config, start, focal_length_px)
+        state = start or term.start(points, usable)
+        part = MarkPart(term, term.filled(state, points, usable), usable)
+        return descend_marks([part], state, 16.0, 3, focal_length_px)
 
 
 def fit_pose(
@@ -434,37 +437,44 @@ def _usable(term: LandmarkTerm, observed: Float) -> tuple[Float64, Bool]:
     return points, usable
 
 
-def _descend(
-    term: LandmarkTerm,
-    points: Float64,
-    usable: Bool,
-    config: LandmarkFitConfig,
-    start: FaceState | None,
-    focal_length_px: float | None,
+@dataclass(frozen=True, eq=False)
+class MarkPart:
+    """A term, its points (L, 2) px without holes (`filled`), the (L,) that were observed, their weight."""
+
+    term: LandmarkTerm
+    observed: Float64
+    usable: Bool
+    share: float = 1.0
+
+
+def descend_marks(
+    parts: Sequence[MarkPart], state: FaceState, widen: float, short: int, focal_length_px: float | None
 ) -> LandmarkFit:
-    state = start or term.start(points, usable)
-    filled = term.filled(state, points, usable)
-    low, high = term.coefficient_bounds()
-    for round_ in range(config.iterations):
-        residual, jacobian = term.linearise(state, filled)
-        # an open mouth is no outlier: first all landmarks count, then ever fewer
-        widen = max(1.0, 16.0 / 2.0**round_)
-        weight = term.robust_weights(residual, state.camera.scale, widen) * usable
-        b, a = term.whitened(residual, jacobian, filled, weight)
-        hessian = (a.T @ a).astype(np.float64)
-        values = term.values(state)
-        gradient = a.T.astype(np.float64) @ b + term.prior @ values
-        hessian += term.prior
-        expected, precision = config.distance.of(state.camera.scale, focal_length_px)
+    """Damped Gauss-Newton on terms of one model; prior, bounds, steps and residuals are the first one's.
+
+    The robust limit begins `widen` times as wide, since an open mouth is no outlier, and halves each round;
+    the first `short` steps are short in shape, so that pose settles first.
+    """
+    first = parts[0].term
+    low, high = first.coefficient_bounds()
+    for round_ in range(first.config.iterations):
+        values = first.values(state)
+        hessian, gradient = first.prior.copy(), first.prior @ values
+        expected, precision = first.config.distance.of(state.camera.scale, focal_length_px)
         gradient[6] += precision * (values[6] - expected)
         hessian[6, 6] += precision
-        # the first steps are short in shape, so that pose settles first
-        damping = 10.0 ** (1 - round_) if round_ < 3 else 0.0
+        limit = max(1.0, widen / 2.0**round_)
+        for part in parts:
+            residual, jacobian = part.term.linearise(state, part.observed)
+            weight = part.share * part.term.robust_weights(residual, state.camera.scale, limit) * part.usable
+            b, a = part.term.whitened(residual, jacobian, part.observed, weight)
+            hessian += a.T @ a
+            gradient += a.T.astype(np.float64) @ b
+        damping = 10.0 ** (1 - round_) if round_ < short else 0.0
         shape = np.arange(POSE_UNKNOWNS, len(values))
         hessian[shape, shape] += damping
-        step = bounded_step(hessian, gradient, values, low, high)
-        state = term.moved(state, step)
-    return _measured(term, state, filled, usable)
+        state = first.moved(state, bounded_step(hessian, gradient, values, low, high))
+    return _measured(first, state, parts[0].observed, parts[0].usable)
 
 
 def landmark_residual(

@@ -26,18 +26,13 @@ from facerelief.inverse.landmark_fit import (
 )
 from facerelief.inverse.light_prior import N_LIGHT, LightPrior
 from facerelief.inverse.photometric_term import Appearance, SurfaceSample, photometric_term
-from facerelief.inverse.solver import bounded_step
+from facerelief.inverse.solver import DAMPING, damped_steps
 from facerelief.morphable.model import FaceModel
 from facerelief.runtime.threads import single_thread
 from facerelief.typed import Bool, Float, Float32, Float64, Image
 
 FEWEST_POINTS = 100
 """Fewer visible surface points than this end the descent on a level."""
-DAMPING = 1e-3
-"""Levenberg-Marquardt damping to begin with, as a share of the Gauss-Newton matrix's diagonal."""
-LEAST_DAMPING = 1e-5
-DAMPING_TRIALS = 4
-"""Steps tried per linearisation, each with ten times the damping of the last."""
 
 
 @dataclass(frozen=True)
@@ -308,16 +303,11 @@ class PhotoSolver(_AppearanceSolver):
             hessian, gradient = self.quadratic(state, appearance, level, sample)
             values = self.values(state, appearance)
             energy = self.energy(state, appearance, level, sample)
-            for _ in range(DAMPING_TRIALS):
-                damped = hessian.copy()
-                damped[np.diag_indices_from(damped)] *= 1.0 + damping
-                step = bounded_step(damped, gradient, values, self.low, self.high)
+            for step, after in damped_steps(hessian, gradient, values, self.low, self.high, damping):
                 trial = self.moved(state, appearance, step)
                 if self.energy(*trial, level, sample) < energy:
-                    state, appearance = trial
-                    damping = max(damping / 5, LEAST_DAMPING)
+                    (state, appearance), damping = trial, after
                     break
-                damping *= 10
             else:
                 break
             drifted = self.landmark_rms(state) > self.limit

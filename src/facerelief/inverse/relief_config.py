@@ -55,7 +55,7 @@ class ReliefConfig:
     """Roundness of the log ratio beyond which it is a mole, a freckle or shine; a round spot has a quarter of
     its contrast, a line none."""
     lines: float = 0.4
-    """How far shading must stand out of the skin's texture, as a line, to count half; 0 for no such limit."""
+    """Contrast of a line of shading to the skin's texture at which it counts half; 0 for no such limit."""
     contrast_mm: float = 1.5
     """See `contrast`."""
     noise: float = 2.0 / 255.0

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from facerelief.typed import Float, Float64
+
+DAMPING = 1e-3
+"""Levenberg-Marquardt damping to begin with, as a share of the Gauss-Newton matrix's diagonal."""
+LEAST_DAMPING = 1e-5
+DAMPING_TRIALS = 4
+"""Steps tried per linearisation, each with ten times the damping of the last."""
 
 
 def bounded_step(
@@ -56,6 +64,29 @@ def bounded_step(
             wrong[: np.flatnonzero(wrong)[-1]] = False
         at_low, at_high = (at_low & ~wrong) | (under & wrong), (at_high & ~wrong) | (over & wrong)
     return np.clip(values + step, low, high) - values
+
+
+def damped_steps(
+    hessian: Float64, gradient: Float64, values: Float64, low: Float64, high: Float64, damping: float
+) -> Iterator[tuple[Float64, float]]:
+    """Levenberg-Marquardt steps to try in turn until one lowers the energy.
+
+    Args:
+        hessian: (n, n) Gauss-Newton matrix.
+        gradient: (n,)
+        values: (n,) present values of the unknowns.
+        low: (n,) least values.
+        high: (n,) largest values.
+        damping: Of the first step, as a share of the matrix's diagonal.
+
+    Yields:
+        A step (n,), each with ten times the damping of the last, and the damping that follows if it helps.
+    """
+    for _ in range(DAMPING_TRIALS):
+        damped = hessian.copy()
+        damped[np.diag_indices_from(damped)] *= 1.0 + damping
+        yield bounded_step(damped, gradient, values, low, high), max(damping / 5, LEAST_DAMPING)
+        damping *= 10
 
 
 def _solve(matrix: Float64, right: Float64) -> Float:

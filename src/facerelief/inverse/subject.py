@@ -19,9 +19,9 @@ from facerelief.inverse.fit import FitConfig, InverseFit, fit_face, landmarks_fo
 from facerelief.inverse.image_level import ImageLevel
 from facerelief.inverse.landmark_fit import FaceState, LandmarkFitConfig, fit_landmarks
 from facerelief.inverse.light_prior import N_LIGHT
-from facerelief.inverse.photometric import DAMPING, DAMPING_TRIALS, LEAST_DAMPING, PhotoSolver
+from facerelief.inverse.photometric import PhotoSolver
 from facerelief.inverse.photometric_term import Appearance, SurfaceSample
-from facerelief.inverse.solver import bounded_step
+from facerelief.inverse.solver import DAMPING, damped_steps
 from facerelief.morphable.model import FaceModel
 from facerelief.runtime.threads import single_thread
 from facerelief.typed import Bool, Float, Float32, Float64, Image
@@ -155,7 +155,7 @@ def identity_evidence(model: FaceModel, landmarks: Float, fit: InverseFit) -> Fl
         fit: Fit of the photo by itself.
     """
     observed, name = landmarks_for(model, landmarks)
-    loose = replace(LandmarkFitConfig(), identity=1.0)
+    loose = LandmarkFitConfig(identity=1.0)
     return 0.5 * (fit.state.identity + fit_landmarks(model, observed, name=name, config=loose).state.identity)
 
 
@@ -195,7 +195,6 @@ class _JointSolver:
             solver = PhotoSolver(
                 model, photo.image, photo.box, points, first.landmarks, marks, fit.photometric
             )
-            solver.limit = fit.photometric.drift * solver.landmark_rms(first.landmarks.state)
             self.solvers.append(solver)
         k, e, a = model.n_identity, model.n_expression, model.n_albedo
         size = self.solvers[0].term.size
@@ -237,14 +236,11 @@ class _JointSolver:
             ]
             hessian, gradient, values, low, high = self._system(now, levels, samples)
             energy = self._energy(now, levels, samples)
-            for _ in range(DAMPING_TRIALS):
-                damped = hessian.copy()
-                damped[np.diag_indices_from(damped)] *= 1.0 + damping
-                trial = self._moved(now, bounded_step(damped, gradient, values, low, high))
+            for step, after in damped_steps(hessian, gradient, values, low, high, damping):
+                trial = self._moved(now, step)
                 if self._energy(trial, levels, samples) < energy:
-                    now, damping = trial, max(damping / 5, LEAST_DAMPING)
+                    now, damping = trial, after
                     break
-                damping *= 10
             else:
                 break
         return now

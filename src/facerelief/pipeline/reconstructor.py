@@ -96,7 +96,8 @@ class Reconstructor:
         self.method: Method = self.config.method or ("net" if has_shipped_coefficients(self.model) else "fit")
         """Method of reconstruction."""
         uses_net = self.method == "fit" and self.config.landmark_net and has_landmark_net(self.model)
-        self._dense = LandmarkRunner(self.model, self._points_file, threads=1) if uses_net else None
+        points = net_file("landmarks", self.config.nets, fall_back=True)
+        self._dense = LandmarkRunner(self.model, points, threads=1) if uses_net else None
         if self.method != "fit":
             # compiled while the first image is read and detected: saves a second on two cores
             starter = ThreadPoolExecutor(1, "facerelief")
@@ -105,11 +106,6 @@ class Reconstructor:
         else:
             # the fit limits linear algebra to one thread, which works only on libraries loaded before
             load_linear_algebra()
-
-    @property
-    def _points_file(self) -> Path:
-        """The landmark net's file."""
-        return net_file("landmarks", self.config.nets, fall_back=True)
 
     def __call__(self, image: str | os.PathLike[str] | ArrayLike) -> list[Reconstruction]:
         """All faces of an image, best first.
@@ -136,7 +132,7 @@ class Reconstructor:
             source = os.fspath(image)
             pixels = read_image(source)
             digest = file_digest(source)
-            focal = focal_length_px(source)
+            focal = focal_length_px(source) if self.method == "fit" else None
         else:
             pixels = as_image(image)
         read = time.perf_counter()

@@ -60,7 +60,10 @@ class _Candidate:
     face: DetectedFace
     dense: DensePoints | None
     fit: InverseFit
-    evidence: Float
+
+    def evidence(self, model: FaceModel) -> Float:
+        """(K,) identity by which it is told from other faces."""
+        return identity_evidence(model, self.face.landmarks, self.fit)
 
 
 def reconstruct_subject(
@@ -139,21 +142,23 @@ def _candidates(
     for face in faces:
         dense = reconstructor.dense_points(pixels, face)
         fit = fit_face(model, pixels, face.box, face.landmarks, config.fit, dense)
-        evidence = identity_evidence(model, face.landmarks, fit)
-        out.append(_Candidate(name, digest, pixels, face, dense, fit, evidence))
+        out.append(_Candidate(name, digest, pixels, face, dense, fit))
     return out
 
 
 def _chosen(model: FaceModel, found: dict[int, list[_Candidate]]) -> dict[int, _Candidate]:
     """One face of each photo: of several people, the one most like the faces of photos with one face."""
-    alone = [faces[0].evidence for faces in found.values() if len(faces) == 1]
-    anchor = np.mean(alone or [next(iter(found.values()))[0].evidence], axis=0)
-    return {
-        number: min(faces, key=lambda one: shape_distance(model, one.evidence, anchor))
-        if len(faces) > 1
-        else faces[0]
-        for number, faces in found.items()
+    first = {number: faces[0] for number, faces in found.items()}
+    several = {number: faces for number, faces in found.items() if len(faces) > 1}
+    if not several:
+        return first
+    sure = [one for number, one in first.items() if number not in several] or [next(iter(first.values()))]
+    anchor = np.mean([one.evidence(model) for one in sure], axis=0)
+    nearest = {
+        number: min(faces, key=lambda one: shape_distance(model, one.evidence(model), anchor))
+        for number, faces in several.items()
     }
+    return first | nearest
 
 
 def save_subject(

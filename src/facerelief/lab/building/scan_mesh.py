@@ -188,7 +188,7 @@ class Strand:
     forward: bool
     """Whether the corners left, right, right above, left above run as the source's polygons do."""
     inset: float
-    """What is cut off either edge at the lid, as a share of the source's width."""
+    """Width cut off either edge at the lid, as a share of the source's."""
 
 
 def lash_strands(head: ScanHead) -> list[Strand]:

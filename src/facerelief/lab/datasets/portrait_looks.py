@@ -89,9 +89,6 @@ class Wardrobe:
         self.beard: NDArray[np.intp] = np.flatnonzero(beard & (height > -118))
         self.moustache: Bool = np.asarray(height[self.beard] > lips[1])
         self.brows: NDArray[np.intp] = np.flatnonzero(model.region("brows"))
-        self.sideburns = np.flatnonzero(
-            (self.above > -60) & (self.above < 0) & (np.abs(depth + 58) < 9) & (height > -30)
-        )
         self.skin = np.flatnonzero(skin)
 
     def look(

@@ -279,7 +279,7 @@ def export_net(
 
 
 def _trained(found: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of its training."""
+    """Facts about the training, from a checkpoint."""
     config = found["config"]
     if "data" not in config:  # rendered while it was trained
         return {name: config["task"][name] for name in ("minutes", "batch")} | {"step": found["step"]}

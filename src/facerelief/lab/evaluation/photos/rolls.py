@@ -124,7 +124,7 @@ def turned(image: Image, degrees: float) -> tuple[Image, Float64]:
 
 
 class _Face(NamedTuple):
-    """What is compared of a face."""
+    """Figures of a face that are compared."""
 
     shape: Float32
     """(F, 3) face vertices, model space, mm."""
