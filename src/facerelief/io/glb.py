@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from facerelief._version import __version__
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import vertex_normals
+from facerelief.geometry.seams import SeamSplit, split_seams
 from facerelief.io.atomic import write_bytes
 from facerelief.typed import Float32
 
@@ -143,7 +144,7 @@ def encode_glb(
     """
     _check(mesh, parts, morphs, animation)
     builder = _Builder()
-    split = _Split.of(mesh)
+    split = split_seams(mesh)
     material = material or Material()
 
     positions = mesh.vertices.astype(np.float32) * np.float32(METRES_PER_MM)
@@ -205,7 +206,7 @@ def _targets(
 
 def _primitives(
     builder: _Builder,
-    split: _Split,
+    split: SeamSplit,
     attributes: dict[str, int],
     targets: list[dict[str, int]],
     parts: Sequence[Part],
@@ -228,39 +229,6 @@ def _primitives(
             primitive["targets"] = targets
         primitives.append(primitive)
     return primitives
-
-
-@dataclass(frozen=True, eq=False)
-class _Split:
-    """The mesh with one texture coordinate per vertex, as in glTF.
-
-    source (V,) mesh vertex of each file vertex, the identity on the first N; uv (V, 2), v up; triangles (T,
-    3) file vertices.
-    """
-
-    source: NDArray[np.int64]
-    uv: Float32 | None
-    triangles: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, mesh: Mesh) -> _Split:
-        n = len(mesh.vertices)
-        triangles = mesh.triangles.astype(np.int64)
-        if mesh.uv is None or mesh.uv_triangles is None or not len(mesh.uv_triangles):
-            return cls(np.arange(n), None, triangles)
-        m = len(mesh.uv)
-        pairs, inverse = np.unique(
-            triangles.ravel() * m + mesh.uv_triangles.astype(np.int64).ravel(), return_inverse=True
-        )
-        vertex, texel = np.divmod(pairs, m)
-        first = np.ones(len(pairs), bool)
-        first[1:] = vertex[1:] != vertex[:-1]
-        place = np.where(first, vertex, 0)
-        place[~first] = n + np.arange(int((~first).sum()))
-        uv = np.zeros((n + int((~first).sum()), 2), np.float32)
-        uv[place] = mesh.uv[texel]
-        source = np.concatenate([np.arange(n), vertex[~first]])
-        return cls(source, uv, place[inverse].reshape(-1, 3))
 
 
 class _Builder:

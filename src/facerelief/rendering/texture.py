@@ -288,6 +288,11 @@ def _smooth_share(free: Float32, candidate: Bool) -> Float32:
     return np.clip((near / np.maximum(all_, 1e-6) - 0.5) / 0.4, 0.0, 1.0).astype(np.float32)
 
 
+def rasterize_islands(mesh: Mesh, size: int) -> Fragments:
+    """The mesh rasterised in texture space, (size, size) texels; ValueError for a mesh without uv."""
+    return _rasterize_islands(mesh, size)[0]
+
+
 def _rasterize_islands(mesh: Mesh, size: int) -> tuple[Fragments, Float64, Int32]:
     """The mesh rasterised in texture space, its uv in texels (row down), and the checked uv triangles."""
     if mesh.uv is None or mesh.uv_triangles is None or len(mesh.uv_triangles) != len(mesh.triangles):
