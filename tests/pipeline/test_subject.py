@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 import facerelief
@@ -67,6 +68,29 @@ def test_every_photo_gets_a_folder_with_one_texture(subject, tmp_path):
     own, other = (facerelief.read_image(folder / "texture.png").astype(float) for folder in written)
     # one skin seen in two photos: the textures differ by their tone at most
     assert np.corrcoef(own.ravel(), other.ravel())[0, 1] > 0.9
+
+
+def with_focal_length(photo: np.ndarray, file, focal_mm: int) -> str:
+    """The file, a photo whose EXIF has this 35 mm equivalent."""
+    exif = PIL.Image.Exif()
+    exif.get_ifd(34665)[41989] = focal_mm
+    PIL.Image.fromarray(photo).save(file, exif=exif.tobytes())
+    return str(file)
+
+
+def test_each_photo_is_seen_through_its_own_lens(model, photo, tmp_path):
+    """85 mm put the camera where the face's size says; an absurd focal length counts as none."""
+    near = with_focal_length(photo, tmp_path / "near.png", 85)
+    absurd = with_focal_length(photo, tmp_path / "absurd.png", 30_000)
+    none = str(tmp_path / "none.png")
+    PIL.Image.fromarray(photo).save(none)
+    with thread_limit(1):
+        both = rooms.reconstruct_subject([near, absurd], model=model, config=CONFIG).faces
+        plain = rooms.reconstruct_subject([near, none], model=model, config=CONFIG).faces
+    focal_px = 85 * np.hypot(200, 200) / 43.27
+    assert both[0].camera.focal_length_px == pytest.approx(focal_px, rel=0.15)
+    assert not 0.85 < both[1].camera.focal_length_px / focal_px < 1.15
+    np.testing.assert_array_equal(both[1].camera.vector, plain[1].camera.vector)
 
 
 def test_photos_without_any_face_are_refused(model):

@@ -39,6 +39,8 @@ class SubjectPhoto:
     """(478, 2) MediaPipe or (68, 2) iBUG, px."""
     dense: DensePoints | None = None
     """Points of the landmark net."""
+    focal_length_px: float | None = None
+    """Of the camera, px of the image, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ def fit_subject(
         raise ValueError("no photos; expected at least one")
     config = config or SubjectConfig()
     if alone is None:
-        alone = [fit_face(model, p.image, p.box, p.landmarks, config.fit, p.dense) for p in photos]
+        alone = [
+            fit_face(model, p.image, p.box, p.landmarks, config.fit, p.dense, p.focal_length_px)
+            for p in photos
+        ]
     evidence = [identity_evidence(model, p.landmarks, fit) for p, fit in zip(photos, alone)]
     same, distance = same_subject(model, evidence, config.other_mm)
     chosen = [int(i) for i in np.flatnonzero(same)]
@@ -193,7 +198,14 @@ class _JointSolver:
             scale = first.landmarks.state.camera.scale
             marks, points = marks_for(model, photo.landmarks, photo.dense, scale, fit)
             solver = PhotoSolver(
-                model, photo.image, photo.box, points, first.landmarks, marks, fit.photometric
+                model,
+                photo.image,
+                photo.box,
+                points,
+                first.landmarks,
+                marks,
+                fit.photometric,
+                photo.focal_length_px,
             )
             self.solvers.append(solver)
         k, e, a = model.n_identity, model.n_expression, model.n_albedo

@@ -26,6 +26,7 @@ from facerelief.inverse.subject import (
 )
 from facerelief.io.atomic import atomic_folder
 from facerelief.io.digest import file_digest
+from facerelief.io.focal_length import focal_length_px
 from facerelief.io.images import as_image, read_image
 from facerelief.morphable import FaceModel
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
@@ -59,6 +60,8 @@ class _Candidate:
     image: NDArray[np.uint8]
     face: DetectedFace
     dense: DensePoints | None
+    focal: float | None
+    """Focal length by the photo's EXIF, px."""
     fit: InverseFit
 
     def evidence(self, model: FaceModel) -> Float:
@@ -75,7 +78,8 @@ def reconstruct_subject(
     """Reconstruct one subject from several photos by inverse rendering.
 
     Photos without a face, that cannot be read, or of somebody else are left out. In a photo of several people
-    the face most like those of the other photos counts.
+    the face most like those of the other photos counts. Each file's EXIF gives the focal length of its own
+    camera, where it has one.
 
     Args:
         images: Files, or arrays as for `reconstruct`.
@@ -103,7 +107,7 @@ def reconstruct_subject(
     chosen = _chosen(reconstructor.model, found)
     places = sorted(chosen)
     photos = [
-        SubjectPhoto(one.image, one.face.box, one.face.landmarks, one.dense)
+        SubjectPhoto(one.image, one.face.box, one.face.landmarks, one.dense, one.focal)
         for one in (chosen[k] for k in places)
     ]
     started = time.perf_counter()
@@ -128,10 +132,10 @@ def _candidates(
     reconstructor: Reconstructor, image: str | os.PathLike[str] | ArrayLike, number: int
 ) -> list[_Candidate]:
     """Faces of a photo, best first, each fitted by itself."""
-    name, digest = f"photo {number + 1}", ""
+    name, digest, focal = f"photo {number + 1}", "", None
     if isinstance(image, str | os.PathLike):
         name = os.fspath(image)
-        pixels, digest = read_image(name), file_digest(name)
+        pixels, digest, focal = read_image(name), file_digest(name), focal_length_px(name)
     else:
         pixels = as_image(image)
     config, model = reconstructor.config, reconstructor.model
@@ -141,8 +145,8 @@ def _candidates(
     out: list[_Candidate] = []
     for face in faces:
         dense = reconstructor.dense_points(pixels, face)
-        fit = fit_face(model, pixels, face.box, face.landmarks, config.fit, dense)
-        out.append(_Candidate(name, digest, pixels, face, dense, fit))
+        fit = fit_face(model, pixels, face.box, face.landmarks, config.fit, dense, focal)
+        out.append(_Candidate(name, digest, pixels, face, dense, focal, fit))
     return out
 
 
