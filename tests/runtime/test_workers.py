@@ -229,10 +229,15 @@ def test_workers_that_only_die_end_the_run():
         list(answers)
 
 
-def test_a_stopped_worker_clears_up(tmp_path):
+@pytest.mark.parametrize("missed", [False, True])
+def test_a_stopped_worker_clears_up(tmp_path, missed):
+    """Also if it misses the first request, as one that comes between the last look for signals and a wait."""
+    before = "    leave = signal.signal(15, signal.SIG_IGN)\n" if missed else ""
+    after = "    time.sleep(0.3)\n    signal.signal(15, leave)\n" if missed else ""
     program = (
-        f"import pathlib, time\nhere = pathlib.Path({str(tmp_path)!r})\n(here / 'begun').touch()\n"
-        "try:\n    time.sleep(60)\nfinally:\n    (here / 'cleared').touch()"
+        f"import pathlib, signal, time\nhere = pathlib.Path({str(tmp_path)!r})\n"
+        f"try:\n{before}    (here / 'begun').touch()\n{after}    time.sleep(60)\n"
+        "finally:\n    time.sleep(1.2)\n    (here / 'cleared').touch()"
     )
     cleared: list[str] = []
     with (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,9 @@ R = TypeVar("R")
 _THREAD_SETTINGS = ("FACERELIEF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _GRACE_S = 10.0
 """Time that a stopped worker has to clear up."""
+_AGAIN_S = 0.5
+"""Time after which a signal is looked for, or sent, again: one that comes just before a process begins to
+wait does not wake it."""
 
 
 @dataclass(frozen=True)
@@ -210,14 +214,13 @@ def _answers(
                 number = waiting.popleft()
                 worker.give(number, jobs[number])
         busy = {worker.connection: worker for worker in pool if worker.number is not None}
-        for ready in wait(list(busy)):
+        for ready in wait(list(busy), _AGAIN_S):
             worker = busy[ready]  # pyright: ignore[reportArgumentType]
             number = cast(int, worker.number)
             kind, value = worker.take()
             if kind == "lost":
-                pool.remove(worker)
                 _stop([worker], jobs, clear)
-                clear(jobs[number])
+                pool.remove(worker)
                 if losses.again(number, value):
                     waiting.append(number)
                 else:
@@ -233,8 +236,12 @@ def _stop(pool: Sequence[_Worker], jobs: Sequence[J], clear: Callable[[J], objec
         worker.connection.close()
         if worker.number is not None:
             worker.process.terminate()
+    ends = time.monotonic() + _GRACE_S
     for worker in pool:
-        worker.process.join(_GRACE_S)
+        worker.process.join(_AGAIN_S)
+        while worker.process.is_alive() and time.monotonic() < ends:
+            worker.process.terminate()
+            worker.process.join(_AGAIN_S)
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
@@ -266,10 +273,12 @@ class _Worker:
         self._send(job)
 
     def take(self) -> tuple[Status, Any]:
-        """The answer to the job given; see `run_job`."""
-        self.number = None
+        """The answer to the job given; see `run_job`. The job of a lost worker stays its job."""
         try:
-            return self.connection.recv()
+            answer: tuple[Status, Any] = self.connection.recv()
+            if answer[0] != "lost":
+                self.number = None
+            return answer
         except (EOFError, OSError):
             self.process.join(5.0)
             code = self.process.exitcode
@@ -340,6 +349,7 @@ def run_job(function: Callable[[J], R], job: J) -> tuple[Status, Any]:
 
 
 def _leave(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked again, it goes on clearing up
     raise SystemExit(143)
 
 
