@@ -18,10 +18,10 @@ from facerelief.inverse.subject import (
     _Variables,
     fit_subject,
     same_subject,
-    shape_distance,
 )
 from facerelief.lab.evaluation.truth.model_renders import TruthConfig, truth_cases
 from facerelief.morphable import open_model
+from facerelief.morphable.shape_distance import shape_distance
 
 QUICK = SubjectConfig(
     fit=FitConfig(photometric=PhotometricConfig(levels=(64,), steps=(3,), points=800)), steps=3, levels=1

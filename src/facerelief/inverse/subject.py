@@ -23,6 +23,7 @@ from facerelief.inverse.photometric import PhotoSolver
 from facerelief.inverse.photometric_term import Appearance, SurfaceSample
 from facerelief.inverse.solver import DAMPING, damped_steps
 from facerelief.morphable.model import FaceModel
+from facerelief.morphable.shape_distance import shape_distance
 from facerelief.runtime.threads import single_thread
 from facerelief.typed import Bool, Float, Float32, Float64, Image
 
@@ -162,12 +163,6 @@ def identity_evidence(model: FaceModel, landmarks: Float, fit: InverseFit) -> Fl
     observed, name = landmarks_for(model, landmarks)
     loose = LandmarkFitConfig(identity=1.0)
     return 0.5 * (fit.state.identity + fit_landmarks(model, observed, name=name, config=loose).state.identity)
-
-
-def shape_distance(model: FaceModel, first: Float, second: Float) -> float:
-    """Root mean square distance of two identities' neutral shapes over the face, model space, mm."""
-    apart = model.identity[model.face_vertices] @ (np.asarray(first) - np.asarray(second)).astype(np.float32)
-    return float(np.sqrt((apart**2).sum(axis=1).mean()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,18 +17,13 @@ from facerelief.face.reconstruction import Reconstruction
 from facerelief.facefolder.save import save_reconstruction
 from facerelief.inverse.dense_fit import DensePoints
 from facerelief.inverse.fit import InverseFit, fit_face
-from facerelief.inverse.subject import (
-    SubjectConfig,
-    SubjectPhoto,
-    fit_subject,
-    identity_evidence,
-    shape_distance,
-)
+from facerelief.inverse.subject import SubjectConfig, SubjectPhoto, fit_subject, identity_evidence
 from facerelief.io.atomic import atomic_folder
 from facerelief.io.digest import file_digest
 from facerelief.io.focal_length import focal_length_px
 from facerelief.io.images import as_image, read_image
 from facerelief.morphable import FaceModel
+from facerelief.morphable.shape_distance import shape_distance
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.typed import Float
 

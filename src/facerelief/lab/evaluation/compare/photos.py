@@ -22,12 +22,12 @@ from facerelief.lab.evaluation.metrics.identity import (
     Consistency,
     identity_consistency,
     photo_pairs,
-    shape_gram,
 )
 from facerelief.lab.evaluation.metrics.intervals import Interval, SubjectBootstrap
 from facerelief.lab.evaluation.metrics.reports import SUBJECTS
 from facerelief.lab.evaluation.photos.fit_quality import rendered_albedo, rerendered
 from facerelief.morphable.model import FaceModel
+from facerelief.morphable.shape_distance import shape_gram
 from facerelief.typed import Float, Image
 
 MEASURES = ("nme68", "apart_mm", "rerender")

@@ -10,7 +10,7 @@ import numpy as np
 
 from facerelief.lab.evaluation.metrics.intervals import Interval
 from facerelief.lab.evaluation.metrics.reports import SUBJECTS
-from facerelief.morphable.model import FaceModel
+from facerelief.morphable.shape_distance import shape_distances
 from facerelief.typed import Float
 
 T = TypeVar("T")
@@ -18,22 +18,6 @@ T = TypeVar("T")
 _SUBJECT_DRAWS = 400
 """Bootstrap draws: fewer than for means, since each looks at all pairs of subjects."""
 _NAN = float("nan")
-
-
-def shape_gram(model: FaceModel) -> Float:
-    """(K, K) matrix of the distance between neutral shapes.
-
-    `(a - b) @ gram @ (a - b)` is the mean square distance, mm^2, of the neutral shapes of two identities over
-    the face's vertices, in model space. All photos share that frame and size, so no alignment is needed.
-    """
-    basis = model.identity[model.face_vertices].reshape(-1, model.n_identity)
-    return (basis.T @ basis).astype(np.float64) / int(model.face_vertices.sum())
-
-
-def shape_distances(first: Float, second: Float, gram: Float) -> Float:
-    """(P, Q) mm: root mean square distance between the neutral shapes of identities (P, K) and (Q, K)."""
-    apart = first[:, None].astype(np.float64) - second[None].astype(np.float64)
-    return np.sqrt(np.maximum(np.einsum("ijk,kl,ijl->ij", apart, gram, apart, optimize=True), 0))
 
 
 @dataclass(frozen=True)
@@ -90,7 +74,7 @@ def shape_agreement(first: Float, second: Float, gram: Float) -> Agreement:
         c / np.maximum(np.linalg.norm(c, axis=1, keepdims=True), 1e-9)
         for c in (first.astype(np.float64), second.astype(np.float64))
     ]
-    return Agreement(len(first), same, different, share, _rank1(distance), _rank1(-unit[0] @ unit[1].T))
+    return Agreement(len(first), same, different, share, rank1(distance), rank1(-unit[0] @ unit[1].T))
 
 
 def identity_consistency(first: Float, second: Float, gram: Float, seed: int = 0) -> Consistency | None:
@@ -112,14 +96,20 @@ def identity_consistency(first: Float, second: Float, gram: Float, seed: int = 0
         known = np.isfinite(row[0]) and len(drawn)
         low, high = np.percentile(drawn, (2.5, 97.5)) if known else (_NAN, _NAN)
         intervals.append(Interval(float(row[0]), float(low), float(high)))
-    return Consistency(count, count, count * (count - 1), *intervals, rank1=_rank1(distance))
+    return Consistency(count, count, count * (count - 1), *intervals, rank1=rank1(distance))
 
 
-def _rank1(distance: Float) -> float:
-    """Share of rows (P, P) whose least value is the diagonal's; equally near ones share the row."""
-    own = np.arange(len(distance))
-    nearest = distance <= distance.min(axis=1, keepdims=True)
-    return float((nearest[own, own] / nearest.sum(axis=1)).mean())
+def rank1(distance: Float) -> float:
+    """Share of rows (P, P) whose least value is the diagonal's; equally near ones share the row.
+
+    NaN is never the nearest; rows whose own value is NaN are left out, NaN where all are.
+    """
+    own = np.flatnonzero(np.isfinite(np.diagonal(distance)))
+    if not len(own):
+        return _NAN
+    known = np.where(np.isfinite(distance), distance, np.inf)[own]
+    nearest = known <= known.min(axis=1, keepdims=True)
+    return float((nearest[np.arange(len(own)), own] / nearest.sum(axis=1)).mean())
 
 
 def _distances(distance: Float, weights: Float) -> tuple[Float, Float, Float]:

@@ -20,11 +20,12 @@ from facerelief.errors import FacereliefError, ImageError
 from facerelief.inverse.fit import landmarks_for
 from facerelief.inverse.landmark_fit import FaceState, landmark_residual
 from facerelief.lab.datasets.photos import Photo, find_photos
-from facerelief.lab.evaluation.metrics.identity import Consistency, identity_consistency, shape_gram
+from facerelief.lab.evaluation.metrics.identity import Consistency, identity_consistency
 from facerelief.lab.evaluation.photos.fit_quality import rendered_albedo, rerendered
 from facerelief.lab.evaluation.photos.shading import Shading, explained_shading
 from facerelief.morphable import named_model
 from facerelief.morphable.landmark_sets import INNER_LIPS
+from facerelief.morphable.shape_distance import shape_gram
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.runtime.workers import ordered_results
 

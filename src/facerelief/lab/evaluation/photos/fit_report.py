@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from facerelief.errors import ImageError
-from facerelief.lab.evaluation.metrics.identity import Agreement, photo_pairs, shape_agreement, shape_gram
+from facerelief.lab.evaluation.metrics.identity import Agreement, photo_pairs, shape_agreement
 from facerelief.lab.evaluation.metrics.tables import Printed, tabulate
 from facerelief.lab.evaluation.photos.fit_quality import FitMeasures, MeasuredFits
 from facerelief.morphable.model import FaceModel
+from facerelief.morphable.shape_distance import shape_gram
 
 MOST_ERROR, MOST_SHARE = 0.02, 0.60
 """Targets of the re-render error after the whole decomposition: its value, and its share of the coarse

@@ -13,6 +13,7 @@ import numpy as np
 
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.patch import DepthPatch
+from facerelief.lab.evaluation.metrics.identity import rank1
 from facerelief.lab.evaluation.metrics.reports import SUBJECTS
 from facerelief.lab.evaluation.photos.shading import band
 from facerelief.morphable.model import FaceModel
@@ -104,7 +105,7 @@ def relief_consistency(
     known = np.stack([one.known for one in (*first, *second)])
     mean = height.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     raw, centred = (_correlations(x, known, len(first)) for x in (height, (height - mean) * known))
-    figures = [f(x) for x in (centred, raw) for f in (_same, _other, _nearest)]
+    figures = [figure for r in (centred, raw) for figure in (_same(r), _other(r), rank1(-r))]
     return ReliefConsistency(len(first), *figures)
 
 
@@ -128,12 +129,3 @@ def _same(r: Float) -> float:
 def _other(r: Float) -> float:
     off = r[~np.eye(len(r), dtype=bool)]
     return float(np.nanmean(off)) if np.isfinite(off).any() else float("nan")
-
-
-def _nearest(r: Float) -> float:
-    own = np.diagonal(r)
-    usable = np.isfinite(own)
-    if not usable.any():
-        return float("nan")
-    best = np.nan_to_num(r, nan=-2.0).max(axis=1)
-    return float((own[usable] >= best[usable]).mean())
