@@ -41,6 +41,7 @@ COMMANDS = {
     "synthesize fine": "Make photos with the wrinkles of other people.",
     "synthesize pairs": "Make images with earlier states of the face, as of neighbouring video frames.",
     "synthesize renders": "Make random faces rendered before photos.",
+    "synthesize wrinkles": "Draw wrinkles of known height into photos of smooth faces.",
     "dataset info": "Print counts, distributions and rate of a data set.",
     "dataset show": "Write random samples side by side as one image.",
     "dataset verify": "Check that a data set is whole.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import arg
 
@@ -29,6 +29,8 @@ class Fit:
     """Folder of photos; an index.csv there names persons and groups."""
     out: options.OutFolder
     """Folder for the fits."""
+    model: Literal["open", "open2"] = "open"
+    """Face model: the shipped networks belong to open."""
     groups: options.Group = ()
     """Only this group."""
     limit: options.Limit = None
@@ -42,8 +44,9 @@ class Fit:
         families = None if self.families is None else read_families(self.families)
         with progress("photos") as show:
             folder = fit_photos(
-                chosen, self.photos, self.out, families=families, workers=self.workers, progress=show
-            )
+                chosen, self.photos, self.out, families=families, model=self.model,
+                workers=self.workers, progress=show,
+            )  # fmt: skip
         failures = folder.failures()
         for name, reason in failures.items():
             say(f"left out: {name}: {reason}")

@@ -21,6 +21,7 @@ from facerelief.lab.datasets.manifest import Recipe
 from facerelief.lab.datasets.pairs import PairConfig
 from facerelief.lab.datasets.renders import RenderConfig
 from facerelief.lab.datasets.splits import SPLITS
+from facerelief.lab.datasets.wrinkles import WrinkleConfig
 
 
 @dataclass(frozen=True)
@@ -159,3 +160,15 @@ class Renders(Synthesize):
 
     kind = "renders"
     sample: RenderConfig
+
+
+@dataclass(frozen=True)
+class Wrinkles(Synthesize):
+    """Draw wrinkles of known height into photos of smooth faces.
+
+    Examples:
+        facerelief synthesize wrinkles fits/ -o data/wrinkles --workers 2
+    """
+
+    kind = "wrinkles"
+    sample: WrinkleConfig

@@ -56,6 +56,14 @@ class SquareCrop:
         left, top, right, bottom = np.asarray(corners, np.float64).tolist()
         return cls((left + right) / 2, (top + bottom) / 2, right - left, size, -roll)
 
+    def jittered(self, rng: np.random.Generator, shift: float, zoom: float, roll: float) -> SquareCrop:
+        """The crop moved by up to `shift` of its side, larger or smaller by up to about a share of `zoom`,
+        turned by up to `roll` degrees, either way."""
+        u, v = rng.uniform(-shift, shift, size=2) * self.side
+        side = self.side * math.exp(rng.uniform(-zoom, zoom))
+        angle = self.angle + math.radians(rng.uniform(-roll, roll))
+        return SquareCrop(self.centre_u + float(u), self.centre_v + float(v), side, self.size, angle)
+
     @property
     def corners(self) -> Float64:
         """(4,) left, top, right, bottom of the square before it is turned about its centre, px."""

@@ -113,13 +113,13 @@ def plain_skin(model: FaceModel) -> Float32:
     surface = face_surface(model)
     out = ramp(surface.outline_mm, 5.0, 15.0) * model.face_vertices
     for name, begin, end in (("eyeballs", 4.0, 9.0), ("lips", 1.0, 6.0), ("brows", 3.0, 8.0)):
-        out = out * ramp(_distance(model, model.region(name)), begin, end)
+        out = out * ramp(distance_mm(model, model.region(name)), begin, end)
     out *= 1 - np.clip(2 * brow_share(model), 0, 1)
-    out *= ramp(_distance(model, (surface.openness < 0.75) & model.face_vertices), 1.0, 4.0)
+    out *= ramp(distance_mm(model, (surface.openness < 0.75) & model.face_vertices), 1.0, 4.0)
     return out.astype(np.float32)
 
 
-def _distance(model: FaceModel, part: Bool) -> Float64:
+def distance_mm(model: FaceModel, part: Bool) -> Float64:
     """(N,) mm from each vertex to the nearest one of a part (N,), on the average face."""
     from scipy.spatial import KDTree
 

@@ -147,7 +147,7 @@ class ReliefView:
             out = out + gained * np.clip(8 * weight, 0, 1)
         return (out * self.mask).astype(np.float32)
 
-    def relit(self, displacement: Float32, light: ArrayLike | None = None) -> Image:
+    def relit(self, displacement: Float32, light: ArrayLike | None = None, *, clean: bool = False) -> Image:
         """The photo with another relief and light.
 
         Within the mask each pixel is multiplied by new over old shading. A new light changes the rest of the
@@ -156,19 +156,31 @@ class ReliefView:
         Args:
             displacement: (S, S) of `depth`, mm along camera z.
             light: (9, 3) in the camera space of the crop; the photo's own unless given.
+            clean: Take all fine shading out of the photo that its own relief does not explain, whatever the
+                light; else most of it, and only under a new light.
 
         Returns:
             (S, S, 3) uint8 RGB.
         """
-        if light is None and np.array_equal(displacement, self.own):
+        if light is None and not clean and np.array_equal(displacement, self.own):
             return self.image.copy()
-        factor: Float = self._factor(
-            displacement, self.light if light is None else np.asarray(light, np.float64)
-        )
+        lamp = self.light if light is None else np.asarray(light, np.float64)
+        return self.multiplied(self._factor(displacement, lamp, clean), None if light is None else lamp)
+
+    def multiplied(self, factor: Float, light: Float64 | None = None) -> Image:
+        """The photo times factors.
+
+        Args:
+            factor: (S, S, 3) inside the mask, where they hold but for its border.
+            light: (9, 3) a new light that they stem from, which changes the rest of the head too.
+
+        Returns:
+            (S, S, 3) uint8 RGB.
+        """
         if light is None:
             factor = 1 + self.inside[:, :, None] * (factor - 1)
         else:
-            factor = self._whole_head(np.asarray(light, np.float64), factor)
+            factor = self._whole_head(light, factor)
         out = self.image * factor
         return np.clip(out + np.float32(0.5), 0, 255).astype(np.uint8)
 
@@ -183,7 +195,7 @@ class ReliefView:
         some = self.normals[self.mask][::7]
         return some if len(some) else np.array([[0, 0, 1]], np.float32)
 
-    def _factor(self, displacement: Float32, light: Float) -> Float32:
+    def _factor(self, displacement: Float32, light: Float, clean: bool) -> Float32:
         """(S, S, 3) new over old shading; 1 off the mask."""
 
         def shading(d: Float32, lamp: Float) -> Float32:
@@ -194,18 +206,18 @@ class ReliefView:
             return np.ones((*self.mask.shape, 3), np.float32)
         old = shading(self.own, self.light)
         out = shading(displacement, light) / old
-        if light is not self.light:
-            out *= self._unexplained(old)
+        if clean or light is not self.light:
+            out *= self.unexplained(old, whole=clean)
         return np.where(self.mask[:, :, None], np.clip(out, _LEAST, 1 / _LEAST), np.float32(1))
 
-    def _unexplained(self, shading: Float32) -> Float32:
+    def unexplained(self, shading: Float32, *, whole: bool = False) -> Float32:
         """(S, S, 3) factors that remove, within a band of widths, the difference between plain skin and the
         fit's albedo under the old light.
 
         Estimated relief is less than true relief, so the photo over its shading still has wrinkles under the
         old light, which the label lacks and which are wrong under another light. A share of
-        colour differences that are blotches and freckles (`relief.SKIN_DETAIL`) stays.
-        shading: (S, S, 3) of the own relief by the old light.
+        colour differences that are blotches and freckles (`relief.SKIN_DETAIL`) stays; with `whole` only
+        what has no brightness. shading: (S, S, 3) of the own relief by the old light.
         """
         import cv2
 
@@ -228,7 +240,7 @@ class ReliefView:
         left = mean(np.clip(ratio - mean(ratio, _TREND), -0.4, 0.4), _PORES)
         covariance = np.asarray(SKIN_DETAIL) + np.eye(3) * _NOISE**2
         share = np.linalg.solve(covariance + _SHADING**2, np.full(3, _SHADING**2)).astype(np.float32)
-        grey = (left @ share)[:, :, None]
+        grey = (left.mean(axis=2) if whole else left @ share)[:, :, None]
         left = grey + np.float32(_COLOUR) * (left - grey)
         return np.exp(-self.free[:, :, None] * left)
 

@@ -33,7 +33,6 @@ from facerelief.lab.datasets.manifest import (
 from facerelief.lab.datasets.pools import check_ray, local_results, ray_results
 from facerelief.lab.datasets.samples import Maker
 from facerelief.lab.datasets.shards import ShardWriter, encode_sample
-from facerelief.morphable import open_model
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def _progress(plan: Plan, records: dict[str, Any], record: dict[str, Any] | None
 
 def _check(fits: FitFolder) -> None:
     """Raise FacereliefError for what would fail with every photo."""
-    fits.check_model(open_model())
+    fits.model()
     _check_photos(fits)
 
 
@@ -189,7 +188,7 @@ class _Factory:
         fits = FitFolder(self.fits, self.photos)
         _check_photos(fits)
         maker, _ = self.recipe.kind.load()
-        return fits, maker(fits, open_model(), self.recipe.config)
+        return fits, maker(fits, fits.model(), self.recipe.config)
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.errors import FacereliefError
-from facerelief.geometry.rotation import matrix_from_euler
-from facerelief.inference.crops import FINE_MARGIN, FINE_SIZE, SquareCrop, fine_crop
+from facerelief.inference.crops import FINE_MARGIN, FINE_SIZE, fine_crop
 from facerelief.lab.datasets.fits import Fit, FitFolder
+from facerelief.lab.datasets.photo_lights import moved_light
 from facerelief.lab.datasets.samples import Sample, about_source, photo_rng, sample_key
 from facerelief.morphable.model import FaceModel
-from facerelief.rendering.lighting import rotate_light, shade
 from facerelief.rendering.spherical_harmonics import sh_basis
 from facerelief.synthesis.face_map import face_map
 from facerelief.synthesis.relief_photo import MappedRelief, ReliefPhoto
@@ -31,11 +30,6 @@ from facerelief.typed import Float, Float32, Float64
 
 _LINES = (0.75, 3.0)
 """px of a 256 px crop: relief between these Gaussians is wrinkles."""
-_HARDEST = 2.5
-"""The uneven part of a light is made at most this many times stronger."""
-_BRIGHTEST = 0.92
-"""A new light leaves nearly all of a face's pixels below this."""
-
 DEPTH_STEP = 1 / 128
 """mm: coarse depths in labels are whole numbers of this, so that they pack well."""
 
@@ -241,7 +235,7 @@ class FineMaker:
         if number == 0:
             view = ReliefView(photo, crop)
             return self._labelled(fit, view, view.own, None, np.repeat([0.0, 1.0], 3), about)
-        view = ReliefView(photo, self._jittered(crop, rng))
+        view = ReliefView(photo, crop.jittered(rng, config.shift, config.zoom, config.roll))
         sources = self.pool(fit.split) if config.transfer else ()
         pool = [source.name for source in sources if source.name != fit.name]
         # sampled whether used or not, so that one choice does not change the next
@@ -250,7 +244,9 @@ class FineMaker:
             gains[1:] = gains[0]
         own = rng.uniform(*config.own) if config.transfer else 1.0
         pick, relit = rng.random(), rng.random()
-        light = self._light(view, fit.split, rng) if relit < config.relit else None
+        light = None
+        if relit < config.relit:
+            light = moved_light(view, self._lights.get(fit.split), rng, config.turn, config.darkest)
         kept = own * np.array([1.0, 1.0, 1.0 if light is None else config.own_broad])
         if not config.transfer:
             kept = np.ones(3)
@@ -263,13 +259,6 @@ class FineMaker:
         relief = view.moved(source, gains, kept)
         return self._labelled(fit, view, relief, light, np.concatenate([gains, kept]), about)
 
-    def _jittered(self, crop: SquareCrop, rng: np.random.Generator) -> SquareCrop:
-        config = self.config
-        u, v = rng.uniform(-config.shift, config.shift, size=2) * crop.side
-        side = crop.side * math.exp(rng.uniform(-config.zoom, config.zoom))
-        angle = crop.angle + math.radians(rng.uniform(-config.roll, config.roll))
-        return SquareCrop(crop.centre_u + float(u), crop.centre_v + float(v), side, crop.size, angle)
-
     @functools.cached_property
     def _lights(self) -> dict[str, Float32]:
         """By split: (F, 9, 3) lights of the fits that may give wrinkles: those are sure of theirs."""
@@ -277,32 +266,6 @@ class FineMaker:
             split: np.stack([self.fits.load(source.name).light for source in found[:400]])
             for split, found in self._candidates.items()
         }
-
-    def _light(self, view: ReliefView, split: str, rng: np.random.Generator) -> Float64 | None:
-        """(9, 3) another photo's light, turned, and as bright and as coloured on this face as its own."""
-        lights = self._lights.get(split)
-        turn, nod = np.radians(rng.uniform(*self.config.turn)) * rng.choice([-1, 1]), rng.uniform(-0.3, 0.3)
-        pick, darkest = rng.random(), rng.uniform(*self.config.darkest)
-        level = math.exp(0.08 * rng.standard_normal())
-        if lights is None or not view.mask.any():
-            return None
-        light = rotate_light(
-            lights[int(pick * len(lights))].astype(np.float64), matrix_from_euler(nod, turn, 0.0)
-        )
-        normals, seen = view.normals[view.mask][::5], view.image[view.mask][::5] / np.float32(255)
-        old = np.maximum(shade(normals, view.light), view.least(view.light))
-        even, uneven = light.copy(), light.copy()
-        even[1:], uneven[0] = 0, 0
-        uneven_shading = shade(normals, uneven)
-        base = shade(normals, even).mean(axis=1) + uneven_shading.mean()
-        drop = float(np.quantile(uneven_shading.mean(axis=1) - uneven_shading.mean(), 0.03))
-        bright = max(float(base.mean()), 1e-3)
-        light[1:] *= min((1 - darkest) * bright / max(-drop, 1e-6), _HARDEST)
-        new = np.maximum(shade(normals, light), 1e-3)
-        light *= level * np.maximum(old.mean(axis=0), 1e-3) / new.mean(axis=0)
-        new = np.maximum(shade(normals, light), 0)
-        peak = float(np.quantile((seen * new / old).max(axis=1), 0.97))
-        return light * min(1.0, max(_BRIGHTEST, float(np.quantile(seen.max(axis=1), 0.97))) / max(peak, 1e-3))
 
     def _labelled(
         self,

@@ -33,7 +33,7 @@ from facerelief.io.atomic import write_bytes
 from facerelief.io.digest import file_digest
 from facerelief.lab.datasets.photos import Photo
 from facerelief.lab.datasets.splits import split_of
-from facerelief.morphable import open_model
+from facerelief.morphable import EMBEDDED, open_model
 from facerelief.morphable.model import FaceModel
 from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 from facerelief.runtime.workers import ordered_results
@@ -190,6 +190,17 @@ class FitFolder:
         self.check_model(model)
         return fit.reconstruction(self.image(fit), model)
 
+    def model(self) -> FaceModel:
+        """The embedded face model of the fits. Raises FacereliefError where there is none of that name."""
+        for name in EMBEDDED:
+            found = open_model(name)
+            if (found.name, str(found.version)) == self.model_name:
+                return found
+        raise FacereliefError(
+            f"{self.folder}: fitted with model {self.model_name[0]!r} version {self.model_name[1]}, which "
+            "does not come with this version; fit the photos again"
+        )
+
     def check_model(self, model: FaceModel) -> None:
         """Raises FacereliefError for a model other than the fits'."""
         if (model.name, str(model.version)) != self.model_name:
@@ -206,22 +217,24 @@ def fit_photos(
     *,
     families: dict[str, str] | None = None,
     config: ReconstructorConfig | None = None,
+    model: str = "open",
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FitFolder:
     """Inverse-render the best face of every photo into a folder; what is there already is left as it is.
 
     root: the photos' folder; families: subject -> family (see `splits`), a family of its own where it names
-    none, left out where it is empty. A photo without a face, or one that cannot be read, is recorded with
-    the reason. Raises OutputError where the folder cannot be written.
+    none, left out where it is empty; model: "open" or "open2", an embedded face model. A photo without a
+    face, or one that cannot be read, is recorded with the reason. Raises OutputError where the folder cannot
+    be written.
     """
     out, root = Path(out), Path(root).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    model = open_model()
-    about = {"format": FORMAT, "photos": str(root), "model": model.name, "model_version": str(model.version)}
+    own = open_model(model)
+    about = {"format": FORMAT, "photos": str(root), "model": own.name, "model_version": str(own.version)}
     if (out / INDEX).exists():
         before = FitFolder(out)
-        if before.model_name != (model.name, str(model.version)):
+        if before.model_name != (own.name, str(own.version)):
             raise FacereliefError(f"{out}: holds fits of another model; choose another folder")
     write_bytes(out / INDEX, json.dumps(about, indent=2).encode())
     families = families or {}
@@ -233,7 +246,7 @@ def fit_photos(
     jobs = [job for job in jobs if not job.path(_DONE).exists() and not job.path(_FAILED).exists()]
     done = total - len(jobs)
     progress(done, total)
-    with ordered_results(_fit, jobs, workers=workers, start=_start, arguments=(config,)) as results:
+    with ordered_results(_fit, jobs, workers=workers, start=_start, arguments=(model, config)) as results:
         for _ in results:
             done += 1
             progress(done, total)
@@ -277,9 +290,9 @@ WEAK_PERSPECTIVE = FitConfig(
 """Labels of data sets are poses under weak perspective."""
 
 
-def _start(config: ReconstructorConfig | None) -> None:
+def _start(model: str, config: ReconstructorConfig | None) -> None:
     _WORKER[:] = [
-        Reconstructor("open", config or ReconstructorConfig("fit", max_faces=1, fit=WEAK_PERSPECTIVE))
+        Reconstructor(model, config or ReconstructorConfig("fit", max_faces=1, fit=WEAK_PERSPECTIVE))
     ]
 
 

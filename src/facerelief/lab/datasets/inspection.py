@@ -182,11 +182,11 @@ def _distributions(data: DataSet, places: Sequence[Place]) -> dict[str, Any]:
 
 
 def _expression_names(data: DataSet, count: int) -> Sequence[str]:
-    from facerelief.morphable import open_model
+    from facerelief.morphable import EMBEDDED, open_model
 
-    model = open_model()
-    if model.name == data.recipe["model"]["name"] and len(model.expression_names) == count:
-        return model.expression_names
+    for model in map(open_model, EMBEDDED):
+        if model.name == data.recipe["model"]["name"] and len(model.expression_names) == count:
+            return model.expression_names
     return [f"expression {k}" for k in range(count)]
 
 

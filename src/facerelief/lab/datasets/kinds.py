@@ -59,5 +59,10 @@ KINDS = {
             "facerelief.lab.datasets.renders:RenderMaker",
             "facerelief.lab.datasets.renders:RenderConfig",
         ),
+        Kind(
+            "wrinkles",
+            "facerelief.lab.datasets.wrinkles:WrinkleMaker",
+            "facerelief.lab.datasets.wrinkles:WrinkleConfig",
+        ),
     )
 }

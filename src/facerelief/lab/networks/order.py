@@ -26,7 +26,7 @@ from facerelief.typed import Image
 Labels = Mapping[str, NDArray[Any]]
 
 _FACES = ("coarse", "renders", "pairs")
-DATA_KINDS = {"coarse": _FACES, "tracking": ("pairs",), "fine": ("fine",), "e2far": _FACES}
+DATA_KINDS = {"coarse": _FACES, "tracking": ("pairs",), "fine": ("fine", "wrinkles"), "e2far": _FACES}
 """Kinds of data sets that each network learns from."""
 
 
