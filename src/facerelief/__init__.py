@@ -26,7 +26,12 @@ from facerelief.errors import (
 if TYPE_CHECKING:
     from facerelief.detection import detect_faces
     from facerelief.face import Reconstruction
-    from facerelief.facefolder import load_reconstruction, save_reconstruction
+    from facerelief.facefolder import (
+        face_texture,
+        load_reconstruction,
+        save_reconstruction,
+        write_face_glb,
+    )
     from facerelief.geometry import Mesh, WeakPerspective
     from facerelief.io import read_image
     from facerelief.morphable import FaceModel, load_model, open_model, save_model
@@ -60,6 +65,7 @@ __all__ = [
     "__version__",
     "detect_faces",
     "edit",
+    "face_texture",
     "load_model",
     "load_reconstruction",
     "open_model",
@@ -69,6 +75,7 @@ __all__ = [
     "save_model",
     "save_reconstruction",
     "track",
+    "write_face_glb",
 ]
 
 # rooms are imported when first used: `import facerelief` stays quick
@@ -85,6 +92,7 @@ _HOME = {
     "WeakPerspective": "geometry",
     "detect_faces": "detection",
     "edit": "synthesis",
+    "face_texture": "facefolder",
     "load_model": "morphable",
     "load_reconstruction": "facefolder",
     "open_model": "morphable",
@@ -94,6 +102,7 @@ _HOME = {
     "save_model": "morphable",
     "save_reconstruction": "facefolder",
     "track": "tracking",
+    "write_face_glb": "facefolder",
 }
 
 

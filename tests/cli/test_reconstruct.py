@@ -44,6 +44,8 @@ CONTRACT = {
     "photo.jpg",
     "preview.png",
     "texture.png",
+    "normal_map.png",
+    "displacement.png",
 }
 QUICK = ("--texture-size", "64")
 

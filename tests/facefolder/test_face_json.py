@@ -23,7 +23,7 @@ from facerelief.morphable.arkit import ARKIT_NAMES
 
 ADDED = {("model", "sha256"), ("pose", "inverse_distance_per_mm")}
 """Keys that files of earlier versions lack."""
-OPTIONAL = ("networks", "source_sha256", "fit", "expected_error_mm")
+OPTIONAL = ("networks", "source_sha256", "fit", "expected_error_mm", "displacement_range_mm")
 SCHEMA = json.loads((files("facerelief") / "data" / "face.schema.json").read_text("utf-8"))
 
 
@@ -53,6 +53,7 @@ def face(toy_camera):
         model_sha256="cd" * 32,
         fit=FitResiduals(1.5, 0.75, 0.125, 0.0625),
         expected_error_mm=1.25,
+        displacement_range_mm=0.7,
     )
 
 
@@ -95,7 +96,11 @@ def test_keys_are_those_of_the_schema_in_its_order(face):
 
 
 def test_optional_keys_are_absent_where_there_is_nothing_to_say(face):
-    text = encode_face_json(replace(face, source_sha256="", networks={}, fit=None, expected_error_mm=None))
+    text = encode_face_json(
+        replace(
+            face, source_sha256="", networks={}, fit=None, expected_error_mm=None, displacement_range_mm=None
+        )
+    )
     assert list(json.loads(text)) == SCHEMA["required"]
     back = decode_face_json(text)
     assert back.fit is None
@@ -107,7 +112,13 @@ def test_schema_accepts_it(face, landmarks):
     jsonschema = pytest.importorskip("jsonschema")
     if not landmarks:
         face = replace(
-            face, landmarks68_mm=None, landmarks68_px=None, fit=None, source_sha256="", expected_error_mm=None
+            face,
+            landmarks68_mm=None,
+            landmarks68_px=None,
+            fit=None,
+            source_sha256="",
+            expected_error_mm=None,
+            displacement_range_mm=None,
         )
     validator = jsonschema.Draft202012Validator
     validator.check_schema(SCHEMA)

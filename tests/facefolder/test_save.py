@@ -12,12 +12,11 @@ import numpy as np
 import pygltflib
 import pytest
 import trimesh
-from toy_parts import with_parts
 
-from facerelief.errors import OutputError
+from facerelief.errors import FacereliefError, OutputError
 from facerelief.face.reconstruction import DepthPatch
 from facerelief.facefolder import save as save_module
-from facerelief.facefolder.head_glb import write_head_glb
+from facerelief.facefolder.maps import decode_displacement, relief_maps
 from facerelief.facefolder.save import save_reconstruction
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.io.write_images import decode_normals
@@ -34,6 +33,8 @@ CONTRACT = {
     "normals.png",
     "photo.jpg",
     "texture.png",
+    "normal_map.png",
+    "displacement.png",
     "preview.png",
 }
 
@@ -42,7 +43,7 @@ CONTRACT = {
 def saved(tmp_path_factory, toy_reconstruction):
     """One reconstruction and the folder it was saved to."""
     folder = tmp_path_factory.mktemp("out") / "photo" / "face0"
-    assert toy_reconstruction.save(folder) == folder
+    assert toy_reconstruction.save(folder, texture_size=512) == folder
     return toy_reconstruction, folder
 
 
@@ -136,11 +137,11 @@ def test_detail_overlays_the_coarse_mesh(saved):
 def test_texture_is_the_skin_without_light(saved):
     r, folder = saved
     texture = cv2.imread(str(folder / "texture.png"))[..., ::-1]
-    assert texture.shape == (1024, 1024, 3)
+    assert texture.shape == (512, 512, 3)
     # a vertex that faces the camera: its texel has the skin's colour, which the photo shows lit
     index = int(r.camera.project(r.vertices)[:, 2].argmax())
     corner = int(r.model.uv_triangles.ravel()[np.flatnonzero(r.model.triangles.ravel() == index)[0]])
-    column, row = (r.model.uv[corner] * [1024, -1024] + [0, 1024]).astype(int)
+    column, row = (r.model.uv[corner] * [512, -512] + [0, 512]).astype(int)
     skin = 255 * r.model.skin(r.albedo)[index]
     np.testing.assert_allclose(texture[row, column].astype(int), skin, atol=12)
     u, v = r.camera.project(r.vertices)[index, :2].astype(int)
@@ -157,7 +158,7 @@ def test_preview_has_six_panels(saved):
 
 def test_without_relief_the_surface_stands_in_and_face_json_says_so(tmp_path, toy_reconstruction):
     save_reconstruction(replace(toy_reconstruction, fine=None), tmp_path / "face0", texture_size=64)
-    assert names(tmp_path / "face0") == CONTRACT
+    assert names(tmp_path / "face0") == CONTRACT - {"normal_map.png", "displacement.png"}
     assert json.loads((tmp_path / "face0" / "face.json").read_text())["relief"] is False
     depth, coarse = (np.load(tmp_path / "face0" / f"{n}.npy") for n in ("depth", "depth_coarse"))
     np.testing.assert_array_equal(depth, coarse)
@@ -180,7 +181,12 @@ def test_model_without_uv_and_landmarks(tmp_path, toy_reconstruction):
     none = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.int32)
     model = replace(toy_reconstruction.model, uv=none[0], uv_triangles=none[1], landmarks={}, regions={})
     save_reconstruction(replace(toy_reconstruction, model=model), tmp_path / "face0")
-    assert names(tmp_path / "face0") == CONTRACT - {"texture.png", "face.mtl"}
+    assert names(tmp_path / "face0") == CONTRACT - {
+        "texture.png",
+        "normal_map.png",
+        "displacement.png",
+        "face.mtl",
+    }
     assert json.loads((tmp_path / "face0" / "face.json").read_text())["landmarks68_px"] is None
     gltf = pygltflib.GLTF2().load(str(tmp_path / "face0" / "face.glb"))
     attributes = gltf.meshes[0].primitives[0].attributes
@@ -218,7 +224,7 @@ def test_eyeballs_get_their_own_material(tmp_path, toy_reconstruction):
     save_reconstruction(replace(toy_reconstruction, model=model), tmp_path / "face0", texture_size=64)
     gltf = pygltflib.GLTF2().load(str(tmp_path / "face0" / "face.glb"))
     assert [m.name for m in gltf.materials] == ["skin", "eyes"]
-    assert len(gltf.images) == 1
+    assert [image.mimeType for image in gltf.images] == ["image/jpeg", "image/png"]
 
 
 def test_taken_folder(tmp_path, toy_reconstruction, monkeypatch):
@@ -263,14 +269,23 @@ def test_fit_that_went_wrong_is_not_written(tmp_path, toy_reconstruction):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parts_of_a_head_have_materials_of_their_own(toy_model, tmp_path):
-    model = with_parts(toy_model)
-    texture = np.full((16, 16, 3), 0.5, np.float32)
-    write_head_glb(tmp_path / "head.glb", model, model.mean, model.albedo_mean, texture)
-    gltf = pygltflib.GLTF2().load(str(tmp_path / "head.glb"))
-    names = {
-        gltf.materials[p.material].name: gltf.accessors[p.indices].count for p in gltf.meshes[0].primitives
-    }
-    assert set(names) == {"skin", "teeth", "mouth", "lashes"}
-    assert sum(names.values()) == 3 * len(model.triangles)
-    assert [m.name for m in gltf.materials if m.doubleSided] == ["lashes"]
+def test_chosen_files_alone_are_written(tmp_path, toy_reconstruction):
+    r = toy_reconstruction
+    save_reconstruction(r, tmp_path / "a", texture_size=64, files=("glb", "json"))
+    assert names(tmp_path / "a") == {"face.json", "face.glb"}
+    save_reconstruction(r, tmp_path / "b", texture_size=64, files=("depth", "photo"))
+    assert names(tmp_path / "b") == {"face.json", "depth.npy", "depth_coarse.npy", "normals.png", "photo.jpg"}
+    with pytest.raises(FacereliefError, match="no file 'glbs' of a face; expected some of json, obj, glb"):
+        save_reconstruction(r, tmp_path / "c", files=("glbs",))
+    assert not (tmp_path / "c").exists()
+
+
+def test_displacement_is_in_mm(saved):
+    r, folder = saved
+    coded = cv2.imread(str(folder / "displacement.png"), cv2.IMREAD_UNCHANGED)
+    assert coded.dtype == np.uint16
+    reach = json.loads((folder / "face.json").read_text())["displacement_range_mm"]
+    found = decode_displacement(coded, reach)
+    np.testing.assert_allclose(found, relief_maps(r, 512)[1], atol=reach / 32767)
+    assert coded[0, 0] == 32768
+    assert 0.1 < np.abs(found).max() <= reach

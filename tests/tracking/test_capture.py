@@ -145,7 +145,10 @@ def test_tracks_are_the_parameters(glb, frames):
         x, y, z, w = q.astype(float)
         third = [2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)]
         np.testing.assert_allclose(third, frame.face.camera.rotation[:, 2], atol=1e-5)
-    moved = values(glb, tracks["translation"].output) * 1000
+    # of the root joint, which stands at c at rest: t = place - R c
+    c = 1000 * np.array(glb.nodes[1].translation)
+    turns = np.stack([camera.rotation for camera in cameras(seen)])
+    moved = values(glb, tracks["translation"].output) * 1000 - turns @ c
     expected = [
         ((c.translation_u - 60) / c.scale, (80 - c.translation_v) / c.scale, 0) for c in cameras(seen)
     ]
@@ -164,7 +167,8 @@ def test_the_head_stands_where_the_image_shows_it(glb, frames):
     key = [f.index for f in frames if f.face is not None].index(frames[6].index)
     by_path = {channel.target.path: clip.samplers[channel.sampler].output for channel in clip.channels}
     place = values(glb, by_path["translation"])[key] * 1000
-    x, y, _ = face.camera.rotation @ tip + place
+    rest = 1000 * np.array(glb.nodes[1].translation)
+    x, y, _ = face.camera.rotation @ (tip - rest) + place
     u, v = 60 + face.camera.scale * x, 80 - face.camera.scale * y
     np.testing.assert_allclose((u, v), face.landmarks68_px[30], atol=1e-3)
 
@@ -176,7 +180,7 @@ def test_the_shape_is_the_frozen_one_without_expression(glb, capture, toy_model)
     positions = values(glb, mesh.primitives[0].attributes.POSITION)[: toy_model.n_vertices] * 1000
     frozen = capture.track().identity[1]  # five of the seven frames have it
     np.testing.assert_allclose(positions, toy_model.shape(frozen), atol=1e-3)
-    assert len(glb.images) == 1
+    assert len(glb.images) == 2  # texture and normal map
 
 
 def test_times_equal_in_glTF_are_one_key(frames, capture, tmp_path):  # noqa: N802

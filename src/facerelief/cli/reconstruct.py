@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
 from facerelief.cli import options
 from facerelief.cli.console import UsageError, note, progress, say
@@ -51,8 +51,17 @@ class Reconstruct:
     same_subject: bool = False
     """All photos show one subject: one identity and albedo, fitted to all of them together (method fit), a
     pose, expression and light for each. Photos of somebody else are left out."""
-    texture_size: Annotated[int, options.Range(64, 8192)] = 1024
-    """Side of the texture, px."""
+    texture_size: Annotated[int, options.Range(64, 8192)] = 2048
+    """Side of texture, normal map and displacement, texels."""
+    files: Annotated[UseAppendAction[tuple[str, ...]], arg(name="file", metavar="NAME")] = ()
+    """Write only these files of a face, may be given several times: json, obj, glb, ply, depth, texture,
+    preview, photo, displaced (the head subdivided and displaced by its relief). All but the last unless
+    given."""
+    visemes: bool = False
+    """Also write 15 Oculus visemes, mouthOpen, mouthSmile, eyesClosed, eyesLookUp and eyesLookDown as
+    blendshapes of face.glb, mixes of the 52."""
+    no_morph_normals: bool = False
+    """Leave the change of the normals by each blendshape out of face.glb: a third of its size."""
     overwrite: options.Overwrite = False
     recursive: Annotated[bool, arg(aliases=("-r",))] = False
     """Look for images in subfolders too."""
@@ -65,9 +74,12 @@ class Reconstruct:
         """Reconstruct all images. Returns the exit code."""
         if self.same_subject:
             return self._run_subject()
+        from facerelief.facefolder.head_glb import GlbOptions
+        from facerelief.facefolder.save import checked_files
         from facerelief.pipeline.batch import BatchConfig, images_of, plan, prepare_output, run_batch
         from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 
+        checked_files(self.files)
         config = BatchConfig(
             model=self.model,
             reconstructor=ReconstructorConfig(
@@ -78,6 +90,8 @@ class Reconstruct:
             ),
             overwrite=self.overwrite,
             texture_size=self.texture_size,
+            files=self.files or None,
+            glb=GlbOptions(visemes=self.visemes, morph_normals=not self.no_morph_normals),
             workers=self.workers,
         )
         images, empty = images_of(self.inputs, self.recursive)

@@ -5,7 +5,7 @@ Tested by tests/pipeline/test_reconstructor.py and tests/face/test_reconstructio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from facerelief.face.outline import visible_landmarks
 from facerelief.geometry.camera import WeakPerspective
+from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.patch import ColorPatch, DepthPatch
 from facerelief.morphable.model import FaceModel
 from facerelief.typed import Float32
@@ -36,7 +37,7 @@ class FitResiduals:
     """The same with the final shape."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Reconstruction:
     """One reconstructed face of one image, in the units of docs/conventions.md."""
 
@@ -102,20 +103,100 @@ class Reconstruction:
         """(68, 2) the same landmarks in the image, px."""
         return self.camera.project(self.landmarks68_mm)[:, :2].astype(np.float32)
 
-    def save(self, folder: str | Path, *, overwrite: bool = False, texture_size: int = 1024) -> Path:
+    @cached_property
+    def mesh(self) -> Mesh:
+        """The head with its expression, model space, mm, with uv where the model has one; cached."""
+        whole = len(self.model.uv_triangles) == len(self.model.triangles)
+        uv = (self.model.uv, self.model.uv_triangles) if whole else (None, None)
+        return Mesh(self.vertices, self.model.triangles, None, *uv)
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        left, top, right, bottom = self.box
+        relief = "with relief" if self.fine is not None else "without relief"
+        return (
+            f"<Reconstruction: {self.method}, model {self.model.name}, face {right - left:.0f} x "
+            f"{bottom - top:.0f} px in {width} x {height}, yaw {np.degrees(self.camera.yaw):+.0f} deg, "
+            f"confidence {self.confidence:.2f}, {relief}>"
+        )
+
+    def texture(self, size: int = 2048) -> Float32:
+        """Albedo in the model's uv, as in texture.png.
+
+        Args:
+            size: Side S, texels.
+
+        Returns:
+            (S, S, 3) sRGB in [0, 1].
+
+        Raises:
+            FacereliefError: The model has no uv.
+        """
+        import facerelief  # on call only: the type itself depends on no writer
+
+        return facerelief.face_texture(self, size)
+
+    def write_glb(
+        self,
+        path: str | Path,
+        *,
+        texture_size: int = 2048,
+        visemes: bool = False,
+        normal_map: bool = True,
+        morph_normals: bool = True,
+    ) -> Path:
+        """Write the head as a .glb file, as face.glb of `save`.
+
+        Args:
+            path: File to be written.
+            texture_size: Side of texture and normal map, texels.
+            visemes: Add 15 Oculus visemes and five more keys of avatars, mixes of the 52.
+            normal_map: Write the relief as a normal map.
+            morph_normals: Write the change of the normals by each morph target.
+
+        Returns:
+            The file.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        import facerelief
+
+        return facerelief.write_face_glb(
+            self,
+            path,
+            texture_size=texture_size,
+            visemes=visemes,
+            normal_map=normal_map,
+            morph_normals=morph_normals,
+        )
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        overwrite: bool = False,
+        texture_size: int = 2048,
+        files: Sequence[str] | None = None,
+    ) -> Path:
         """Shorthand of `facerelief.save_reconstruction`.
 
         Args:
             folder: Folder to be written.
             overwrite: Replace an earlier result.
-            texture_size: Side of the texture, px.
+            texture_size: Side of the texture, texels.
+            files: Which files: some of "json", "obj", "glb", "ply", "depth", "texture", "preview", "photo",
+                "displaced"; all but the last unless given. face.json is always written.
 
         Returns:
             The folder.
 
         Raises:
             OutputError: The folder is taken or cannot be written.
+            FacereliefError: `files` has an unknown name.
         """
-        import facerelief  # on call only: the type itself depends on no writer
+        import facerelief
 
-        return facerelief.save_reconstruction(self, folder, overwrite=overwrite, texture_size=texture_size)
+        return facerelief.save_reconstruction(
+            self, folder, overwrite=overwrite, texture_size=texture_size, files=files
+        )

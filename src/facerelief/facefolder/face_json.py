@@ -75,6 +75,8 @@ class FaceParameters:
     """Residuals of the fit; None where the method does not fit."""
     expected_error_mm: float | None = None
     """Root mean square error of the points, mm, as the method estimates it; None where it does not."""
+    displacement_range_mm: float | None = None
+    """Height of the largest code of displacement.png, mm; None where there is no such file."""
     tool_version: str = __version__
 
 
@@ -122,6 +124,11 @@ def encode_face_json(face: FaceParameters) -> str:
             {}
             if face.expected_error_mm is None
             else {"expected_error_mm": _numbers(face.expected_error_mm, 3)}
+        ),
+        **(
+            {}
+            if face.displacement_range_mm is None
+            else {"displacement_range_mm": _numbers(face.displacement_range_mm, 4)}
         ),
         "timings_ms": {name: _numbers(ms, 3) for name, ms in face.timings_ms.items()},
         "warnings": list(face.warnings),
@@ -226,6 +233,7 @@ def _parameters(d: dict[str, Any]) -> FaceParameters:
         model_sha256=str(d["model"].get("sha256", "")),
         fit=_residuals(d.get("fit")),
         expected_error_mm=_number(d["expected_error_mm"]) if "expected_error_mm" in d else None,
+        displacement_range_mm=_number(d["displacement_range_mm"]) if "displacement_range_mm" in d else None,
         tool_version=str(d["tool"]["version"]),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from facerelief.morphable.front import lining_triangles, solid_triangles
 from facerelief.morphable.model import FaceModel
 from facerelief.rendering.lighting import shade
 from facerelief.rendering.rasterizer import interpolate, rasterize
-from facerelief.rendering.texture import complete_texture, paint_islands, sample_texture
+from facerelief.rendering.texture import complete_texture, paint_islands, pixels_per_texel, sample_texture
 from facerelief.typed import Bool, Float, Float32
 
 _MARGIN_MM = 7.0
@@ -37,14 +38,20 @@ _DOMINANCE = 4
 """Power of a texel's weights when photos of one subject are merged."""
 _FEWEST_TEXELS = 200
 """Texels that two photos must both show well before their tones are compared."""
+_FINEST = 0.75
+"""Pixels of the photo to a texel up to which texels need not be smaller."""
+_LEAST_SIZE = 512
+"""Least side at which textures are made: eyes and teeth are drawn by the model."""
 _GRID = 384
 """Largest side of the grid on which the coarse head's smooth shading is rendered, px."""
 
 
 def appearance(
-    r: Reconstruction, size: int = 1024, same_subject: Sequence[Reconstruction] = ()
+    r: Reconstruction, size: int = 2048, same_subject: Sequence[Reconstruction] = ()
 ) -> tuple[Float32, Float32 | None]:
     """Albedo of the head, without light, as viewers expect it.
+
+    It is made at `working_size` and enlarged: a small photo has no more to show.
 
     Args:
         r: The face.
@@ -58,7 +65,8 @@ def appearance(
     skin = model_skin(r)
     if not has_uv(r.model):
         return skin, None
-    mesh = textured(r.model, r.vertices)
+    mesh, wanted = textured(r.model, r.vertices), size
+    size = max(working_size(face, wanted) for face in (r, *same_subject))
     inner, eyes = _inner(r.model, mesh), r.model.eyeballs[mesh.triangles].all(axis=1)
     sampled, weight = _seen_albedo(r, mesh, size)
     if same_subject:
@@ -73,7 +81,30 @@ def appearance(
     corner[r.model.triangles.ravel()] = r.model.uv_triangles.ravel()
     column, row = (r.model.uv[corner] * [size, -size] + [0, size]).T
     at = texture[np.clip(row.astype(int), 0, size - 1), np.clip(column.astype(int), 0, size - 1)]
-    return np.where(corner[:, None] >= 0, at, skin).astype(np.float32), texture
+    colors = np.where(corner[:, None] >= 0, at, skin).astype(np.float32)
+    return colors, np.clip(enlarged(texture, wanted), 0, 1)
+
+
+def working_size(r: Reconstruction, size: int) -> int:
+    """Side at which maps of `size` texels are made: halved while a texel stays finer than `_FINEST` pixels of
+    the photo and the side above `_LEAST_SIZE`."""
+    mesh = textured(r.model, r.vertices)
+    front = r.model.face_vertices[mesh.triangles].all(axis=1)
+    if not front.any():
+        return size
+    pixels = pixels_per_texel(_part(mesh, front), r.camera, size)
+    while size % 2 == 0 and size // 2 >= _LEAST_SIZE and 2 * pixels <= _FINEST:
+        size, pixels = size // 2, 2 * pixels
+    return size
+
+
+def enlarged(values: NDArray[Any], size: int) -> NDArray[Any]:
+    """A map (s, s) or (s, s, C) at (size, size), cubic; the map itself where it has that size."""
+    import cv2
+
+    if len(values) == size:
+        return values
+    return np.asarray(cv2.resize(values, (size, size), interpolation=cv2.INTER_CUBIC), values.dtype)
 
 
 def _inner(model: FaceModel, mesh: Mesh) -> Bool:

@@ -7,7 +7,7 @@ writing fails, and leave nothing half-written.
 from __future__ import annotations
 
 from facerelief.io.atomic import atomic_folder, write_bytes
-from facerelief.io.glb import Animation, Material, MorphTargets, Part, encode_glb, write_glb
+from facerelief.io.glb import Animation, Joint, Material, MorphTargets, Part, Skeleton, encode_glb, write_glb
 from facerelief.io.images import as_image, is_image, read_image
 from facerelief.io.meshes import read_mesh
 from facerelief.io.npz import write_npz
@@ -25,10 +25,12 @@ from facerelief.io.write_images import (
 
 __all__ = [
     "Animation",
+    "Joint",
     "Material",
     "MorphTargets",
     "ObjMaterial",
     "Part",
+    "Skeleton",
     "as_image",
     "atomic_folder",
     "decode_normals",

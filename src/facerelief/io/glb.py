@@ -9,8 +9,6 @@ first N.
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,32 +20,14 @@ from numpy.typing import NDArray
 from facerelief._version import __version__
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import vertex_normals
-from facerelief.geometry.seams import SeamSplit, split_seams
+from facerelief.geometry.seams import SeamSplit, split_seams, vertex_tangents
+from facerelief.io._glb_builder import Builder, Material, linear, row
 from facerelief.io.atomic import write_bytes
 from facerelief.typed import Float32
 
 METRES_PER_MM = 0.001
-
-# glTF's numbers
-_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
-_COMPONENT = {"float32": 5126, "uint16": 5123, "uint32": 5125}
-_CLAMP_TO_EDGE = 33071
-_LINEAR, _LINEAR_MIPMAP_LINEAR = 9729, 9987
-_MAX_UINT16_INDEX = 65534  # 65535 restarts a primitive
-
-
-@dataclass(frozen=True)
-class Material:
-    """A matte surface."""
-
-    name: str = "face"
-    texture: bytes | None = None
-    """PNG or JPEG file."""
-    color: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """sRGB in [0, 1]; multiplies the texture."""
-    roughness: float = 0.9
-    metallic: float = 0.0
-    double_sided: bool = False
+_LEAST_TURN = 5e-3
+"""Changes of a normal below this, 0.3 degrees, are left out of the morph targets."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +69,27 @@ class Animation:
     name: str = "performance"
 
 
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """A joint of a skeleton; unturned at rest."""
+
+    name: str
+    place: tuple[float, float, float]
+    """mm, in the mesh's frame."""
+    parent: int = -1
+    """Index of an earlier joint; -1 for the root."""
+
+
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """Joints and how vertices follow them; at rest the mesh is as it is."""
+
+    joints: Sequence[Joint]
+    """(J), J at most 255; the first is the only root."""
+    weights: Float32
+    """(N, J) not negative, rows summing to 1, at most four of a row above 0."""
+
+
 def write_glb(
     path: str | Path,
     mesh: Mesh,
@@ -98,6 +99,7 @@ def write_glb(
     morphs: MorphTargets | None = None,
     animation: Animation | None = None,
     name: str = "face",
+    skeleton: Skeleton | None = None,
     morph_normals: bool = False,
 ) -> None:
     """Write `encode_glb` of these arguments to a file. Raises OutputError."""
@@ -108,6 +110,7 @@ def write_glb(
         morphs=morphs,
         animation=animation,
         name=name,
+        skeleton=skeleton,
         morph_normals=morph_normals,
     )
     write_bytes(path, data)
@@ -121,6 +124,7 @@ def encode_glb(
     morphs: MorphTargets | None = None,
     animation: Animation | None = None,
     name: str = "face",
+    skeleton: Skeleton | None = None,
     morph_normals: bool = False,
     epsilon_mm: float = 1e-3,
 ) -> bytes:
@@ -135,6 +139,7 @@ def encode_glb(
         morphs: Morph targets over the mesh's vertices.
         animation: Tracks of the morph weights and the head's place.
         name: Name of the node and the mesh.
+        skeleton: Joints; an animation's rotations and translations then move the root joint.
         morph_normals: Store each target's change of the normals too. Viewers in browsers then shade the
             moved face correctly; Blender ignores it. This roughly doubles the morph data.
         epsilon_mm: Displacements below this are left out of sparse targets (0: only exact zeros).
@@ -142,8 +147,8 @@ def encode_glb(
     Raises:
         ValueError: Shapes do not fit.
     """
-    _check(mesh, parts, morphs, animation)
-    builder = _Builder()
+    _check(mesh, parts, morphs, animation, skeleton)
+    builder = Builder()
     split = split_seams(mesh)
     material = material or Material()
 
@@ -155,10 +160,16 @@ def encode_glb(
     }
     if split.uv is not None:
         attributes["TEXCOORD_0"] = builder.vertices(np.column_stack([split.uv[:, 0], 1 - split.uv[:, 1]]))
+    if split.uv is not None and any(m.normal_texture for m in (material, *(part.material for part in parts))):
+        at = split.source
+        tangents = vertex_tangents(mesh.vertices[at], normals[at], split.uv, split.triangles)
+        attributes["TANGENT"] = builder.vertices(tangents)
     textured = material.texture is not None or any(part.material.texture is not None for part in parts)
     if mesh.colors is not None and not textured:
-        attributes["COLOR_0"] = builder.vertices(_linear(mesh.colors)[split.source])
+        attributes["COLOR_0"] = builder.vertices(linear(mesh.colors)[split.source])
 
+    if skeleton is not None:
+        attributes |= _influences(builder, skeleton.weights[split.source])
     targets: list[dict[str, int]] = []
     if morphs is not None:
         targets = _targets(
@@ -170,7 +181,7 @@ def encode_glb(
         "primitives": _primitives(builder, split, attributes, targets, parts, material),
     }
     if morphs is not None:
-        body["weights"] = [round(w, 6) for w in _row(morphs.weights)]
+        body["weights"] = [round(w, 6) for w in row(morphs.weights)]
         body["extras"] = {"targetNames": list(morphs.names)}
     document: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": f"facerelief {__version__}"},
@@ -179,13 +190,49 @@ def encode_glb(
         "nodes": [{"name": name, "mesh": 0}],
         "meshes": [body],
     }
+    if skeleton is not None:
+        _add_joints(builder, document, skeleton.joints)
     if animation is not None:
-        document["animations"] = [_animation(builder, animation)]
+        document["animations"] = [_animation(builder, animation, skeleton)]
     return builder.container(document)
 
 
+def _influences(builder: Builder, weights: Float32) -> dict[str, int]:
+    """Attributes of the four strongest joints of each vertex, of weights (V, J)."""
+    strongest = np.argsort(-weights, axis=1, kind="stable")[:, :4]
+    shares = np.take_along_axis(weights, strongest, axis=1).astype(np.float64)
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
+    wide = np.zeros((len(weights), 4))
+    wide[:, : shares.shape[1]] = shares
+    ids = np.zeros((len(weights), 4), np.uint8)  # 0 where the weight is 0
+    ids[:, : shares.shape[1]] = np.where(shares > 0, strongest, 0)
+    return {"JOINTS_0": builder.joints(ids), "WEIGHTS_0": builder.vertices(wide)}
+
+
+def _add_joints(builder: Builder, document: dict[str, Any], joints: Sequence[Joint]) -> None:
+    """Add the joints' nodes, after the mesh's node 0, and the skin that names them."""
+    places = np.array([joint.place for joint in joints], np.float64) * METRES_PER_MM
+    nodes: list[dict[str, Any]] = document["nodes"]
+    for i, joint in enumerate(joints):
+        origin = places[joint.parent] if joint.parent >= 0 else np.zeros(3)
+        nodes.append({"name": joint.name, "translation": row(places[i] - origin)})
+        if joint.parent >= 0:
+            nodes[1 + joint.parent].setdefault("children", []).append(1 + i)
+    inverse = np.tile(np.eye(4), (len(joints), 1, 1))
+    inverse[:, 3, :3] = -places  # column-major
+    document["scenes"][0]["nodes"].append(1)
+    document["skins"] = [
+        {
+            "inverseBindMatrices": builder.track(inverse.reshape(-1, 16), "MAT4"),
+            "joints": list(range(1, 1 + len(joints))),
+            "skeleton": 1,
+        }
+    ]
+    nodes[0]["skin"] = 0
+
+
 def _targets(
-    builder: _Builder,
+    builder: Builder,
     mesh: Mesh,
     morphs: MorphTargets,
     normals: Float32 | None,
@@ -199,13 +246,13 @@ def _targets(
         target = {"POSITION": builder.morph(moved[source], epsilon_mm * METRES_PER_MM, bounds=True)}
         if normals is not None:
             turned = _unit(vertex_normals(mesh.vertices + delta, mesh.triangles)) - normals
-            target["NORMAL"] = builder.morph(turned[source], 2e-3)
+            target["NORMAL"] = builder.morph(turned[source], _LEAST_TURN)
         targets.append(target)
     return targets
 
 
 def _primitives(
-    builder: _Builder,
+    builder: Builder,
     split: SeamSplit,
     attributes: dict[str, int],
     targets: list[dict[str, int]],
@@ -220,8 +267,9 @@ def _primitives(
     for mask, look in [(~claimed, material), *((part.triangles, part.material) for part in parts)]:
         if not mask.any():
             continue
+        own = {k: v for k, v in attributes.items() if k != "TANGENT" or look.normal_texture is not None}
         primitive: dict[str, Any] = {
-            "attributes": attributes,
+            "attributes": own,
             "indices": builder.indices(split.triangles[mask]),
             "material": builder.material(look),
         }
@@ -231,162 +279,28 @@ def _primitives(
     return primitives
 
 
-class _Builder:
-    """Collects the binary chunk and the glTF arrays that point into it."""
-
-    def __init__(self) -> None:
-        self.chunk = bytearray()
-        self.views: list[dict[str, Any]] = []
-        self.accessors: list[dict[str, Any]] = []
-        self.materials: list[dict[str, Any]] = []
-        self.images: list[dict[str, Any]] = []
-        self._image_of: dict[bytes, int] = {}
-        self._material_of: dict[Material, int] = {}
-
-    def view(self, data: bytes, target: int | None = None) -> int:
-        self.chunk.extend(b"\0" * (-len(self.chunk) % 4))
-        view = {"buffer": 0, "byteOffset": len(self.chunk), "byteLength": len(data)}
-        if target is not None:
-            view["target"] = target
-        self.chunk.extend(data)
-        self.views.append(view)
-        return len(self.views) - 1
-
-    def accessor(
-        self, values: NDArray[np.generic], kind: str, target: int | None = None, bounds: bool = False
-    ) -> int:
-        """Accessor of plain values (count, ...), little-endian float32, uint16 or uint32."""
-        entry: dict[str, Any] = {
-            "bufferView": self.view(values.tobytes(), target),
-            "componentType": _COMPONENT[values.dtype.name],
-            "count": len(values),
-            "type": kind,
-        }
-        if bounds:
-            entry["min"] = _row(values.min(axis=0))
-            entry["max"] = _row(values.max(axis=0))
-        self.accessors.append(entry)
-        return len(self.accessors) - 1
-
-    def vertices(self, values: NDArray[np.floating], bounds: bool = False) -> int:
-        """Accessor of an attribute (V, 2 or 3)."""
-        values = np.ascontiguousarray(values, dtype="<f4")
-        return self.accessor(values, f"VEC{values.shape[1]}", _ARRAY_BUFFER, bounds)
-
-    def morph(self, values: Float32, epsilon: float, bounds: bool = False) -> int:
-        """Accessor of displacements (V, 3), sparse where that is smaller."""
-        moved = np.abs(values) > epsilon
-        rows = np.flatnonzero(moved[:, 0] | moved[:, 1] | moved[:, 2])
-        if not len(rows):
-            rows = np.zeros(1, np.intp)  # a sparse accessor has at least one element
-            values = np.zeros_like(values)
-        index_type = "<u2" if len(values) <= 65536 else "<u4"
-        index = rows.astype(index_type)
-        if index.nbytes + 12 * len(rows) >= 12 * len(values):
-            return self.vertices(values, bounds)
-        kept = np.ascontiguousarray(values[rows], dtype="<f4")
-        sparse = {
-            "count": len(rows),
-            "indices": {
-                "bufferView": self.view(index.tobytes()),
-                "componentType": _COMPONENT[index.dtype.name],
-            },
-            "values": {"bufferView": self.view(kept.tobytes())},
-        }
-        entry = {
-            "componentType": _COMPONENT["float32"],
-            "count": len(values),
-            "type": "VEC3",
-            "sparse": sparse,
-        }
-        if bounds:  # the vertices left out are zeros
-            entry["min"] = _row(np.minimum(kept.min(axis=0), 0))
-            entry["max"] = _row(np.maximum(kept.max(axis=0), 0))
-        self.accessors.append(entry)
-        return len(self.accessors) - 1
-
-    def indices(self, triangles: NDArray[np.int64]) -> int:
-        """Accessor of triangle corners."""
-        flat = triangles.ravel()
-        flat = flat.astype("<u2" if flat.max() <= _MAX_UINT16_INDEX else "<u4")
-        return self.accessor(flat, "SCALAR", _ELEMENT_ARRAY_BUFFER)
-
-    def track(self, values: NDArray[np.floating], kind: str, bounds: bool = False) -> int:
-        """Accessor of animation input or output."""
-        values = np.ascontiguousarray(values, dtype="<f4")
-        return self.accessor(values, kind, bounds=bounds)
-
-    def material(self, material: Material) -> int:
-        if material not in self._material_of:
-            color = _linear(np.asarray(material.color, np.float32)).tolist()
-            surface: dict[str, Any] = {
-                "metallicFactor": material.metallic,
-                "roughnessFactor": material.roughness,
-                "baseColorFactor": [*color, 1.0],
-            }
-            if material.texture is not None:
-                surface["baseColorTexture"] = {"index": self.image(material.texture)}
-            entry: dict[str, Any] = {"name": material.name, "pbrMetallicRoughness": surface}
-            if material.double_sided:
-                entry["doubleSided"] = True
-            self._material_of[material] = len(self.materials)
-            self.materials.append(entry)
-        return self._material_of[material]
-
-    def image(self, data: bytes) -> int:
-        """Texture of PNG or JPEG bytes; images and textures are numbered alike."""
-        if data not in self._image_of:
-            self._image_of[data] = len(self.images)
-            self.images.append({"bufferView": self.view(data), "mimeType": _mime(data)})
-        return self._image_of[data]
-
-    def container(self, document: dict[str, Any]) -> bytes:
-        """The .glb: header, JSON chunk padded with blanks, binary chunk padded with zeros."""
-        if self.images:
-            document["samplers"] = [
-                {
-                    "magFilter": _LINEAR,
-                    "minFilter": _LINEAR_MIPMAP_LINEAR,
-                    "wrapS": _CLAMP_TO_EDGE,
-                    "wrapT": _CLAMP_TO_EDGE,
-                }
-            ]
-            document["images"] = self.images
-            document["textures"] = [{"source": i, "sampler": 0} for i in range(len(self.images))]
-        document["materials"] = self.materials
-        document["accessors"] = self.accessors
-        document["bufferViews"] = self.views
-        document["buffers"] = [{"byteLength": len(self.chunk)}]
-        text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-        text += b" " * (-len(text) % 4)
-        binary = bytes(self.chunk) + b"\0" * (-len(self.chunk) % 4)
-        total = 12 + 8 + len(text) + 8 + len(binary)
-        return b"".join(
-            [
-                struct.pack("<4sII", b"glTF", 2, total),
-                struct.pack("<I4s", len(text), b"JSON"),
-                text,
-                struct.pack("<I4s", len(binary), b"BIN\0"),
-                binary,
-            ]
-        )
-
-
-def _animation(builder: _Builder, animation: Animation) -> dict[str, Any]:
+def _animation(builder: Builder, animation: Animation, skeleton: Skeleton | None) -> dict[str, Any]:
     start = builder.track(np.asarray(animation.times), "SCALAR", bounds=True)
     tracks: list[tuple[str, int]] = []
+    rotations, translations = animation.rotations, animation.translations
+    if skeleton is not None and (rotations is not None or translations is not None):
+        # the root joint stands at c: p' = R (p - c) + (R c + t)
+        place = np.asarray(skeleton.joints[0].place, np.float64)
+        moved = np.zeros((len(animation.times), 3)) if translations is None else translations
+        translations = moved + (place if rotations is None else rotations @ place)
     if animation.weights is not None:
         tracks.append(("weights", builder.track(np.ravel(animation.weights), "SCALAR")))
-    if animation.rotations is not None:
-        tracks.append(("rotation", builder.track(_quaternions(animation.rotations), "VEC4")))
-    if animation.translations is not None:
-        moved = np.asarray(animation.translations) * METRES_PER_MM
-        tracks.append(("translation", builder.track(moved, "VEC3")))
+    if rotations is not None:
+        tracks.append(("rotation", builder.track(_quaternions(rotations), "VEC4")))
+    if translations is not None:
+        tracks.append(("translation", builder.track(translations * METRES_PER_MM, "VEC3")))
+    moving = 0 if skeleton is None else 1
     return {
         "name": animation.name,
         "samplers": [{"input": start, "output": output, "interpolation": "LINEAR"} for _, output in tracks],
         "channels": [
-            {"sampler": i, "target": {"node": 0, "path": channel}} for i, (channel, _) in enumerate(tracks)
+            {"sampler": i, "target": {"node": 0 if channel == "weights" else moving, "path": channel}}
+            for i, (channel, _) in enumerate(tracks)
         ],
     }
 
@@ -409,31 +323,22 @@ def _unit(vectors: NDArray[np.floating]) -> Float32:
     return unit.astype(np.float32)
 
 
-def _linear(srgb: NDArray[np.floating]) -> Float32:
-    """sRGB-coded values in [0, 1] -> linear light."""
-    c = np.clip(srgb, 0, 1)
-    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def _row(values: NDArray[Any]) -> list[float]:
-    return [float(value) for value in np.asarray(values, np.float64).reshape(-1)]
-
-
-def _mime(data: bytes) -> str:
-    if data.startswith(b"\x89PNG"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8"):
-        return "image/jpeg"
-    raise ValueError("a texture must be PNG or JPEG bytes")
-
-
 def _check(
-    mesh: Mesh, parts: Sequence[Part], morphs: MorphTargets | None, animation: Animation | None
+    mesh: Mesh,
+    parts: Sequence[Part],
+    morphs: MorphTargets | None,
+    animation: Animation | None,
+    skeleton: Skeleton | None,
 ) -> None:
     n, t = len(mesh.vertices), len(mesh.triangles)
     wanted: list[tuple[str, NDArray[np.generic] | None, tuple[int, ...]]] = []
     for i, part in enumerate(parts):
         wanted.append((f"parts[{i}].triangles", part.triangles, (t,)))
+    if skeleton is not None:
+        wanted.append(("skeleton.weights", skeleton.weights, (n, len(skeleton.joints))))
+        parents = [joint.parent for joint in skeleton.joints]
+        if parents[:1] != [-1] or any(not 0 <= p < i for i, p in enumerate(parents[1:], 1)):
+            raise ValueError("skeleton.joints: the first is the only root, parents come before children")
     e = 0
     if morphs is not None:
         e = len(morphs.names)

@@ -19,6 +19,18 @@ def encode_png(rgb: NDArray[Any], compression: int = 4) -> bytes:
     return _encode(".png", rgb, [cv2.IMWRITE_PNG_COMPRESSION, compression])
 
 
+def encode_map(values: NDArray[Any]) -> bytes:
+    """PNG bytes of a map that is smooth or mostly empty, (H, W, 3) RGB or (H, W), uint8 or uint16: a fixed
+    row filter, in a fraction of the time that `encode_png` takes."""
+    import cv2
+
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.11 and later
+        options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+        options += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    return _encode(".png", values, options)
+
+
 def encode_jpeg(rgb: NDArray[Any], quality: int = 95, *, full_color: bool = False) -> bytes:
     """JPEG bytes of an (H, W, 3) RGB image: uint8, or float in [0, 1].
 
@@ -77,7 +89,7 @@ def _encode(extension: str, rgb: NDArray[Any], options: list[int]) -> bytes:
 
     if np.issubdtype(rgb.dtype, np.floating):
         rgb = np.rint(np.clip(np.nan_to_num(rgb), 0, 1) * 255).astype(np.uint8)
-    bgr: NDArray[Any] = np.ascontiguousarray(rgb[..., ::-1]) if rgb.ndim == 3 else rgb
+    bgr: NDArray[Any] = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)) if rgb.ndim == 3 else rgb
     done, data = cv2.imencode(extension, bgr, options)
     if not done:
         raise ValueError(f"a {rgb.shape} {rgb.dtype} array cannot be coded as {extension}")

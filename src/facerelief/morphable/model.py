@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facerelief.errors import ModelError
+from facerelief.morphable.named_expressions import NAMED, hint
 from facerelief.typed import Float32, Int32
 
 ExpressionKind = Literal["blendshape", "pca"]
@@ -335,14 +336,26 @@ class FaceModel:
         return out.reshape(-1, 3)
 
     def expression_weights(self, weights: Mapping[str, float]) -> Float32:
-        """(E,) vector from named weights; unknown names raise ModelError."""
+        """(E,) vector of weights by name.
+
+        Args:
+            weights: Weights of the model's expressions, or of mixes of ARKit's units in
+                `named_expressions.NAMED` ("smile", "viseme_aa"); contributions to one unit add up.
+
+        Raises:
+            ModelError: An unknown name, or a mix that needs a unit that the model does not have.
+        """
         index = {name: i for i, name in enumerate(self.expression_names)}
         out = np.zeros(self.n_expression, np.float32)
         for name, weight in weights.items():
-            if name not in index:
-                known = ", ".join(self.expression_names[:4])
-                raise ModelError(f"model {self.name!r} has no expression {name!r} (it has {known}, ...)")
-            out[index[name]] = weight
+            if name not in index and name not in NAMED:
+                groups = [n for n, parts in NAMED.items() if all(p in index for p in parts)]
+                known = hint(name, [*index, *groups])
+                raise ModelError(f"model {self.name!r} has no expression {name!r}; {known}")
+            for part, share in ({name: 1.0} if name in index else NAMED[name]).items():
+                if part not in index:
+                    raise ModelError(f"expression {name!r} needs {part}, which model {self.name!r} has not")
+                out[index[part]] += share * weight
         return out
 
     def truncated(self, identity: int | None = None, albedo: int | None = None) -> FaceModel:

@@ -22,7 +22,8 @@ from typing import Literal
 from facerelief.errors import FacereliefError, OutputError
 from facerelief.face.reconstruction import FitResiduals, Reconstruction
 from facerelief.facefolder.face_json import FaceFileError, read_face_json
-from facerelief.facefolder.save import MARKER
+from facerelief.facefolder.head_glb import GlbOptions
+from facerelief.facefolder.save import MARKER, save_reconstruction
 from facerelief.io.atomic import (
     TEMPORARY_PREFIX,
     atomic_folder,
@@ -53,8 +54,12 @@ class BatchConfig:
     """Method, faces per image, least confidence."""
     overwrite: bool = False
     """Replace existing results."""
-    texture_size: int = 1024
-    """Side of the texture, px."""
+    texture_size: int = 2048
+    """Side of texture and maps, texels."""
+    files: tuple[str, ...] | None = None
+    """Names of `facefolder.save.FILES`; the usual ones unless given."""
+    glb: GlbOptions = field(default_factory=GlbOptions)
+    """Optional parts of face.glb."""
     workers: int = 1
     """Images processed at once, by processes of their own when more than one."""
 
@@ -222,7 +227,7 @@ def process(job: ImageJob, reconstructor: Reconstructor, config: BatchConfig) ->
         faces = reconstructor(job.image)
         with atomic_folder(job.folder, overwrite=config.overwrite, marker="face0") as folder:
             summaries = tuple(
-                _saved(face, folder / f"face{i}", job.folder / f"face{i}", config.texture_size)
+                _saved(face, folder / f"face{i}", job.folder / f"face{i}", config)
                 for i, face in enumerate(faces)
             )
     except FacereliefError as error:
@@ -281,10 +286,10 @@ def _earlier_faces(job: ImageJob, reconstructor: Reconstructor) -> int:
     return count
 
 
-def _saved(face: Reconstruction, folder: Path, final: Path, texture_size: int) -> FaceSummary:
+def _saved(face: Reconstruction, folder: Path, final: Path, config: BatchConfig) -> FaceSummary:
     """Save a face in `folder`, later renamed to `final`."""
     started = time.perf_counter()
-    face.save(folder, texture_size=texture_size)
+    save_reconstruction(face, folder, texture_size=config.texture_size, files=config.files, glb=config.glb)
     spent = 1e3 * (time.perf_counter() - started)
     shared = {"read", "detect"}
     return FaceSummary(

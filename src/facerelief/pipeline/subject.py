@@ -163,7 +163,7 @@ def _chosen(model: FaceModel, found: dict[int, list[_Candidate]]) -> dict[int, _
 def save_subject(
     subject: SubjectReconstruction,
     folders: Mapping[int, Path],
-    texture_size: int = 1024,
+    texture_size: int = 2048,
     overwrite: bool = False,
 ) -> list[Path]:
     """Save each photo's face in FOLDER/face0, with one texture made of all photos.

@@ -288,6 +288,14 @@ def _smooth_share(free: Float32, candidate: Bool) -> Float32:
     return np.clip((near / np.maximum(all_, 1e-6) - 0.5) / 0.4, 0.0, 1.0).astype(np.float32)
 
 
+def pixels_per_texel(mesh: Mesh, camera: WeakPerspective, size: int) -> float:
+    """Median side of a texel of a (size, size) texture in the image, px, where triangles face the viewer."""
+    uv, uv_triangles = _texel_places(mesh, size)
+    return _pixels_per_texel(
+        np.asarray(camera.project(mesh.vertices), np.float64), mesh.triangles, uv, uv_triangles
+    )
+
+
 def rasterize_islands(mesh: Mesh, size: int) -> Fragments:
     """The mesh rasterised in texture space, (size, size) texels; ValueError for a mesh without uv."""
     return _rasterize_islands(mesh, size)[0]
@@ -295,15 +303,20 @@ def rasterize_islands(mesh: Mesh, size: int) -> Fragments:
 
 def _rasterize_islands(mesh: Mesh, size: int) -> tuple[Fragments, Float64, Int32]:
     """The mesh rasterised in texture space, its uv in texels (row down), and the checked uv triangles."""
+    uv, uv_triangles = _texel_places(mesh, size)
+    flat = np.column_stack([uv, np.zeros(len(uv))])
+    return rasterize(flat, uv_triangles, size, size), uv, uv_triangles
+
+
+def _texel_places(mesh: Mesh, size: int) -> tuple[Float64, Int32]:
+    """uv (M, 2) in texels (row down), and the checked uv triangles."""
     if mesh.uv is None or mesh.uv_triangles is None or len(mesh.uv_triangles) != len(mesh.triangles):
         raise ValueError(
             "the mesh has no uv for each triangle: a texture needs Mesh.uv and Mesh.uv_triangles"
         )
     up = mesh.uv.astype(np.float64)
     uv = np.column_stack([up[:, 0], 1.0 - up[:, 1]]) * float(size)
-    uv_triangles = triangle_ids(mesh.uv_triangles, len(uv))
-    flat = np.column_stack([uv, np.zeros(len(uv))])
-    return rasterize(flat, uv_triangles, size, size), uv, uv_triangles
+    return uv, triangle_ids(mesh.uv_triangles, len(uv))
 
 
 def _pixels_per_texel(uvz: Float64, triangles: Int32, uv: Float64, uv_triangles: Int32) -> float:

@@ -1,10 +1,9 @@
-"""Names of expressions and lights, and errors for unknown ones."""
+"""Changes of expression by name, lights by name, and errors for unknown ones."""
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,61 +11,16 @@ from numpy.typing import ArrayLike
 from facerelief.errors import FacereliefError
 from facerelief.geometry.rotation import matrix_from_euler
 from facerelief.morphable.model import FaceModel
+from facerelief.morphable.named_expressions import EXPRESSIONS, NAMED, hint
 from facerelief.rendering.lighting import ambient_light, directional_light, rotate_light, shade
 from facerelief.typed import Float32
+
+__all__ = ["EXPRESSIONS", "LIGHTS", "EditError", "expression_changes", "named_light"]
 
 
 class EditError(FacereliefError, ValueError):
     """An impossible edit: an unknown expression or light, or a number out of range."""
 
-
-def _both(unit: str, weight: float) -> dict[str, float]:
-    return {f"{unit}Left": weight, f"{unit}Right": weight}
-
-
-EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
-    "smile": {**_both("mouthSmile", 1.0), **_both("cheekSquint", 0.45), **_both("mouthDimple", 0.2)},
-    "grin": {
-        **_both("mouthSmile", 1.0),
-        **_both("cheekSquint", 0.6),
-        **_both("mouthUpperUp", 0.5),
-        **_both("mouthLowerDown", 0.3),
-        "jawOpen": 0.08,
-    },
-    "frown": {**_both("mouthFrown", 1.0), **_both("browDown", 0.6)},
-    "sad": {
-        **_both("mouthFrown", 0.8),
-        "browInnerUp": 0.9,
-        "mouthShrugLower": 0.35,
-        **_both("eyeSquint", 0.2),
-    },
-    "angry": {
-        **_both("browDown", 1.0),
-        **_both("noseSneer", 0.45),
-        **_both("eyeSquint", 0.4),
-        **_both("mouthPress", 0.5),
-        **_both("mouthFrown", 0.3),
-    },
-    "surprise": {
-        "browInnerUp": 1.0,
-        **_both("browOuterUp", 0.9),
-        **_both("eyeWide", 0.9),
-        "jawOpen": 0.45,
-    },
-    "disgust": {**_both("noseSneer", 1.0), **_both("mouthUpperUp", 0.5), **_both("browDown", 0.5)},
-    "sneer": _both("noseSneer", 1.0),
-    "blink": _both("eyeBlink", 1.0),
-    "wink-left": {"eyeBlinkLeft": 1.0, "cheekSquintLeft": 0.5, "mouthSmileLeft": 0.2},
-    "wink-right": {"eyeBlinkRight": 1.0, "cheekSquintRight": 0.5, "mouthSmileRight": 0.2},
-    "squint": {**_both("eyeSquint", 1.0), **_both("cheekSquint", 0.5)},
-    "wide-eyes": _both("eyeWide", 1.0),
-    "raise-brows": {"browInnerUp": 1.0, **_both("browOuterUp", 1.0)},
-    "open-mouth": {"jawOpen": 0.7},
-    "pucker": {"mouthPucker": 1.0},
-    "kiss": {"mouthPucker": 1.0, "mouthFunnel": 0.3, **_both("eyeSquint", 0.2)},
-    "puff": {"cheekPuff": 1.0},
-}
-"""Name -> weights of the blendshapes at weight 1; left and right are the face's own."""
 
 LIGHTS: Mapping[str, tuple[float, float, float] | None] = {
     "from-left": (-1.0, 0.25, 0.6),
@@ -81,22 +35,12 @@ _AMBIENT = 0.4
 """Ambient share of a named light."""
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
-    """Names similar to an unknown one."""
-    names = list(known)
-    lower = {n.lower(): n for n in names}
-    near = difflib.get_close_matches(name.lower(), list(lower), n=3, cutoff=0.5)
-    near += [n for n in lower if name and name.lower() in n and n not in near][:3]
-    shown = ", ".join(lower[n] for n in near[:4]) or ", ".join(names[:6]) + ", ..."
-    return f"did you mean {shown}?" if near else f"known are {shown}"
-
-
 def expression_changes(model: FaceModel, named: Mapping[str, float]) -> dict[int, float]:
     """Weights of the model's expressions by index for weights by name; contributions to one add up.
 
     Args:
         model: Face model.
-        named: Weights of the model's expressions or of names in `EXPRESSIONS`.
+        named: Weights of the model's expressions or of names in `NAMED`.
 
     Returns:
         Weight by index of the expression, within the model's range.
@@ -108,17 +52,17 @@ def expression_changes(model: FaceModel, named: Mapping[str, float]) -> dict[int
     low, high = model.expression_bounds
     out: dict[int, float] = {}
     for name, weight in named.items():
-        if name not in index and name not in EXPRESSIONS:
-            groups = [n for n, parts in EXPRESSIONS.items() if all(p in index for p in parts)]
-            raise EditError(f"expression {name!r} is unknown; {_hint(name, [*groups, *index])}")
+        if name not in index and name not in NAMED:
+            groups = [n for n, parts in NAMED.items() if all(p in index for p in parts)]
+            raise EditError(f"expression {name!r} is unknown; {hint(name, [*groups, *index])}")
         if not (math.isfinite(weight) and low <= weight <= high):
             raise EditError(f"expression {name} has weight {weight:g}, expected {low:g} to {high:g}")
-        parts = {name: 1.0} if name in index else EXPRESSIONS[name]
+        parts = {name: 1.0} if name in index else NAMED[name]
         missing = [part for part in parts if part not in index]
         if missing:
             raise EditError(
                 f"expression {name!r} needs {missing[0]}, which the model {model.name!r} has not; "
-                f"{_hint(name, index)}"
+                f"{hint(name, index)}"
             )
         for part, share in parts.items():
             out[index[part]] = out.get(index[part], 0.0) + share * weight

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from facerelief.face.reconstruction import Reconstruction
-from facerelief.facefolder.head_glb import write_head_glb
-from facerelief.facefolder.texture import appearance
+from facerelief.facefolder.head_glb import GlbOptions, encode_head_glb
+from facerelief.facefolder.maps import head_maps
 from facerelief.geometry.camera import WeakPerspective
+from facerelief.io.atomic import write_bytes
 from facerelief.io.glb import Animation
 from facerelief.tracking.frame import TrackedFrame
 from facerelief.tracking.track_file import Track, write_track, write_track_csv
@@ -110,7 +111,7 @@ class FaceCapture:
             model_sha256="" if self.best is None else self.best.model_sha256,
         )
 
-    def save(self, folder: str | Path, *, texture_size: int = 1024) -> None:
+    def save(self, folder: str | Path, *, texture_size: int = 2048) -> None:
         """Write track.npz, track.csv and, where there was a face, performance.glb.
 
         Args:
@@ -137,7 +138,12 @@ class FaceCapture:
 
 
 def write_capture_glb(
-    path: str | Path, track: Track, best: Reconstruction, *, texture_size: int = 1024
+    path: str | Path,
+    track: Track,
+    best: Reconstruction,
+    *,
+    texture_size: int = 2048,
+    options: GlbOptions | None = None,
 ) -> None:
     """Write a GLB of one head with an animation of its blendshape weights, rotation and translation.
 
@@ -153,7 +159,8 @@ def write_capture_glb(
         path: File to be written.
         track: Parameters of all frames.
         best: Face that gives the texture.
-        texture_size: Side of the texture, px.
+        texture_size: Side of texture and normal map, texels.
+        options: Optional parts of the file.
 
     Raises:
         OutputError: The file cannot be written.
@@ -168,7 +175,7 @@ def write_capture_glb(
     model = best.model
     counts = np.bincount(track.person[track.faces])
     row = int(np.flatnonzero(counts == counts.max())[-1])
-    colors, texture = appearance(best, texture_size)
+    maps = head_maps(best, texture_size)
     identity = track.identity[row]
     shape = model.shape(identity)
     animation = Animation(
@@ -177,7 +184,8 @@ def write_capture_glb(
         rotations=track.rotation[seen],
         translations=_places(track.camera[seen], track.image_size),
     )
-    write_head_glb(path, model, shape, colors, texture, animation=animation, identity=identity)
+    data = encode_head_glb(model, shape, maps, animation=animation, identity=identity, options=options)
+    write_bytes(path, data)
 
 
 def _places(camera: Float32, size: tuple[int, int]) -> Float32:
