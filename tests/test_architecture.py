@@ -86,7 +86,7 @@ ROOMS: dict[str, Room] = {
         {"numpy", "scipy", "cv2"},
     ),
     "facefolder": Room(
-        "one saved face: save, load, face.json, texture, preview, face.glb",
+        "one saved face: save, load, face.json, texture, relief in uv and merged, preview, face.glb",
         MATHS | {"io", "inverse", "face"},
         {"numpy", "cv2"},
     ),

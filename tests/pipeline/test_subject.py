@@ -51,6 +51,7 @@ def test_usable_photos_share_one_identity(subject):
         np.testing.assert_array_equal(face.identity, subject.identity)
         assert face.method == "fit"
         assert face.fine is not None
+        assert face.trust is not None
 
 
 def test_other_photos_are_left_out_with_a_line_that_names_them(subject):

@@ -66,6 +66,8 @@ class Reconstruction:
     skin: ColorPatch | None = None
     """Albedo of the visible face, sRGB-coded, on the pixels of `fine`; None without relief
     and from the tracker."""
+    trust: DepthPatch | None = None
+    """Mask of trust in [0, 1] on the pixels of `fine`; None where the method has none. It is not saved."""
     warnings: tuple[str, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
     source: str = ""

@@ -250,6 +250,7 @@ class Reconstructor:
             coarse=found.coarse,
             fine=found.fine,
             skin=found.skin,
+            trust=found.trust,
             warnings=warnings_about(face, fit.state.camera, fit.spread_mm, seen),
             timings_ms={**timings, **fit.timings_ms, **found.timings_ms, **spent},
             residuals=left,

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.errors import FacereliefError, NoFaceError
 from facerelief.face.reconstruction import Reconstruction
+from facerelief.facefolder.relief_merge import with_merged_relief
 from facerelief.facefolder.save import save_reconstruction
 from facerelief.inverse.dense_fit import DensePoints
 from facerelief.inverse.fit import InverseFit, fit_face
@@ -69,6 +70,7 @@ def reconstruct_subject(
     *,
     model: FaceModel | str | Path = "open2",
     config: ReconstructorConfig | None = None,
+    merge_relief: bool = True,
 ) -> SubjectReconstruction:
     """Reconstruct one subject from several photos by inverse rendering.
 
@@ -80,6 +82,8 @@ def reconstruct_subject(
         images: Files, or arrays as for `reconstruct`.
         model: Face model, file, or name.
         config: Settings; the method is always "fit".
+        merge_relief: Give every face the relief that all photos show (`facefolder.relief_merge`), with what
+            its own photo shows distinctly; otherwise each keeps its own.
 
     Raises:
         ModelError: The model cannot be read or fitted.
@@ -120,6 +124,8 @@ def reconstruct_subject(
             continue
         face = reconstructor.from_fit(one.image, one.face, fit, timings)
         faces[number] = replace(face, source=one.name if one.digest else "", source_sha256=one.digest)
+    if merge_relief:
+        faces = dict(zip(faces, with_merged_relief(list(faces.values()))))
     return SubjectReconstruction(faces, dict(sorted(left_out.items())))
 
 
