@@ -414,7 +414,6 @@ def test_workers_change_nothing_but_the_time(tmp_path, portrait, model_file):
         ("--min-confidence", "1.5"),
         ("--method", "magic"),
         ("--texture-size", "1"),
-        ("--own-relief",),
         ("--same-subject", "--method", "net"),
         ("--no-such-option",),
     ],

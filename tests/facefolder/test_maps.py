@@ -22,6 +22,22 @@ def test_maps_have_the_size_asked_for(toy_reconstruction):
     np.testing.assert_allclose(means, small, atol=0.03)
 
 
+def test_the_relief_of_several_photos_is_merged(toy_reconstruction):
+    """One photo twice is that photo; one without relief adds nothing; what is hidden comes from the other."""
+    r, own = toy_reconstruction, relief_maps(toy_reconstruction, 256)[1]
+    for others in ([r], [replace(r, fine=None)]):
+        off = np.abs(relief_maps(r, 256, others)[1] - own)
+        assert (off > 0.02).mean() < 0.003  # the border fades a little more
+        assert off.max() < 0.15
+    left = r.fine.depth.copy()
+    left[:, left.shape[1] // 2 :] = np.nan
+    half = replace(r, fine=replace(r.fine, depth=left))
+    both = relief_maps(half, 256, [r])[1]
+    seen = np.abs(own) > 0.1
+    assert (np.abs(relief_maps(half, 256)[1])[seen] < 0.01).mean() > 0.3
+    assert np.corrcoef(both[seen], own[seen])[0, 1] > 0.9
+
+
 def test_without_relief_or_uv_there_are_none(toy_reconstruction):
     maps = head_maps(replace(toy_reconstruction, fine=None), 64)
     assert maps.texture is not None

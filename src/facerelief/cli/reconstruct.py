@@ -51,8 +51,6 @@ class Reconstruct:
     same_subject: bool = False
     """All photos show one subject: one identity and albedo, fitted to all of them together (method fit), a
     pose, expression and light for each; relief is merged by trust. Photos of somebody else are left out."""
-    own_relief: bool = False
-    """With --same-subject: every photo keeps its own relief."""
     texture_size: Annotated[int, options.Range(64, 8192)] = 2048
     """Side of texture, normal map and displacement, texels."""
     files: Annotated[UseAppendAction[tuple[str, ...]], arg(name="file", metavar="NAME")] = ()
@@ -76,8 +74,6 @@ class Reconstruct:
         """Reconstruct all images. Returns the exit code."""
         if self.same_subject:
             return self._run_subject()
-        if self.own_relief:
-            raise UsageError("--own-relief goes with --same-subject")
         from facerelief.facefolder.head_glb import GlbOptions
         from facerelief.facefolder.save import checked_files
         from facerelief.pipeline.batch import BatchConfig, images_of, plan, prepare_output, run_batch
@@ -141,9 +137,7 @@ class Reconstruct:
         jobs = plan(images, self.out)
         prepare_output(self.out)
         config = ReconstructorConfig(max_faces=self.max_faces, min_confidence=self.min_confidence)
-        subject = reconstruct_subject(
-            [job.image for job in jobs], model=self.model, config=config, merge_relief=not self.own_relief
-        )
+        subject = reconstruct_subject([job.image for job in jobs], model=self.model, config=config)
         for line in subject.left_out.values():
             note(f"warning: {line}")
         folders = {number: jobs[number].folder for number in subject.faces}

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.face.reconstruction import Reconstruction
-from facerelief.facefolder.relief_uv import faded, normal_map, relief_in_uv
+from facerelief.facefolder.relief_merge import merged_relief
+from facerelief.facefolder.relief_uv import faded, normal_map
 from facerelief.facefolder.texture import appearance, enlarged, textured, working_size
 from facerelief.rendering.texture import rasterize_islands
 from facerelief.typed import Float32
@@ -41,19 +42,23 @@ def head_maps(r: Reconstruction, size: int = 2048, same_subject: Sequence[Recons
     Args:
         r: The face.
         size: Side S of the maps, texels.
-        same_subject: Other photos' faces of the subject, for the texture.
+        same_subject: Other photos' faces of the subject: what they show better comes from them, and relief is
+            merged.
     """
     colors, texture = appearance(r, size, same_subject)
     if texture is None or r.fine is None:
         return HeadMaps(colors, texture)
-    return HeadMaps(colors, texture, *relief_maps(r, size))
+    return HeadMaps(colors, texture, *relief_maps(r, size, same_subject))
 
 
-def relief_maps(r: Reconstruction, size: int = 2048) -> tuple[NDArray[np.uint8], Float32]:
-    """Normal map (S, S, 3) and displacement (S, S), mm, of a face whose model has uv."""
-    small = working_size(r, size)
+def relief_maps(
+    r: Reconstruction, size: int = 2048, same_subject: Sequence[Reconstruction] = ()
+) -> tuple[NDArray[np.uint8], Float32]:
+    """Normal map (S, S, 3) and displacement (S, S), mm, of a face whose model has uv; see `head_maps`."""
+    faces = [r, *(other for other in same_subject if other.fine is not None)]
+    small = max(working_size(face, size) for face in faces)
     islands = rasterize_islands(textured(r.model, r.vertices), small)
-    height = faded(*relief_in_uv(r, small, islands))
+    height = faded(*merged_relief(faces, small, islands))
     normals = normal_map(r.model, r.vertices, height, islands)
     return enlarged(normals, size), enlarged(height, size)
 

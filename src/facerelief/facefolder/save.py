@@ -81,7 +81,7 @@ def save_reconstruction(
             adds displaced.glb, the head subdivided twice and displaced by its relief, in the photo's
             expression.
         glb: Optional parts of face.glb.
-        same_subject: Faces of the subject in other photos; the texture takes the best view of all.
+        same_subject: Faces of the subject in other photos; texture and relief are made of all.
 
     Returns:
         The folder.

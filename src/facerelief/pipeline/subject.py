@@ -37,7 +37,8 @@ class SubjectReconstruction:
     """One subject in several photos."""
 
     faces: dict[int, Reconstruction]
-    """By the photo's place in the input: its face, with the shared identity and albedo."""
+    """By the photo's place in the input: its face, with the shared identity and albedo, and the relief that
+    all photos show (`facefolder.relief_merge`)."""
     left_out: dict[int, str]
     """By place: one line that names the photo and says why it was left out."""
 
@@ -70,7 +71,6 @@ def reconstruct_subject(
     *,
     model: FaceModel | str | Path = "open2",
     config: ReconstructorConfig | None = None,
-    merge_relief: bool = True,
 ) -> SubjectReconstruction:
     """Reconstruct one subject from several photos by inverse rendering.
 
@@ -82,8 +82,6 @@ def reconstruct_subject(
         images: Files, or arrays as for `reconstruct`.
         model: Face model, file, or name.
         config: Settings; the method is always "fit".
-        merge_relief: Give every face the relief that all photos show (`facefolder.relief_merge`), with what
-            its own photo shows distinctly; otherwise each keeps its own.
 
     Raises:
         ModelError: The model cannot be read or fitted.
@@ -124,9 +122,8 @@ def reconstruct_subject(
             continue
         face = reconstructor.from_fit(one.image, one.face, fit, timings)
         faces[number] = replace(face, source=one.name if one.digest else "", source_sha256=one.digest)
-    if merge_relief:
-        faces = dict(zip(faces, with_merged_relief(list(faces.values()))))
-    return SubjectReconstruction(faces, dict(sorted(left_out.items())))
+    merged = dict(zip(faces, with_merged_relief(list(faces.values()))))
+    return SubjectReconstruction(merged, dict(sorted(left_out.items())))
 
 
 def _candidates(
@@ -172,7 +169,7 @@ def save_subject(
     texture_size: int = 2048,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Save each photo's face in FOLDER/face0, with one texture made of all photos.
+    """Save each photo's face in FOLDER/face0, with one texture and one relief made of all photos.
 
     Args:
         subject: The faces.
