@@ -43,6 +43,8 @@ class Train:
     """A data set; repeat it to learn from several."""
     out: Annotated[options.OutFolder, arg(metavar="RUN")]
     """Folder of the run."""
+    share: Annotated[UseAppendAction[tuple[float, ...]], arg(metavar="S")] = ()
+    """Share of each data set, in the order of --data; every sample comes as often unless given."""
     start_from: Annotated[Path | None, arg(name="from", metavar="RUN")] = None
     """Run whose network is the start (tracking: also a CoarseNet's)."""
     preset: Literal["cpu", "paper"] = "cpu"
@@ -87,6 +89,7 @@ class Train:
             self.lr or self.numbers.lr,
             ema=self.ema,
             seed=self.seed,
+            shares=self.share,
             start_from=None if self.start_from is None else str(self.start_from),
         )
 
@@ -205,10 +208,11 @@ class Tracking(_CoarseShape):
 class Fine(Train):
     """Train FineNet: the relief of a coarse surface.
 
-    Data sets of the kind fine.
+    Data sets of the kinds fine and wrinkles.
 
     Examples:
         facerelief train fine --data data/fine -o runs/fine
+        facerelief train fine --data data/fine --share 1 --data data/wrinkles --share 2 -o run
     """
 
     cpu, paper = Preset(10000, 16, 1e-3, 32), Preset(60000, 32, 1e-4, 32)
@@ -223,13 +227,23 @@ class Fine(Train):
     """l1: absolute errors and normals. l2: squared errors only."""
     normals: options.Weight = 20.0
     """Weight of the normals, with l1."""
+    bands: options.Weight = 1.0
+    """Weight of two bands of relief, wrinkles and folds, with l1."""
+    strength: options.Weight = 0.02
+    """Weight of the strength of both bands over the true one, with l1."""
+    trust: options.Weight = 0.05
+    """Weight of the mask of trust; 0: the network states none."""
 
     def task(self) -> TaskConfig:
         """See `Train`."""
         from facerelief.lab.networks import guo, losses, tasks
 
-        net = guo.FineNetConfig(self.size, self.width or int(self.numbers.width), self.levels)
-        return tasks.TaskConfig("fine", fine=net, fine_loss=losses.FineLoss(self.loss, self.normals))
+        width = self.width or int(self.numbers.width)
+        net = guo.FineNetConfig(self.size, width, self.levels, trust=self.trust > 0)
+        loss = losses.FineLoss(
+            self.loss, self.normals, bands=self.bands, strength=self.strength, trust=self.trust
+        )
+        return tasks.TaskConfig("fine", fine=net, fine_loss=loss)
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ class _Net:
             "e2far": ([(1, 3, s, s)], [(1, k), (1, e)]),
             "fine": (
                 [(1, 3, s, s), (1, s, s), (1, s, s), (1,), (1, 2, s, s), (1, 3, s, s)],
-                [(1, s, s)],
+                [(1, s, s)] * (2 if len(self.network.output_shapes) == 2 else 1),  # trust, or none
             ),
         }[self.name]
         if (self.network.input_shapes, self.network.output_shapes) != wanted:
@@ -282,6 +282,8 @@ class FineSurface:
     surface: SkinSurface
     displacement: Float32
     """(S, S) mm along camera z, of `surface.base`; 0 off `surface.mask`."""
+    trust: Float32 | None = None
+    """(S, S) mask of trust, 0 to 1, 0 off `surface.mask`; None of a network that states none."""
 
     @property
     def relief(self) -> Float32:
@@ -339,9 +341,15 @@ class FineRunner(_Net):
         box = np.concatenate(bounds(inside[self.model.face_vertices, :2]))
         width = face_width(box, scale)
         depth = np.where(mask, skin.base - middle, np.float32(0))
-        return FineSurface(crop, skin, self.displacement(image, depth, mask, width))
+        return FineSurface(crop, skin, *self.estimate(image, depth, mask, width))
 
     def displacement(self, image: Image, depth: Float32, mask: Bool, width: float) -> Float32:
+        """The displacement of `estimate`, whose arguments it has."""
+        return self.estimate(image, depth, mask, width)[0]
+
+    def estimate(
+        self, image: Image, depth: Float32, mask: Bool, width: float
+    ) -> tuple[Float32, Float32 | None]:
         """Run the network.
 
         Args:
@@ -351,10 +359,10 @@ class FineRunner(_Net):
             width: Width of the face (`crops.face_width`), mm.
 
         Returns:
-            (S, S) mm along camera z, 0 off the mask.
+            (S, S) mm along camera z, 0 off the mask; and the (S, S) mask of trust, if the network states one.
         """
         scale = image.shape[0] / (FINE_MARGIN * width)
-        (found,) = self.network(
+        found = self.network(
             planes(image),
             depth[None].astype(np.float32),
             mask[None].astype(np.float32),
@@ -362,7 +370,7 @@ class FineRunner(_Net):
             contrasts(image)[None],
             shading_cues(image, depth, mask, scale)[None],
         )
-        return found[0]
+        return found[0][0], found[1][0] if len(found) == 2 else None
 
 
 _DETAIL = DetailConfig()

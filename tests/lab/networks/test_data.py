@@ -146,11 +146,12 @@ def test_flipped_crops_keep_their_relief(fine_set):
     found = Shards([fine_set], "train", "fine")
     plain, flipping = (FineData(found, seed=5, flip=flip) for flip in (False, True))
     turned = 0
+    names = ("image", "depth", "mask", "displacement", "known", "trust")
     for position in range(12):
         a, b = plain[position], flipping[position]
         if (a.image != b.image).any():
             turned += 1
-            b = b._replace(**{n: getattr(b, n)[:, ::-1] for n in ("image", "depth", "mask", "displacement")})
+            b = b._replace(**{n: getattr(b, n)[:, ::-1] for n in names})
             b = b._replace(cues=b.cues[:, :, ::-1] * np.array([1, -1, 1])[:, None, None])
         for name, x, y in zip(a._fields, a, b):
             if name == "cues":  # other pixels decide on the light

@@ -17,11 +17,13 @@ pytest.importorskip("lightning")
 pytest.importorskip("tensorboard")
 
 from facerelief.errors import FacereliefError
+from facerelief.inference.runners import FineRunner
 from facerelief.lab.networks import export
 from facerelief.lab.networks.export import SCHEMA, TOLERANCE, export_net, random_inputs
 from facerelief.lab.networks.guo import CoarseNetConfig, FineNetConfig
+from facerelief.lab.networks.losses import FineLoss
 from facerelief.lab.networks.run_config import RunConfig
-from facerelief.lab.networks.run_folder import load_net
+from facerelief.lab.networks.run_folder import kind_of, load_net
 from facerelief.lab.networks.tasks import TaskConfig
 from facerelief.lab.networks.trainer import TrainConfig, train
 from facerelief.runtime.network import Network
@@ -29,12 +31,14 @@ from facerelief.runtime.network import Network
 RUN = RunConfig(readers=0, accelerator="cpu", devices=1, validate_samples=4)
 
 
-@pytest.fixture(scope="module", params=["coarse", "tracking", "fine"])
+@pytest.fixture(scope="module", params=["coarse", "tracking", "fine", "fine with trust"])
 def exported(request, face_set, fine_set, toy_model, tmp_path_factory):
     """Run, ONNX file and metadata, of each kind; the file's folder is new."""
-    folder = tmp_path_factory.mktemp(request.param)
-    task = TaskConfig(request.param, CoarseNetConfig(64, 0.125), FineNetConfig(64, 8, 2))
-    data = fine_set if request.param == "fine" else face_set
+    kind, _, trust = request.param.partition(" with ")
+    folder = tmp_path_factory.mktemp(kind)
+    net, loss = FineNetConfig(64, 8, 2, trust=bool(trust)), FineLoss(bands=1.0, strength=0.1, trust=0.1)
+    task = TaskConfig(kind, CoarseNetConfig(64, 0.125), net, fine_loss=loss)
+    data = fine_set if kind == "fine" else face_set
     train(TrainConfig(task, (str(data),), steps=3, batch=4), folder / "run", RUN, model=toy_model)
     about = export_net(folder / "run", folder / "nets" / "net.onnx", toy_model)
     return folder / "run", folder / "nets" / "net.onnx", about
@@ -52,6 +56,23 @@ def test_the_file_computes_what_torch_computes(exported, toy_model):
         assert found.shape == part.shape == tuple(value.shape)
         limit = TOLERANCE * np.maximum(part.unit, np.abs(value.numpy()))
         assert (np.abs(found - value.numpy()) <= limit).all(), part.name
+
+
+def test_a_fine_net_states_trust_or_not(exported, toy_model):
+    run, file, _ = exported
+    if kind_of(run) != "fine":
+        return
+    image, mask = np.full((64, 64, 3), 128, np.uint8), np.ones((64, 64), bool)
+    displacement, trust = FineRunner(toy_model, file).estimate(
+        image, np.zeros((64, 64), np.float32), mask, 150.0
+    )
+    assert displacement.shape == (64, 64)
+    if not load_net(run, toy_model)[0].config.trust:
+        assert trust is None
+    else:
+        assert trust is not None
+        assert trust.shape == (64, 64)
+        assert 0 <= trust.min() <= trust.max() <= 1
 
 
 def test_onnx_runtime_computes_the_same(exported):

@@ -126,9 +126,9 @@ def test_an_untrained_fine_net_adds_nothing_and_a_trained_one_only_on_the_mask()
     mask = (torch.rand(2, 64, 64) < 0.7).float()
     cues = torch.randn(2, 3, 64, 64)
     given = torch.rand(2, 3, 64, 64), 30 * torch.rand(2, 64, 64), mask, torch.tensor([150.0, 160.0]), cues
-    assert not net(*given).any()
+    assert not net(*given).displacement.any()
     torch.nn.init.normal_(net.last.weight)
-    out = net(*given)
+    out = net(*given).displacement
     assert out.shape == (2, 64, 64)
     assert out[mask > 0].abs().min() > 0
     assert not out[mask == 0].any()
@@ -140,7 +140,24 @@ def test_a_fine_net_ignores_the_depths_origin():
     torch.nn.init.normal_(net.last.weight)
     image, depth = torch.rand(1, 3, 64, 64), 30 * torch.rand(1, 64, 64)
     rest = torch.ones(1, 64, 64), torch.tensor([150.0]), torch.randn(1, 3, 64, 64)
-    assert torch.allclose(net(image, depth, *rest), net(image, depth + 70, *rest), atol=1e-4)
+    here, there = (net(image, d, *rest).displacement for d in (depth, depth + 70))
+    assert torch.allclose(here, there, atol=1e-4)
+
+
+def test_a_fine_net_with_trust_starts_from_one_without():
+    old = FineNet(FineNetConfig(size=64, width=8, levels=3))
+    torch.nn.init.normal_(old.last.weight)
+    new = FineNet(FineNetConfig(size=64, width=8, levels=3, trust=True))
+    new.start_from(old)
+    given = torch.rand(1, 3, 64, 64), torch.rand(1, 64, 64), torch.ones(1, 64, 64), torch.tensor([150.0])
+    a, b = (net.eval()(*given, torch.randn(1, 3, 64, 64).fill_(0.3)) for net in (old, new))
+    assert torch.equal(a.displacement, b.displacement)
+    assert a.trust is None
+    assert b.trust is not None
+    assert b.trust.shape == (1, 64, 64)
+    again = FineNet(new.config)
+    again.start_from(new)
+    assert all(torch.equal(x, again.state_dict()[name]) for name, x in new.state_dict().items())
 
 
 def test_impossible_sizes_are_refused():

@@ -15,15 +15,18 @@ from facerelief.lab.networks.losses import (
     CoarseLoss,
     CoarseTarget,
     FineLoss,
+    band_losses,
     coarse_loss,
     distances,
     fine_loss,
+    gaussian_blur,
     gaussian_nll,
     normals,
     opening_error,
     root,
     split_loss,
     tracking_loss,
+    trust_loss,
 )
 
 PURE = CoarseLoss(regular=0.0, delta=0.0, confidence=0.0)
@@ -192,6 +195,58 @@ def test_what_is_off_the_mask_does_not_count(config):
     changed = other + 5.0 * (1 - mask)
     a, b = (float(fine_loss(d, truth, depth, mask, *rest, config).loss) for d in (other, changed))
     assert a == pytest.approx(b)
+
+
+BANDS = FineLoss(normals=0.0, bands=1.0, strength=1.0)
+
+
+def test_bands_and_strength_of_the_true_relief_are_right_and_of_half_of_it_half():
+    truth = torch.randn(2, 64, 64, dtype=torch.float64)
+    weight = (torch.rand(2, 64, 64) < 0.8).double()
+    assert [float(x) for x in band_losses(truth, truth, weight)] == [0.0, 0.0]
+    wrong, off = band_losses(0.5 * truth, truth, weight)
+    nothing, all_ = band_losses(0 * truth, truth, weight)
+    assert float(nothing) == pytest.approx(2 * float(wrong))
+    assert float(off) == pytest.approx(0.5 * float(all_), rel=1e-3)
+    assert 0.8 < float(all_) < 1
+
+
+def test_gradients_of_the_bands():
+    other, truth, *rest = maps()
+    assert torch.autograd.gradcheck(
+        lambda d: fine_loss(d, truth, *rest, BANDS).loss, (other.requires_grad_(),)
+    )
+
+
+@pytest.mark.parametrize("config", [FineLoss(), FineLoss("l2"), BANDS])
+def test_relief_that_is_not_known_does_not_count(config):
+    other, truth, depth, mask, *rest = maps(size=12)
+    known = torch.ones_like(mask)
+    known[:, :, 6:] = 0
+    changed = other + 5.0 * (1 - known)
+    a, b = (float(fine_loss(d, truth, depth, mask, *rest, config, known).loss) for d in (other, changed))
+    if config is not BANDS:  # a normal at the edge reaches over it
+        assert a == pytest.approx(b, rel=0.2 if config.kind == "l1" else 1e-9)
+    else:
+        assert a == pytest.approx(b)
+
+
+def test_a_gaussian_blur_keeps_the_mean_and_smooths():
+    spot = torch.zeros(1, 1, 33, 33, dtype=torch.float64)
+    spot[0, 0, 16, 16] = 1
+    out = gaussian_blur(spot, 2.0)
+    assert float(out.sum()) == pytest.approx(1)
+    row = torch.arange(33.0).double() - 16
+    assert float((out[0, 0].sum(dim=0) * row**2).sum()) == pytest.approx(4, rel=0.05)
+
+
+def test_trust_counts_only_where_it_is_known():
+    logit = torch.tensor([[[20.0, -20.0]], [[20.0, 20.0]]])
+    trust = torch.tensor([[[1.0, 0.0]], [[0.0, 0.0]]])
+    mask = torch.ones(2, 1, 2)
+    assert float(trust_loss(logit, trust, mask, torch.tensor([1.0, 0.0]))) == pytest.approx(0, abs=1e-6)
+    assert float(trust_loss(logit, trust, mask, torch.tensor([1.0, 1.0]))) == pytest.approx(10)
+    assert float(trust_loss(logit, trust, mask, torch.zeros(2))) == 0
 
 
 def test_normals_of_a_plane():

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from facerelief.lab.networks.data import CoarseData, CropConfig, FineData, Shards, TrackingData
-from facerelief.lab.networks.guo import CoarseOutput, TrackingOutput
+from facerelief.lab.networks.guo import CoarseOutput, FineOutput, TrackingOutput
 from facerelief.lab.networks.measures import CoarseMeasures, FineMeasures, TrackingMeasures
 
 
@@ -78,8 +78,8 @@ def test_true_relief_correlates_and_none_is_the_baseline(toy_model, fine_set):
     batch = batch_of(FineData(Shards([fine_set], "val", "fine")))
     true = batch.displacement / (0.01 * batch.face_width[:, None, None])
     found, nothing = FineMeasures(), FineMeasures()
-    found.add(batch, true)
-    nothing.add(batch, torch.zeros_like(true))
+    found.add(batch, FineOutput(true, None))
+    nothing.add(batch, FineOutput(torch.zeros_like(true), None))
     good, none = found.result(), nothing.result()
     assert good["error_percent"] == pytest.approx(0.0, abs=1e-5)
     assert good["normal_deg"] == pytest.approx(0.0, abs=1e-3)
@@ -87,3 +87,17 @@ def test_true_relief_correlates_and_none_is_the_baseline(toy_model, fine_set):
     assert none["normal_deg"] == pytest.approx(none["baseline_normal_deg"])
     assert none["error_percent"] == pytest.approx(good["baseline_error_percent"])
     assert none["band_r"] == 0.0
+    assert good["found_over_true"] == pytest.approx(1.0, abs=1e-4)
+    assert none["found_over_true"] == 0.0
+    assert "trust_error" not in good
+
+
+def test_the_error_of_trust_counts_images_that_have_it(fine_set):
+    batch = batch_of(FineData(Shards([fine_set], "val", "fine")))
+    batch = batch._replace(trust=batch.mask, trusted=torch.tensor([1.0] + [0.0] * (len(batch.mask) - 1)))
+    right = 40 * (batch.mask - 0.5)
+    found = FineMeasures()
+    found.add(batch, FineOutput(torch.zeros_like(batch.mask), right))
+    assert found.result()["trust_error"] == pytest.approx(0, abs=1e-6)
+    found.add(batch, FineOutput(torch.zeros_like(batch.mask), -right))
+    assert found.result()["trust_error"] == pytest.approx(0.5, abs=1e-6)

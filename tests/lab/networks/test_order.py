@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from facerelief.errors import FacereliefError
 from facerelief.lab.datasets.manifest import RECIPE
-from facerelief.lab.networks.order import Order, Shards
+from facerelief.lab.networks.order import MixedOrder, Order, Shards
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,28 @@ def test_a_position_decides_alone():
     again = Order(17, seed=3)
     assert [again(k) for k in reversed(range(40))] == straight[::-1]
     assert [Order(17, seed=4)(k) for k in range(17)] != straight[:17]
+
+
+def test_data_sets_have_their_shares_and_all_their_samples():
+    order = MixedOrder([5, 400, 0], [1, 3, 2], seed=3)
+    found = np.array([order(k) for k in range(480)])
+    assert np.count_nonzero(found < 5) == 120
+    assert (np.bincount(found[found < 5]) == 24).all()
+    rest = found[found >= 5]
+    assert len(np.unique(rest)) == len(rest) == 360
+    again = MixedOrder([5, 400, 0], [1, 3, 2], seed=3)
+    assert [again(k) for k in reversed(range(480))] == found[::-1].tolist()
+    with pytest.raises(ValueError, match="above 0"):
+        MixedOrder([3], [0.0], 1)
+
+
+def test_shares_are_of_the_folders(face_set, fine_set):
+    mixed = Shards([face_set, face_set], "train", "coarse", (3, 1))
+    assert mixed.counts == [48, 48]
+    order = mixed.order(2)
+    assert sum(order(k) < 48 for k in range(240)) == 180
+    with pytest.raises(FacereliefError, match="give one for each"):
+        Shards([face_set], "train", "coarse", (3, 1))
 
 
 def test_samples_are_found_by_split(face_set, shards):

@@ -20,7 +20,7 @@ from facerelief.inference.shading_cues import shading_cues
 from facerelief.lab.networks.augment import AugmentConfig, augment
 from facerelief.lab.networks.guo import Moments
 from facerelief.lab.networks.labels import camera_of, mirror_of, mirrored_pose, pose_of
-from facerelief.lab.networks.order import Order, Shards
+from facerelief.lab.networks.order import Shards
 from facerelief.morphable.model import FaceModel
 from facerelief.typed import Float, Float32, Image
 
@@ -65,7 +65,7 @@ class _Data(Dataset[Any]):
         if not len(shards):
             raise FacereliefError("the data sets hold no samples of that split; make some")
         self.shards, self.seed, self.augmentation = shards, seed, augmentation
-        self.order = Order(len(shards), seed)
+        self.order = shards.order(seed)
         self.flip = flip
 
     def __len__(self) -> int:
@@ -285,16 +285,29 @@ class FineItem(NamedTuple):
     """() float32 px/mm"""
     cues: Any
     """(3, S, S) float32 shading cues of the augmented image"""
+    known: Any
+    """(S, S) float32, 0..1, weight of the displacement's truth"""
+    trust: Any
+    """(S, S) float32, 0..1, mask of trust"""
+    trusted: Any
+    """() float32, 1 where the data set has a mask of trust, else 0"""
 
 
 class FineData(_Data):
-    """Samples of FineNet, in the data set's own crops. Flipping is exact for every model."""
+    """Samples of FineNet, in the data set's own crops. Flipping is exact for every model.
+
+    A data set may lack `known`, which is then the mask, and `trust`.
+    """
 
     def __getitem__(self, position: int) -> FineItem:
         index, rng = self.order(position), self.rng(position)
         names = ("depth_coarse", "mask", "displacement", "camera", "box")
-        labels = self.shards.labels(index, names)
+        labels = self.shards.labels(index, names, ("known", "trust"))
         maps = [labels[name].astype(np.float32) for name in names[:3]]
+        maps += [
+            labels[name].astype(np.float32) / 255 if name in labels else maps[1]
+            for name in ("known", "trust")
+        ]
         image = self.shards.image(index)
         if rng.random() < 0.5 and self.flip:
             image, maps = np.ascontiguousarray(image[:, ::-1]), [x[:, ::-1].copy() for x in maps]
@@ -308,4 +321,7 @@ class FineData(_Data):
             np.float32(face_width(labels["box"], scale)),
             np.float32(scale),
             shading_cues(image, maps[0], maps[1] > 0, scale),
+            maps[3],
+            maps[4],
+            np.float32("trust" in labels),
         )

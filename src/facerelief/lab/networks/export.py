@@ -166,9 +166,11 @@ def _e2far(net: E2far, bounds: tuple[float, float], _: float) -> Exported:
 
 
 def _fine(net: FineNet, _: tuple[float, float], __: float) -> Exported:
-    def call(net: FineNet, *given: Tensor) -> Tensor:
+    def call(net: FineNet, *given: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         image, depth, mask, face_width, contrast, cues = given
-        return net(image, depth, mask, face_width, cues, contrast) * (0.01 * face_width[:, None, None])
+        out = net(image, depth, mask, face_width, cues, contrast)
+        displacement = out.displacement * (0.01 * face_width[:, None, None])
+        return displacement if out.trust is None else (displacement, out.trust.sigmoid() * mask)
 
     size = net.config.size
     inputs = [
@@ -180,6 +182,8 @@ def _fine(net: FineNet, _: tuple[float, float], __: float) -> Exported:
         Port("cues", (1, 3, size, size), "of image, depth and mask (inference.shading_cues)"),
     ]
     outputs = [Port("displacement", (1, size, size), "mm along camera z, toward the viewer")]
+    if net.config.trust:
+        outputs.append(Port("trust", (1, size, size), "mask of trust, 0 to 1"))
     crop = (
         f"square about the projected face, side {FINE_MARGIN} x its longer side (inference.crops.fine_crop)"
     )

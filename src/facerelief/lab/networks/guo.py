@@ -69,6 +69,8 @@ class FineNetConfig:
     """Resolutions: 4 are 128, 64, 32 and 16 px."""
     widest: int = 256
     """Largest number of channels."""
+    trust: bool = False
+    """State a mask of trust too."""
 
     def __post_init__(self) -> None:
         unit = max(2**self.levels, *CONTRAST_SIZES)
@@ -100,6 +102,15 @@ class TrackingOutput(NamedTuple):
     """(B, E + 6) changes since the previous frame, in their standard deviations."""
     log_variance: Tensor
     """(B,) log mm^2."""
+
+
+class FineOutput(NamedTuple):
+    """Output of a FineNet."""
+
+    displacement: Tensor
+    """(B, S, S) along camera z, toward the viewer; 1 is 1 % of the face's width."""
+    trust: Tensor | None
+    """(B, S, S) logit of the mask of trust; None where the net states none."""
 
 
 @dataclass(frozen=True)
@@ -349,7 +360,7 @@ def contrasts(image: Tensor) -> Tensor:
 
 
 class FineNet(nn.Module):
-    """Relief of a coarse surface, in hundredths of the face's width.
+    """Relief of a coarse surface, in hundredths of the face's width, and where to trust it.
 
     A U-Net (Ronneberger et al., MICCAI 2015). Its first level gathers 2 x 2 px into channels, its last layer
     spreads them out again: half the resolution inside is four times the speed, and no px of the input is lost
@@ -371,6 +382,7 @@ class FineNet(nn.Module):
         self.last = nn.Conv2d(_DETAIL, 1, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(torch.as_tensor(self.last.bias))
+        self.sure = nn.Conv2d(_DETAIL, 1, 3, padding=1) if c.trust else None
 
     def forward(
         self,
@@ -380,7 +392,7 @@ class FineNet(nn.Module):
         face_width: Tensor,
         cues: Tensor,
         contrast: Tensor | None = None,
-    ) -> Tensor:
+    ) -> FineOutput:
         """Estimate the relief.
 
         Args:
@@ -390,9 +402,6 @@ class FineNet(nn.Module):
             face_width: (B,) mm (`inference.crops.face_width`).
             cues: (B, 3, S, S) of `inference.shading_cues`.
             contrast: (B, 2, S, S) of `contrasts`, computed here unless given.
-
-        Returns:
-            (B, S, S) displacement along camera z, toward the viewer; 1 is 1 % of the face's width.
         """
         count = mask.sum(dim=(1, 2)).clamp_min(1.0)
         mean = (depth * mask).sum(dim=(1, 2)) / count
@@ -409,17 +418,27 @@ class FineNet(nn.Module):
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
             x = level(torch.cat([x, beside.pop()], dim=1))
         x = functional.pixel_shuffle(functional.relu(self.spread(x)), 2)
-        return self.last(x)[:, 0].float() * mask
+        trust = None if self.sure is None else self.sure(x)[:, 0].float()
+        return FineOutput(self.last(x)[:, 0].float() * mask, trust)
 
     def start_from(self, other: FineNet) -> None:
-        """Copy the weights of a trained FineNet. Raises ValueError for other widths or levels."""
-        _take(self, other)
+        """Copy the weights of a trained FineNet, whether it states trust or not. Raises ValueError for other
+        widths or levels."""
+        given = {name: value for name, value in other.state_dict().items() if not name.startswith("sure.")}
+        own = {name: value for name, value in self.state_dict().items() if name.startswith("sure.")}
+        if other.sure is not None and self.sure is not None:
+            own = {f"sure.{name}": value for name, value in other.sure.state_dict().items()}
+        _load(self, given | own)
 
 
 def _take(net: nn.Module, other: nn.Module) -> None:
     """Copy all weights. Raises ValueError where their shapes differ."""
+    _load(net, other.state_dict())
+
+
+def _load(net: nn.Module, weights: dict[str, Tensor]) -> None:
     try:
-        net.load_state_dict(other.state_dict())
+        net.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"a net of other sizes: {str(error).splitlines()[-1].strip()}") from error
 

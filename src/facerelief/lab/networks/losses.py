@@ -66,6 +66,20 @@ class FineLoss:
     huber_delta: float = 0.3
     """Of the Huber loss, hundredths of the face's width. Most of a face has next to no relief, and with plain
     absolute errors a network never leaves zero (found with six images that squared errors learn at once)."""
+    bands: float = 0.0
+    """Weight of the mean absolute error of displacements between the Gaussians of `RELIEF_BANDS`, only with
+    l1."""
+    strength: float = 0.0
+    """Weight of the error of their root mean squares over an image, relative to the true ones, only with l1:
+    absolute errors make uncertain relief lower than it is."""
+    trust: float = 0.0
+    """Weight of the cross-entropy of the mask of trust."""
+
+
+RELIEF_BANDS = ((0.8, 2.0), (2.0, 6.0))
+"""Deviations of the Gaussians that bound the bands of relief, px of a crop of 256 px: wrinkles and folds."""
+_FAINT = 0.02
+"""Root mean square of a band of relief that is next to none, hundredths of the face's width."""
 
 
 class CoarseTarget(NamedTuple):
@@ -251,12 +265,15 @@ def fine_loss(
     face_width: Tensor,
     scale: Tensor,
     config: FineLoss,
+    known: Tensor | None = None,
 ) -> LossTerms:
-    """Loss of a FineNet: displacements, and with "l1" 1 - cos of the angles between normals.
+    """Loss of a FineNet's displacements, and with "l1" of the angles between normals and of bands of relief.
 
     displacement, truth: (B, S, S) along camera z in hundredths of face_width (B,), mm; depth: (B, S, S) of
-    the coarse surface, mm; mask: (B, S, S) 0 or 1; scale: (B,) px/mm.
+    the coarse surface, mm; mask: (B, S, S) 0 or 1; scale: (B,) px/mm; known: (B, S, S) 0..1, weight of the
+    truth, 1 unless given.
     """
+    mask = mask if known is None else mask * known
     count = mask.sum().clamp_min(1.0)
     apart = (displacement - truth) * mask
     if config.kind == "l2":
@@ -270,4 +287,61 @@ def fine_loss(
     turned = ((1 - (found * true).sum(dim=3)) * where).sum() / where.sum().clamp_min(1.0)
     loss = flat + config.normals * turned
     plain = apart.detach().abs().sum() / count
-    return LossTerms(loss, {"l1": plain, "huber": flat.detach(), "normals": turned.detach()})
+    parts = {"l1": plain, "huber": flat.detach(), "normals": turned.detach()}
+    if config.bands or config.strength:
+        wrong, off = band_losses(displacement, truth, mask)
+        loss = loss + config.bands * wrong + config.strength * off
+        parts |= {"bands": wrong.detach(), "strength": off.detach()}
+    return LossTerms(loss, parts)
+
+
+def band_losses(displacement: Tensor, truth: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors of displacements (B, S, S) in `RELIEF_BANDS`, with weights (B, S, S) from 0 to 1.
+
+    Returns:
+        The mean absolute error, summed over the bands; and the difference of root mean squares over an image,
+        relative to the true ones, averaged over images and bands.
+    """
+    unit = displacement.shape[1] / 256
+    sigmas = sorted({sigma for band in RELIEF_BANDS for sigma in band})
+    maps = torch.stack([displacement * weight, truth * weight, weight], dim=1)
+    smooth: dict[float, Tensor] = {}
+    for sigma in sigmas:
+        blurred = gaussian_blur(maps, sigma * unit)
+        smooth[sigma] = blurred[:, :2] / blurred[:, 2:].clamp_min(1e-3)
+    count = weight.sum(dim=(1, 2)).clamp_min(1.0)
+    wrong, off = displacement.new_zeros(()), displacement.new_zeros(())
+    for low, high in RELIEF_BANDS:
+        band = (smooth[low] - smooth[high]) * weight[:, None]
+        wrong = wrong + (band[:, 0] - band[:, 1]).abs().sum() / count.sum()
+        squares = band.square().sum(dim=(2, 3)) / count[:, None]
+        found, true = (squares + 1e-8).sqrt().unbind(dim=1)
+        off = off + ((found - true).abs() / (true + _FAINT)).mean() / len(RELIEF_BANDS)
+    return wrong, off
+
+
+def gaussian_blur(maps: Tensor, sigma: float) -> Tensor:
+    """Maps (B, C, S, S) smoothed by a Gaussian of `sigma` px; beyond the border they are 0."""
+    reach = max(1, round(3 * sigma))
+    x = torch.arange(-reach, reach + 1, device=maps.device, dtype=maps.dtype)
+    weights = (-0.5 * (x / max(sigma, 1e-3)).square()).exp()
+    weights = weights / weights.sum()
+    batch, channels, height, width = maps.shape
+    flat = maps.reshape(batch * channels, 1, height, width)
+    flat = functional.conv2d(flat, weights[None, None, :, None], padding=(reach, 0))
+    flat = functional.conv2d(flat, weights[None, None, None, :], padding=(0, reach))
+    return flat.reshape(batch, channels, height, width)
+
+
+def trust_loss(logit: Tensor, trust: Tensor, mask: Tensor, trusted: Tensor) -> Tensor:
+    """Mean cross-entropy of a mask of trust.
+
+    Args:
+        logit: (B, S, S) found.
+        trust: (B, S, S) true, 0 to 1.
+        mask: (B, S, S) pixels that count.
+        trusted: (B,) 1 for images that have a true one, else 0.
+    """
+    weight = mask * trusted[:, None, None]
+    wrong = functional.binary_cross_entropy_with_logits(logit, trust, reduction="none")
+    return (wrong * weight).sum() / weight.sum().clamp_min(1.0)

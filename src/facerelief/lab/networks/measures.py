@@ -14,7 +14,7 @@ from torch import Tensor
 
 from facerelief.lab.networks.data import CoarseItem, FineItem, TrackingItem
 from facerelief.lab.networks.e2far import E2farOutput, ShapeError
-from facerelief.lab.networks.guo import CoarseOutput, TrackingOutput
+from facerelief.lab.networks.guo import CoarseOutput, FineOutput, TrackingOutput
 from facerelief.lab.networks.labels import camera_of
 from facerelief.lab.networks.layer import MorphableLayer, project
 from facerelief.lab.networks.losses import inner, normals
@@ -160,18 +160,28 @@ class FineMeasures:
     """Measures of a FineNet; the baseline is the coarse surface without relief.
 
     error_percent: mean absolute error in per cent of the face's width; normal_deg: mean angle between found
-    and true normals; band_r: correlation of found and true relief between two Gaussians (`BAND`).
+    and true normals; band_r: correlation of found and true relief between two Gaussians (`BAND`);
+    found_over_true: strength of the found relief there beside the true one; trust_error: mean absolute error
+    of the mask of trust, over images that have a true one. All where the truth is known.
     """
 
     def __init__(self) -> None:
         self.rows: list[tuple[float, ...]] = []
+        self.unsure: list[float] = []
+        """Error of the trust of each image that has a true one."""
 
-    def add(self, batch: FineItem, out: Tensor) -> None:
+    def add(self, batch: FineItem, output: FineOutput) -> None:
         """Measure a batch and the net's output for it, on any device."""
+        out = output.displacement
         depth, mask, true, width, scale = (
             x.detach().float().cpu()
             for x in (batch.depth, batch.mask, batch.displacement, batch.face_width, batch.scale)
         )
+        if output.trust is not None:
+            off = (output.trust.detach().float().sigmoid() - batch.trust).abs().cpu() * mask
+            error = off.sum(dim=(1, 2)) / mask.sum(dim=(1, 2)).clamp_min(1.0)
+            self.unsure += error[batch.trusted.cpu() > 0].tolist()
+        mask = mask * (batch.known.detach().float().cpu() > 0.5)
         mm = 0.01 * width[:, None, None]
         found, where = out.detach().float().cpu() * mm, inner(mask)
         straight = normals(depth + true * mask, scale)
@@ -185,7 +195,7 @@ class FineMeasures:
                     float(((found - true) / mm)[k][inside].abs().mean()),
                     float((true / mm)[k][inside].abs().mean()),
                     *(float(angle[k][where[k] > 0].mean()) for angle in turned),
-                    _band_correlation(found[k].numpy(), true[k].numpy(), mask[k].numpy()),
+                    *_band_agreement(found[k].numpy(), true[k].numpy(), mask[k].numpy()),
                 )
             )
 
@@ -193,7 +203,9 @@ class FineMeasures:
         """Means of the measures over all samples, by name, and `samples`, their number."""
         names = ("error_percent", "baseline_error_percent", "normal_deg", "baseline_normal_deg", "band_r")
         means = np.array(self.rows).mean(axis=0)
-        return {"samples": len(self.rows)} | {name: float(value) for name, value in zip(names, means)}
+        out = {"samples": len(self.rows)} | {name: float(value) for name, value in zip(names, means)}
+        out["found_over_true"] = float(means[-2] / means[-1]) if means[-1] > 0 else 0.0
+        return out | ({"trust_error": float(np.mean(self.unsure))} if self.unsure else {})
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
@@ -212,7 +224,8 @@ def _angle(a: Tensor, b: Tensor) -> Tensor:
     return 2 * torch.rad2deg(torch.asin((0.5 * (a - b).norm(dim=-1)).clamp(max=1.0)))
 
 
-def _band_correlation(found: Float, true: Float, mask: Float) -> float:
+def _band_agreement(found: Float, true: Float, mask: Float) -> tuple[float, float, float]:
+    """Correlation and root mean squares of two reliefs in `BAND`."""
     import cv2
 
     def smooth(x: Float, sigma: float) -> Float:
@@ -221,5 +234,6 @@ def _band_correlation(found: Float, true: Float, mask: Float) -> float:
 
     bands = [(smooth(x, BAND[0]) - smooth(x, BAND[1]))[mask > 0] for x in (found, true)]
     a, b = (x - x.mean() for x in bands)
-    norm = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
-    return float((a * b).sum()) / norm if norm > 0 else 0.0
+    found_mm, true_mm = (math.sqrt(float((x * x).mean())) for x in (a, b))
+    norm = found_mm * true_mm
+    return (float((a * b).mean()) / norm if norm > 0 else 0.0), found_mm, true_mm

@@ -43,19 +43,25 @@ class _Location(NamedTuple):
 class Shards:
     """The samples of one split of one or more data sets, read at random from plain tar files."""
 
-    def __init__(self, folders: Sequence[str | Path], split: str, net: str) -> None:
+    def __init__(
+        self, folders: Sequence[str | Path], split: str, net: str, shares: Sequence[float] = ()
+    ) -> None:
         """Find the samples.
 
         Args:
             folders: of the data sets.
             split: "train", "val" or "test".
             net: the network that learns from them, a key of `DATA_KINDS`.
+            shares: of the samples of a run that each data set gives, in any unit; unless given, every sample
+                comes as often.
 
         Raises:
-            FacereliefError: a folder without a data set for that net, or a shard that cannot be read.
+            FacereliefError: a folder without a data set for that net, a shard that cannot be read, or a share
+                of a data set without samples.
         """
         self.paths: list[Path] = []
         """Of the shards, in the order of folders and names."""
+        first: list[int] = []
         for folder in map(Path, folders):
             kind = read_json(folder / RECIPE).get("kind")
             if kind not in DATA_KINDS[net]:
@@ -63,13 +69,30 @@ class Shards:
                 raise FacereliefError(
                     f"{folder}: holds {kind}, expected {expected} for the {net} net; give another folder"
                 )
+            first.append(len(self.paths))
             self.paths += sorted(folder.glob(f"{split}-*.tar"))
         self.locations = np.array(
             [x for k, path in enumerate(self.paths) for x in _locations(k, path)], np.int64
         )
+        if shares and len(shares) != len(folders):
+            raise FacereliefError(f"{len(shares)} shares for {len(folders)} data sets: give one for each")
+        shard = self.locations[:, 0] if len(self.locations) else np.zeros(0, np.int64)
+        ends = np.searchsorted(shard, [*first[1:], len(self.paths)])
+        self.counts = np.diff([0, *ends.tolist()]).tolist()
+        """Samples of each data set, in the order of folders."""
+        self.shares = tuple(shares)
+        for folder, count, share in zip(folders, self.counts, self.shares):
+            if share > 0 and not count:
+                raise FacereliefError(f"{folder}: no {split} samples, but a share of {share:g}; make some")
 
     def __len__(self) -> int:
         return len(self.locations)
+
+    def order(self, seed: int) -> Order | MixedOrder:
+        """An endless random order of the samples, by the shares of the data sets."""
+        if not self.shares:
+            return Order(len(self), seed)
+        return MixedOrder(self.counts, self.shares, seed)
 
     @property
     def digest(self) -> str:
@@ -90,13 +113,15 @@ class Shards:
         except ValueError as error:
             raise self._damaged(at, error) from error
 
-    def labels(self, index: int, names: Sequence[str]) -> Labels:
-        """Labels by name. Raises FacereliefError where one is missing or damaged."""
+    def labels(self, index: int, names: Sequence[str], optional: Sequence[str] = ()) -> Labels:
+        """Labels by name; those in `optional` where the data set has them. Raises FacereliefError where one
+        is missing or damaged."""
         at = _Location(*map(int, self.locations[index]))
         data = self._read(at.shard, at.labels, at.labels_size)
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in names}
+                more = [name for name in optional if name in arrays.files]
+                return {name: arrays[name] for name in (*names, *more)}
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise self._damaged(at, error) from error
 
@@ -152,3 +177,46 @@ class Order:
             self._epoch = epoch
             self._order = np.random.default_rng([self.seed, 7, epoch]).permutation(self.count)
         return int(self._order[place])
+
+
+class MixedOrder:
+    """An endless order of the samples of several data sets, each with its share of every `BLOCK` positions.
+
+    Args:
+        counts: samples of each data set; their indices follow each other.
+        shares: of the data sets, in any unit.
+        seed: of the order.
+
+    Raises:
+        ValueError: no share is positive.
+    """
+
+    BLOCK = 240
+
+    def __init__(self, counts: Sequence[int], shares: Sequence[float], seed: int) -> None:
+        given = np.array([max(s, 0.0) if n else 0.0 for n, s in zip(counts, shares)])
+        if not given.sum() > 0:
+            raise ValueError(f"shares are {', '.join(map(str, shares))}: expected one above 0")
+        parts = given / given.sum() * self.BLOCK
+        ends = np.rint(np.cumsum(parts)).astype(int)
+        self._each = np.diff(ends, prepend=0)
+        self._kinds = np.repeat(np.arange(len(parts)), self._each)
+        self._starts = np.cumsum([0, *counts[:-1]])
+        self._orders = [Order(n, seed + 101 * k) if n else None for k, n in enumerate(counts)]
+        self.seed = seed
+        self._block, self._kind, self._rank = -1, self._kinds, self._kinds
+
+    def __call__(self, position: int) -> int:
+        """Index of the sample at a position of the endless order."""
+        block, place = divmod(position, self.BLOCK)
+        if block != self._block:
+            self._block = block
+            self._kind = np.random.default_rng([self.seed, 17, block]).permutation(self._kinds)
+            self._rank = np.zeros(self.BLOCK, np.int64)
+            for k in range(len(self._each)):
+                mine = self._kind == k
+                self._rank[mine] = np.arange(np.count_nonzero(mine))
+        k = int(self._kind[place])
+        order = self._orders[k]
+        assert order is not None
+        return int(self._starts[k]) + order(block * int(self._each[k]) + int(self._rank[place]))

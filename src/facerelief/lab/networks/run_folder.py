@@ -86,7 +86,7 @@ def _differing(a: Any, b: Any, name: str = "") -> Iterator[str]:
     if isinstance(a, dict) and isinstance(b, dict):
         for key in {*a, *b}:
             yield from _differing(a.get(key), b.get(key), f"{name}.{key}" if name else str(key))
-    elif a != b:
+    elif (a or None) != (b or None):  # a field that is not there yet is off
         yield name
 
 

@@ -214,16 +214,21 @@ class FineTask(Task):
         """An untrained FineNet."""
         return guo.FineNet(self.config.fine)
 
-    def forward(self, net: nn.Module, batch: FineItem) -> Tensor:
-        """Displacement (B, S, S) in hundredths of the face's width."""
+    def forward(self, net: nn.Module, batch: FineItem) -> guo.FineOutput:
+        """The net's output for a batch."""
         return net(image_tensor(batch.image), batch.depth, batch.mask, batch.face_width, batch.cues)
 
-    def loss(self, net: nn.Module, batch: FineItem, out: Tensor) -> losses.LossTerms:
-        """`losses.fine_loss` of an output."""
-        truth = batch.displacement / (0.01 * batch.face_width[:, None, None])
-        return losses.fine_loss(
-            out, truth, batch.depth, batch.mask, batch.face_width, batch.scale, self.config.fine_loss
+    def loss(self, net: nn.Module, batch: FineItem, out: guo.FineOutput) -> losses.LossTerms:
+        """`losses.fine_loss` of an output, and the cross-entropy of its trust."""
+        b, config = batch, self.config.fine_loss
+        truth = b.displacement / (0.01 * b.face_width[:, None, None])
+        score = losses.fine_loss(
+            out.displacement, truth, b.depth, b.mask, b.face_width, b.scale, config, b.known
         )
+        if out.trust is None or not config.trust:
+            return score
+        unsure = losses.trust_loss(out.trust, b.trust, b.mask, b.trusted)
+        return losses.LossTerms(score.loss + config.trust * unsure, score.parts | {"trust": unsure.detach()})
 
     def measures(self, net: nn.Module) -> FineMeasures:
         """Collector whose baseline is the coarse surface."""

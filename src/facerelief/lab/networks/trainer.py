@@ -67,11 +67,15 @@ class TrainConfig:
     """Run whose net it starts from: of the same kind, or a CoarseNet for a Tracking CoarseNet."""
     weights: str | None = None
     """File of VGG-Face's weights that a UH-E2FAR's trunk starts from (`networks.vgg_face`)."""
+    shares: tuple[float, ...] = ()
+    """Share of the samples that each data set gives; unless given, every sample comes as often."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "lr"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected more than 0")
+        if self.shares and (len(self.shares) != len(self.data) or min(self.shares) <= 0):
+            raise ValueError(f"shares are {self.shares}: expected one above 0 for each data set")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}: expected at least 0 and less than 1")
 
@@ -155,7 +159,7 @@ class Trainer:
         self.first = 0
         self.history: list[dict[str, float]] = []
         self.task = make_task(config.task, self.model)
-        self.shards = Shards(config.data, "train", config.task.kind)
+        self.shards = Shards(config.data, "train", config.task.kind, config.shares)
         self.data = self.task.data(self.shards, config.seed, training=True)
         held_out = Shards(config.data, "val", config.task.kind)
         self.split = "val" if len(held_out) else "train"

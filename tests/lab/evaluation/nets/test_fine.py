@@ -71,6 +71,7 @@ class TestFine:
     def test_the_same_as_in_training(self):
         torch = pytest.importorskip("torch")
         from facerelief.lab.networks.data import FineItem
+        from facerelief.lab.networks.guo import FineOutput
         from facerelief.lab.networks.measures import FineMeasures
 
         rng = np.random.default_rng(0)
@@ -82,8 +83,9 @@ class TestFine:
             for name in ("depth_coarse", "mask", "displacement")
         ]
         theirs = FineMeasures()
-        item = FineItem(None, *maps, torch.tensor([112.0]), torch.tensor([0.5]), cues=None)
-        theirs.add(item, torch.from_numpy(found)[None] / 1.12)
+        known, width, scale = torch.ones_like(maps[1]), torch.tensor([112.0]), torch.tensor([0.5])
+        item = FineItem(None, *maps, width, scale, None, known, known, torch.zeros(1))
+        theirs.add(item, FineOutput(torch.from_numpy(found)[None] / 1.12, None))
         result = theirs.result()
         assert row.errors["normal_deg"] == pytest.approx(result["normal_deg"], rel=1e-3)
         assert row.errors["coarse_normal_deg"] == pytest.approx(result["baseline_normal_deg"], rel=1e-3)

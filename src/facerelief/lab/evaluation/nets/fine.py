@@ -31,7 +31,7 @@ class FineRow:
     """Measures of one image."""
 
     kind: str
-    """Of FineData "own", "moved" or "relit"; of photos their group."""
+    """Of FineData "own", "moved", "relit" or "drawn"; of photos their group."""
     errors: dict[str, float]
 
 
@@ -73,12 +73,13 @@ def evaluate_fine(
     for sample in counted(samples, progress):
         labels = sample.labels
         depth, mask, true = (labels[x].astype(np.float32) for x in ("depth_coarse", "mask", "displacement"))
+        known = mask * (labels["known"] > 127) if "known" in labels else mask
         left, top, right, bottom = (float(x) for x in labels["box"])
         scale = float(labels["camera"][5])
         width = max(right - left, bottom - top) / scale
-        if inner(mask).any():
+        if inner(known).any():
             found = relief(sample.image, depth, mask, width)
-            rows.append(FineRow(_kind(sample), relief_errors(found, true, depth, mask, scale)))
+            rows.append(FineRow(_kind(sample), relief_errors(found, true, depth, known, scale)))
     return rows
 
 
@@ -190,7 +191,10 @@ def _parts(rows: Sequence[FineRow]) -> dict[str, dict[str, float]]:
 
 
 def _kind(sample: Sample) -> str:
-    """own: the photo with its own relief; moved: with another face's; relit: under another light too."""
+    """own: the photo with its own relief; moved: with another face's; relit: under another light too; drawn:
+    with drawn wrinkles."""
+    if sample.about.get("kind") == "wrinkles":
+        return "drawn"
     if sample.about.get("relit"):
         return "relit"
     gains = sample.labels.get("gains")

@@ -33,7 +33,7 @@ class HeldOut:
 
 
 def held_out(
-    model: FaceModel,
+    model: FaceModel | None,
     folder: Path,
     kinds: Sequence[str],
     split: str | None = None,
@@ -42,6 +42,7 @@ def held_out(
     """Held-out samples of a data set, evenly spread.
 
     Args:
+        model: face model that the samples must be made with; None for any.
         kinds: accepted kinds of data sets.
         split: "val" or "test"; None for test, or val where test is empty.
         limit: most samples.
@@ -55,7 +56,7 @@ def held_out(
             f"{folder}: holds {data.recipe.get('kind')}, expected {' or '.join(kinds)}; give another folder"
         )
     made_with = data.recipe.get("model", {})
-    if (made_with.get("name"), made_with.get("version")) != (model.name, str(model.version)):
+    if model and (made_with.get("name"), made_with.get("version")) != (model.name, str(model.version)):
         raise FacereliefError(
             f"{folder}: made with face model {made_with.get('name')!r} version {made_with.get('version')}, "
             f"expected {model.name!r} version {model.version}; make the data set again"

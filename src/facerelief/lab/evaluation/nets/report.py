@@ -79,9 +79,9 @@ class NetsEvaluation:
         return HeldOutReport(folder.name, found.split, coarse_report(rows))
 
     def fine(self, folder: Path) -> HeldOutReport[FineReport]:
-        """FineNet on FineData."""
+        """FineNet on FineData or drawn wrinkles, made with any face model."""
         net = FineRunner(self.model, nets=self.nets)
-        found = held_out(self.model, folder, ("fine",), self.split, self.limit)
+        found = held_out(None, folder, ("fine", "wrinkles"), self.split, self.limit)
         rows = evaluate_fine(relief_of(net), found.samples, self.notes("fine", found.count))
         return HeldOutReport(folder.name, found.split, fine_report(rows))
 
