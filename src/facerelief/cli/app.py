@@ -32,6 +32,7 @@ COMMANDS = {
     "reconstruct": "Turn photos into 3D faces.",
     "track": "Follow a face through a video.",
     "edit": "Re-render a photo with another pose, expression and light.",
+    "gallery": "Render .glb heads: front, 45 degrees, profile, smile, open jaw, closed eyes.",
     "model info": "Print facts about a face model.",
     "model convert": "Convert a Basel, FLAME or ICT-FaceKit model to facerelief's own file.",
     "model build": "Build the open face model anew.",
