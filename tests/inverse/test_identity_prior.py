@@ -18,11 +18,19 @@ def test_a_component_of_pure_size_is_held_by_the_size_alone(toy_model):
     model = replace(toy_model, identity=identity)
     assert model.size_change[0] == pytest.approx(0.02, rel=1e-4)
     precision = identity_precision(model, deviation=2.0, size=0.01)
-    assert precision[0] == pytest.approx(0.25 + 4.0, rel=1e-4)
+    assert precision[0, 0] == pytest.approx(0.25 + 4.0, rel=1e-4)
+
+
+def test_a_component_stays_free_where_another_keeps_the_size(toy_model):
+    precision = identity_precision(toy_model, deviation=1.0, size=1e-4)
+    change = toy_model.size_change.astype(np.float64)
+    # any direction along which the size stays has the plain prior
+    kept = np.linalg.svd(change[None])[2][1:]
+    np.testing.assert_allclose(kept @ precision @ kept.T, np.eye(len(kept)), atol=1e-6)
 
 
 def test_without_a_limit_of_size_all_components_are_alike(toy_model):
-    np.testing.assert_allclose(identity_precision(toy_model, 0.5, np.inf), np.full(toy_model.n_identity, 4.0))
+    np.testing.assert_allclose(identity_precision(toy_model, 0.5, np.inf), 4.0 * np.eye(toy_model.n_identity))
 
 
 def test_shifts_and_turns_change_no_size(toy_model):

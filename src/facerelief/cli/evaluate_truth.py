@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,12 @@ from facerelief.cli.console import UsageError, note, print_targets, progress, re
 
 if TYPE_CHECKING:
     from facerelief.lab.evaluation.truth.heads_match import Heads
-    from facerelief.lab.evaluation.truth.heads_report import HeadBenchmarkReport, HeadMethod, HeadPart
+    from facerelief.lab.evaluation.truth.heads_report import (
+        HeadBenchmarkReport,
+        HeadMethod,
+        HeadPart,
+        RecoveredShare,
+    )
 
 
 ANNY, IN_MODEL = "anny", "in-model"
@@ -152,6 +157,8 @@ def _print(made: HeadBenchmarkReport) -> None:
             parts = getattr(method, part).values()
             rows.append([name, *map(_mean, parts)])
         table(("mean_mm (95 %)", *counts), rows, title)
+    if found.recovered:
+        _print_recovered(found.recovered)
     if len(made.seeds) > 1:
         rows = [[name, *map(_mean, method.seeds.values())] for name, method in found.methods.items()]
         table(("mean_mm (95 %)", *map(str, made.seeds)), rows, "By seed")
@@ -160,6 +167,18 @@ def _print(made: HeadBenchmarkReport) -> None:
         say(f"{name}: not measured: {why}")
     for name, failed in found.failed.items():
         say(f"{name}: gave nothing on {failed.pictures} images, first: {failed.first}")
+
+
+def _print_recovered(recovered: Mapping[str, RecoveredShare]) -> None:
+    """Share of the true deviation that each method's identity keeps, by bands of components."""
+    from facerelief.lab.evaluation.truth.heads_report import BANDS
+
+    rows: list[Sequence[str]] = []
+    for name, shares in recovered.items():
+        bands = [shares.band(*band) for band in BANDS]
+        rows.append([name, *(f"{s:.2f} (r {r:.2f}, x {u:.2f})" for s, r, u in bands)])
+    head = ("identity", *(f"{first + 1}-{end}" for first, end in BANDS))
+    table(head, rows, "Share of the true deviation recovered, by component (correlation, undone by)")
 
 
 def _mean(part: HeadPart) -> str:

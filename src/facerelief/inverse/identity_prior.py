@@ -16,11 +16,15 @@ SIZE_DEVIATION = 0.003
 
 
 def identity_precision(model: FaceModel, deviation: float, size: float = SIZE_DEVIATION) -> Float64:
-    """(K,) precision of the identity coefficients.
+    """(K, K) precision of the identity coefficients.
+
+    The size alone is narrow, one direction among the coefficients: a component that changes shape and size
+    stays free as long as others keep the size.
 
     Args:
         model: Face model.
         deviation: Standard deviation assumed for every coefficient.
         size: Standard deviation assumed for the face's relative size.
     """
-    return 1.0 / deviation**2 + np.square(model.size_change, dtype=np.float64) / size**2
+    change = model.size_change.astype(np.float64)
+    return np.eye(len(change)) / deviation**2 + np.outer(change, change) / size**2

@@ -135,8 +135,8 @@ class LandmarkTerm:
         shape = POSE_UNKNOWNS + self.n_identity
         self.prior: Float64 = np.zeros((shape + self.n_expression,) * 2)
         """Precision of the unknowns; pose is free, the distance's prior is not in it."""
-        self.prior[POSE_UNKNOWNS:shape, POSE_UNKNOWNS:shape] = np.diag(
-            identity_precision(model, config.identity, config.size)
+        self.prior[POSE_UNKNOWNS:shape, POSE_UNKNOWNS:shape] = identity_precision(
+            model, config.identity, config.size
         )
         self.prior[shape:, shape:] = expression_precision(model, config.expression)
         self.name, self.blinks = name, blinks_of(model, name)

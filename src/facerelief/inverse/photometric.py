@@ -259,7 +259,7 @@ class PhotoSolver(_AppearanceSolver):
         self.levels = [image_level(image, box, s) for s in sides]
         identity = identity_precision(model, config.identity_deviation, config.size_deviation)
         expression = expression_precision(model, config.expression_deviation)
-        shape = [config.regularisation * part for part in (np.diag(identity), expression)]
+        shape = [config.regularisation * part for part in (identity, expression)]
         pose = np.zeros((POSE_UNKNOWNS, POSE_UNKNOWNS))
         self.precision = _blocks(pose, *shape, self.precision)
         self.expected_distance, precision = marks.config.distance.of(

@@ -25,7 +25,12 @@ from facerelief.lab.evaluation.truth.heads_draw import (
     render_case,
     sampled_expression,
 )
-from facerelief.lab.evaluation.truth.heads_errors import MEASURES, head_errors, nearest_shape
+from facerelief.lab.evaluation.truth.heads_errors import (
+    MEASURES,
+    head_errors,
+    nearest_identity,
+    nearest_shape,
+)
 from facerelief.lab.evaluation.truth.heads_ict import (
     in_model_heads,
     known_distance,
@@ -146,6 +151,10 @@ class TestNearest:
         found = head_errors(heads, case, nearest_shape(heads, case, spread_mm=0.01))
         assert found["match_mm"] < 0.05 < floor["match_mm"]
         assert found["mean_mm"] < 0.05 < floor["mean_mm"]
+
+    def test_the_identity_of_a_neutral_head_is_found(self, heads, case):
+        found = nearest_identity(heads, heads.model.shape(case.identity).astype(np.float64), spread_mm=0.01)
+        np.testing.assert_allclose(found[: len(case.identity)], case.identity, atol=0.1)
 
     def test_it_is_measured_with_the_methods(self, heads, monkeypatch):
         monkeypatch.setattr(head_truth, "find_face", lambda case: None)

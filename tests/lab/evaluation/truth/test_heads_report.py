@@ -97,3 +97,37 @@ class TestReport:
         assert sum(part.pictures for part in about.methods["fit"].expression.values()) == 60
         met = {target.what.split(":")[0]: (target.at_least, target.met) for target in about.targets}
         assert met == {"fit": (30.0, False), "net": (20.0, None), "e2far": (20.0, None)}
+
+
+class TestRecovered:
+    def rows_of(self, found, true):
+        return [
+            replace(row, identities={"fit": f, "nearest": t})
+            for row, f, t in zip(rows(persons=len(true), pictures=1), found, true)
+        ]
+
+    def recovered(self, found, true):
+        return head_report(self.rows_of(found, true), ["fit"]).recovered["fit"]
+
+    def test_the_truth_is_recovered_whole(self):
+        true = np.random.default_rng(0).normal(size=(30, 4))
+        shares = self.recovered(true, true)
+        for values in (shares.share, shares.correlation, shares.undone):
+            np.testing.assert_allclose(values, 1.0)
+
+    def test_shrinkage_is_a_share_and_noise_is_not_undone(self):
+        rng = np.random.default_rng(1)
+        true = rng.normal(size=(4000, 2))
+        shrunk = self.recovered(0.5 * true, true)
+        np.testing.assert_allclose(
+            (shrunk.share, shrunk.correlation, shrunk.undone), [[0.5] * 2, [1] * 2, [2] * 2]
+        )
+        # noise as large as what is left of the truth: doubling it would bring nothing
+        noisy = self.recovered(0.5 * true + 0.5 * rng.normal(size=true.shape), true)
+        np.testing.assert_allclose(noisy.share, 0.5, atol=0.03)
+        np.testing.assert_allclose(noisy.undone, 1.0, atol=0.06)
+
+    def test_bands_beyond_the_components_and_unknown_methods(self):
+        true = np.ones((12, 3))
+        assert np.isnan(self.recovered(true, true).band(5, 20)).all()
+        assert not head_report(rows(), ["fit"]).recovered

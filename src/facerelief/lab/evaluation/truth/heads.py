@@ -37,7 +37,7 @@ from facerelief.lab.evaluation.truth.heads_draw import (
     HeadTruthConfig,
     render_case,
 )
-from facerelief.lab.evaluation.truth.heads_errors import head_errors, nearest_shape
+from facerelief.lab.evaluation.truth.heads_errors import head_errors, nearest_identity, nearest_shape
 from facerelief.lab.evaluation.truth.heads_ict import known_distance
 from facerelief.lab.evaluation.truth.heads_match import Heads
 from facerelief.lab.evaluation.truth.heads_report import (
@@ -85,6 +85,8 @@ class HeadBenchmark:
         case = render_case(heads, person, number, config, self.backgrounds, read=read_image)
         floor = head_errors(heads, case, ours.mean)
         errors, spent, failed = {MEAN_FACE: floor}, {MEAN_FACE: 0.0}, dict[str, str]()
+        neutral = heads.model.shape(heads.identity(seed, person)).astype(np.float64)
+        identities = {NEAREST: nearest_identity(heads, neutral)}
         started = time.perf_counter()
         face = find_face(case)
         spent["detector"] = 1e3 * (time.perf_counter() - started)
@@ -98,6 +100,7 @@ class HeadBenchmark:
                 shape = ours.shape(state.identity, state.expression)
                 spent[name] = 1e3 * (time.perf_counter() - started)
                 errors[name] = head_errors(heads, case, shape)
+                identities[name] = state.identity
             except (FacereliefError, ValueError) as error:  # the image counts as the mean face
                 failed[name] = str(error)
         if self.nearest:
@@ -112,6 +115,7 @@ class HeadBenchmark:
             errors=errors,
             spent_ms=spent,
             failed=failed,
+            identities=identities,
         )
 
 

@@ -57,12 +57,27 @@ def nearest_shape(heads: Heads, case: HeadCase, spread_mm: float = 0.3, rounds: 
     the model's statistics as prior and points that are right to `spread_mm` mm, a hundredth of them counting
     as independent, expression within its bounds.
     """
+    ours, k = heads.ours, heads.ours.n_identity
+    found = _nearest(heads, case.vertices, ours.n_expression, spread_mm, rounds)
+    return ours.shape(found[:k], found[k:])
+
+
+def nearest_identity(heads: Heads, neutral: Float, spread_mm: float = 0.3, rounds: int = 4) -> Float:
+    """(K,) identity of the evaluated model nearest to a true neutral head (N, 3), as `nearest_shape`."""
+    return _nearest(heads, neutral, 0, spread_mm, rounds)
+
+
+def _nearest(heads: Heads, vertices: Float, units: int, spread_mm: float, rounds: int) -> Float:
+    """(K + units,) identity and the first expression units nearest to a true head's vertices (N, 3)."""
     from scipy.optimize import lsq_linear
 
     ours, points = heads.ours, heads.matched_points
-    truth = case.vertices[points]
+    truth = vertices[points]
     corners, weights = heads.match.corners[points], heads.match.weights[points]
-    bases = [(x[corners] * weights[:, :, None, None]).sum(axis=1) for x in (ours.identity, ours.expression)]
+    bases = [
+        (x[corners] * weights[:, :, None, None]).sum(axis=1)
+        for x in (ours.identity, ours.expression[:, :, :units])
+    ]
     basis = np.concatenate(bases, axis=2).astype(np.float64)
     rest = heads.match.carried(ours.mean.astype(np.float64))[points]
     k, low, high = ours.n_identity, *ours.expression_bounds
@@ -83,4 +98,4 @@ def nearest_shape(heads: Heads, case: HeadCase, spread_mm: float = 0.3, rounds: 
         root = np.linalg.cholesky(rows.T @ rows + np.diag(prior))
         pull = np.linalg.solve(root, rows.T @ (wanted - rest).reshape(-1))
         found = lsq_linear(root.T, pull, (least, most)).x[:size]
-    return ours.shape(found[:k], found[k:])
+    return found

@@ -11,6 +11,7 @@ from facerelief.lab.evaluation.compare.methods import E2FAR, FIT, MEAN_FACE, NET
 from facerelief.lab.evaluation.metrics.intervals import SubjectBootstrap, below_percent
 from facerelief.lab.evaluation.metrics.reports import IF_KNOWN, INLINE, TARGETS, Target
 from facerelief.lab.evaluation.truth.heads_draw import GROUPS, HEAD_YAW_NAMES
+from facerelief.typed import Float
 
 NEAREST = "nearest"
 """`nearest_shape`, which knows the truth: no method, but the floor of what the open model can show."""
@@ -18,6 +19,8 @@ BELOW = {NET: 20.0, E2FAR: 20.0, FIT: 30.0}
 """Targets on in-model heads: per cent by which a method's mean_mm should be below the mean face's."""
 BELOW_ANNY = {FIT: 35.0}
 """Likewise on anny's heads."""
+BANDS = ((0, 5), (5, 20), (20, 50), (50, 100))
+"""Identity components, first and end, that tables take together."""
 _STREAM = 0xB007
 """Of the intervals' draws."""
 
@@ -39,6 +42,8 @@ class HeadRow:
     spent_ms: dict[str, float]
     failed: dict[str, str] = field(default_factory=dict[str, str])
     """Method -> reason why it gave no shape; it is given the mean face."""
+    identities: dict[str, Float] = field(default_factory=dict[str, Float])
+    """Method -> (K,) identity that it found; `NEAREST` -> that of the true neutral head."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,27 @@ class Failures:
 
 
 @dataclass(frozen=True)
+class RecoveredShare:
+    """What a method's identity coefficients keep of the true ones; each (K,), NaN where nothing is known."""
+
+    share: tuple[float, ...]
+    """Slope of the found coefficient over the true one: below 1 it is shrunk toward the mean face."""
+    correlation: tuple[float, ...]
+    """Of the two. A component that an image does not show has neither."""
+    undone: tuple[float, ...]
+    """Factor that brings the found coefficient nearest to the true one: the slope the other way round."""
+
+    def band(self, first: int, end: int) -> tuple[float, float, float]:
+        """Means of share, correlation and factor over components `first` to `end` - 1."""
+        if first >= len(self.share):
+            return (np.nan, np.nan, np.nan)
+        share, correlation, undone = (
+            float(np.nanmean(x[first:end])) for x in (self.share, self.correlation, self.undone)
+        )
+        return share, correlation, undone
+
+
+@dataclass(frozen=True)
 class HeadReport:
     """All methods on one or more images of each subject."""
 
@@ -110,6 +136,8 @@ class HeadReport:
     methods: dict[str, HeadMethod]
     median_ms: dict[str, float]
     """Of methods and of the detector."""
+    recovered: dict[str, RecoveredShare]
+    """Method -> what it keeps of the subjects' deviation from the mean face."""
     targets: list[Target] = field(metadata=TARGETS)
 
 
@@ -181,6 +209,7 @@ def head_report(
         {name: Failures(len(found), found[0]) for name, found in reasons.items() if found},
         table,
         {name: float(np.median(found)) for name, found in spent.items() if found},
+        {name: found for name in methods if (found := _recovered(rows, name)) is not None},
         [
             Target(
                 f"{name}: mean_mm below the mean face's, per cent",
@@ -189,6 +218,28 @@ def head_report(
             )
             for name, least in below.items()
         ],
+    )
+
+
+def _recovered(rows: Sequence[HeadRow], method: str) -> RecoveredShare | None:
+    """Slopes through the origin: both coefficients are deviations from the mean face."""
+    pairs = [
+        (row.identities[method], row.identities[NEAREST])
+        for row in rows
+        if method != NEAREST and method in row.identities and NEAREST in row.identities
+    ]
+    if not pairs:
+        return None
+    found, true = (np.array(x, np.float64) for x in zip(*pairs))
+    both, found_squared, true_squared = (
+        (x * y).sum(axis=0) for x, y in ((found, true), (found,) * 2, (true,) * 2)
+    )
+
+    def over(below: Float) -> tuple[float, ...]:
+        return tuple(np.divide(both, below, out=np.full(len(both), np.nan), where=below > 0).tolist())
+
+    return RecoveredShare(
+        over(true_squared), over(np.sqrt(found_squared * true_squared)), over(found_squared)
     )
 
 
