@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from facerelief.inverse.identity_prior import identity_precision
+from facerelief.inverse.identity_prior import COMPONENT_SIZE, identity_precision
 
 
 def test_a_component_of_pure_size_is_held_by_the_size_alone(toy_model):
@@ -18,15 +18,18 @@ def test_a_component_of_pure_size_is_held_by_the_size_alone(toy_model):
     model = replace(toy_model, identity=identity)
     assert model.size_change[0] == pytest.approx(0.02, rel=1e-4)
     precision = identity_precision(model, deviation=2.0, size=0.01)
-    assert precision[0, 0] == pytest.approx(0.25 + 4.0, rel=1e-4)
+    assert precision[0, 0] == pytest.approx(0.25 + 4.0 + 4.0, rel=1e-4)
 
 
 def test_a_component_stays_free_where_another_keeps_the_size(toy_model):
     precision = identity_precision(toy_model, deviation=1.0, size=1e-4)
     change = toy_model.size_change.astype(np.float64)
-    # any direction along which the size stays has the plain prior
+    # along a direction in which the size stays, each component keeps its own limit alone
     kept = np.linalg.svd(change[None])[2][1:]
-    np.testing.assert_allclose(kept @ precision @ kept.T, np.eye(len(kept)), atol=1e-6)
+    own = np.eye(len(change)) + np.diag(change**2) / COMPONENT_SIZE**2
+    np.testing.assert_allclose(kept @ precision @ kept.T, kept @ own @ kept.T, atol=1e-6)
+    # and the size itself is held
+    assert change @ precision @ change > 0.9 * (change @ change) ** 2 / 1e-4**2
 
 
 def test_without_a_limit_of_size_all_components_are_alike(toy_model):

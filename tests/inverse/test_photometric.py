@@ -21,6 +21,7 @@ from photometric_toys import (
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import face_normals
+from facerelief.inverse.identity_prior import identity_precision
 from facerelief.inverse.image_level import image_level
 from facerelief.inverse.landmark_fit import (
     FaceState,
@@ -109,7 +110,7 @@ class TestEnergy:
         one = replace(zero, identity=np.eye(5, dtype=np.float32)[0])
         assert solver.energy_terms(one, rest, level, sample)["regularisation"] == pytest.approx(
             config.regularisation
-            * (1 / config.identity_deviation**2 + (toy_model.size_change[0] / config.size_deviation) ** 2),
+            * identity_precision(toy_model, config.identity_deviation, config.size_deviation)[0, 0],
             rel=1e-4,
         )
         exact = exact_landmarks(toy_model, zero)
