@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -105,6 +107,16 @@ def test_a_sudden_turn_is_seen_and_the_face_found_anew(fresh, portrait):
     state, face = fresh.step(np.ascontiguousarray(np.rot90(moved(portrait, 30, 20))), 4 / RATE)
     assert state == "found"
     assert abs(face.camera.roll - np.pi / 2) < 0.25
+
+
+def test_a_face_taken_for_another_one_is_found_anew(portrait):
+    """A frame is checked and confirmed; the next looks like one after a cut to somebody else."""
+    tracker = Tracker(config=TrackerConfig(threads=1, detail=False, check_every=1))
+    states = [tracker.step(moved(portrait, 30 + 2 * k, 20), k / RATE)[0] for k in range(3)]
+    tracker.config = replace(tracker.config, cut=2.0, cut_subject_mm=-1.0)
+    state, face = tracker.step(moved(portrait, 36, 20), 3 / RATE)
+    assert [*states, state] == ["found", "tracked", "tracked", "found"]
+    assert face is not None
 
 
 def test_a_covered_face_is_trusted_less(fresh, portrait):

@@ -15,7 +15,7 @@ import numpy as np
 
 from facerelief.face.reconstruction import DepthPatch, Reconstruction
 from facerelief.facefolder.relief_uv import relief_in_uv
-from facerelief.facefolder.texture import has_uv, textured
+from facerelief.facefolder.texture import has_uv, textured, working_size
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.geometry.normals import vertex_normals
 from facerelief.inverse.detail import DetailConfig, photo_albedo, skin_surface
@@ -45,7 +45,7 @@ class MergeConfig:
     """Fine heights this far from the mean of all count half; or twice the usual distance, if that is more."""
     patch_mm: float = 1.0
     """Gaussian over which disagreement is averaged."""
-    steps: int = 5
+    steps: int = 4
     """Steps of the robust mean."""
     covered: float = 0.1
     """Trust from which a photo shows its relief where no other does."""
@@ -53,7 +53,7 @@ class MergeConfig:
 
 _FEATHER_MM = 1.0
 """Gaussian of the weights' fall to the border of what a photo shows."""
-_REGISTERED = 512
+_REGISTERED = 320
 """Side of the maps that are registered, texels."""
 _LITTLE = np.float32(1e-6)
 """Weight of the first photo where no photo is trusted."""
@@ -128,7 +128,7 @@ def with_merged_relief(
 
     Args:
         faces: One subject in several photos, of one model.
-        size: Side of the maps in which heights are merged, texels.
+        size: Largest side of the maps in which heights are merged, texels.
         config: Lengths and weights.
     """
     config = config or MergeConfig()
@@ -137,6 +137,7 @@ def with_merged_relief(
         return list(faces)
     first = max(with_relief, key=lambda i: float(faces[i].camera.rotation[2, 2]) * _resolution(faces[i]))
     order = [first, *(i for i in with_relief if i != first)]
+    size = max(working_size(faces[i], size) for i in with_relief)
     islands = rasterize_islands(textured(faces[first].model, faces[first].vertices), size)
     texel = texel_mm(faces[first].model, size)
     views = _registered([faces[i] for i in order], islands, texel, config)

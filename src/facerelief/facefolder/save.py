@@ -61,7 +61,7 @@ def save_reconstruction(
     texture_size: int = 2048,
     files: Sequence[str] | None = None,
     glb: GlbOptions | None = None,
-    same_subject: Sequence[Reconstruction] = (),
+    maps: HeadMaps | None = None,
 ) -> Path:
     """Write one face into a folder, whole or not at all.
 
@@ -81,7 +81,7 @@ def save_reconstruction(
             adds displaced.glb, the head subdivided twice and displaced by its relief, in the photo's
             expression.
         glb: Optional parts of face.glb.
-        same_subject: Faces of the subject in other photos; texture and relief are made of all.
+        maps: Texture and relief of the head, as of several photos; found in this one unless given.
 
     Returns:
         The folder.
@@ -96,7 +96,7 @@ def save_reconstruction(
         parameters = face_parameters(r)
         encode_face_json(parameters)  # numbers that are not finite are found before anything is made of them
         colored = chosen & {"obj", "glb", "texture", "preview", "displaced"}
-        maps = head_maps(r, texture_size, same_subject) if colored else None
+        maps = (maps or head_maps(r, texture_size)) if colored else None
         if maps is not None and maps.displacement is not None and "texture" in chosen:
             coded, reach = encode_displacement(maps.displacement)
             write_bytes(out / DISPLACEMENT, encode_map(coded))

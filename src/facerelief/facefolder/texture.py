@@ -56,7 +56,7 @@ def appearance(
     Args:
         r: The face.
         size: Side S of the texture, px.
-        same_subject: Other photos' faces of the subject: what they show better comes from them.
+        same_subject: Other photos' faces of the subject: what they show better comes from them, but the eyes.
 
     Returns:
         Colours (N, 3) of the vertices, and the texture (S, S, 3) or None for a model without uv; sRGB in
@@ -68,13 +68,13 @@ def appearance(
     mesh, wanted = textured(r.model, r.vertices), size
     size = max(working_size(face, wanted) for face in (r, *same_subject))
     inner, eyes = _inner(r.model, mesh), r.model.eyeballs[mesh.triangles].all(axis=1)
-    sampled, weight = _seen_albedo(r, mesh, size)
+    own = sampled, weight = _seen_albedo(r, mesh, size)
     if same_subject:
         others = [_seen_albedo(o, textured(o.model, o.vertices), size) for o in same_subject]
         sampled, weight = _merged(sampled, weight, others)
     texture = complete_texture(sampled, weight, _part(mesh, ~eyes & ~inner), r.model.symmetry, skin)
     if eyes.any():
-        _paint_eyes(texture, sampled, weight, _part(mesh, eyes), skin)
+        _paint_eyes(texture, *own, _part(mesh, eyes), skin)  # every photo has its own gaze
     if inner.any():
         paint_islands(texture, mesh, inner, skin)
     corner = np.full(r.model.n_vertices, -1, np.int64)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.errors import FacereliefError, NoFaceError
 from facerelief.face.reconstruction import Reconstruction
+from facerelief.facefolder.maps import head_maps
 from facerelief.facefolder.relief_merge import with_merged_relief
 from facerelief.facefolder.save import save_reconstruction
 from facerelief.inverse.dense_fit import DensePoints
@@ -184,6 +185,6 @@ def save_subject(
     for number, face in subject.faces.items():
         others = [other for k, other in subject.faces.items() if k != number]
         with atomic_folder(folders[number], overwrite=overwrite, marker="face0") as folder:
-            save_reconstruction(face, folder / "face0", texture_size=texture_size, same_subject=others)
+            save_reconstruction(face, folder / "face0", maps=head_maps(face, texture_size, others))
         written.append(folders[number] / "face0")
     return written

@@ -13,7 +13,7 @@ import numpy as np
 
 from facerelief.typed import Float, Float32
 
-_GRAIN = 8.0
+_GRAIN = 6.0
 """Texels to a window's deviation: displacements are found on such a grid."""
 
 
@@ -167,7 +167,15 @@ def weighted_mean(values: Float, weight: Float, sigma: float) -> Float32:
 
 
 def blurred(values: Float, sigma: float) -> Float32:
-    """Gaussian blur of values (h, w[, C]); sigma in texels."""
+    """Gaussian blur of values (h, w[, C]); sigma in texels. A wide one is found on a coarser grid."""
     import cv2
 
-    return np.asarray(cv2.GaussianBlur(np.ascontiguousarray(values, np.float32), (0, 0), sigma), np.float32)
+    values = np.ascontiguousarray(values, np.float32)
+    height, width = values.shape[:2]
+    zoom = min(int(sigma / 3), min(height, width) // 16)
+    if zoom < 2:
+        return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
+    small = resized(values, (round(width / zoom), round(height / zoom)))
+    # a texel's mean has widened it already, and the way back does so again
+    left = np.sqrt(sigma**2 - zoom**2 / 4) * small.shape[0] / height
+    return resized(np.asarray(cv2.GaussianBlur(small, (0, 0), left), np.float32), (width, height))

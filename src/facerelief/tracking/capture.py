@@ -8,12 +8,13 @@ import numpy as np
 
 from facerelief.face.reconstruction import Reconstruction
 from facerelief.facefolder.head_glb import GlbOptions, encode_head_glb
-from facerelief.facefolder.maps import head_maps
+from facerelief.facefolder.maps import HeadMaps, head_maps
 from facerelief.geometry.camera import WeakPerspective
 from facerelief.io.atomic import write_bytes
 from facerelief.io.glb import Animation
 from facerelief.tracking.frame import TrackedFrame
 from facerelief.tracking.track_file import Track, write_track, write_track_csv
+from facerelief.tracking.views import BestViews, merged_views
 from facerelief.typed import Float32
 
 TRACK, TABLE, ANIMATION = "track.npz", "track.csv", "performance.glb"
@@ -24,8 +25,9 @@ _LANDMARKS = 68
 class FaceCapture:
     """Parameters of a followed face, collected frame by frame: about a kilobyte each.
 
-    The only image kept is that of the best frame (`best`), in which the face is largest, most frontal and
-    most certain; the texture comes from it.
+    The only images kept are those of the best frame (`best`), in which the face is largest, most frontal and
+    most certain, and of up to six good ones from several sides (`views`); texture and relief come from
+    them.
 
     Args:
         fps: Nominal frame rate of the video, Hz, for the files.
@@ -36,6 +38,8 @@ class FaceCapture:
         self.fps, self.source = fps, source
         self.best: Reconstruction | None = None
         """Face of the best frame so far."""
+        self.views = BestViews()
+        """Best frames of each side: texture and relief are made of them together."""
         self._merit = 0.0
         self._frames: list[tuple[int, float, str, int, Float32 | None]] = []
         """Number, time, state, row of the identity (-1 without a face), and the numbers of `_row`."""
@@ -43,6 +47,8 @@ class FaceCapture:
         """Identity (K,) and albedo (A,) of each different face."""
         self._identity_rows: dict[bytes, int] = {}
         self._size = (0, 0)
+        self._merged: tuple[int, list[Reconstruction]] | None = None
+        """Number of frames, and the faces of `merged` then."""
 
     def __len__(self) -> int:
         """Number of frames added so far."""
@@ -68,6 +74,7 @@ class FaceCapture:
             merit = _merit(face)
             if self.best is None or merit > self._merit:
                 self.best, self._merit = face, merit
+            self.views.add(face, frame.time, merit)
         self._size = (frame.image.shape[1], frame.image.shape[0])
         # in one step: an interrupt leaves the whole frame or none
         self._frames.append((frame.index, frame.time, frame.state, identity, row))
@@ -111,12 +118,13 @@ class FaceCapture:
             model_sha256="" if self.best is None else self.best.model_sha256,
         )
 
-    def save(self, folder: str | Path, *, texture_size: int = 2048) -> None:
+    def save(self, folder: str | Path, *, texture_size: int = 2048, maps: HeadMaps | None = None) -> None:
         """Write track.npz, track.csv and, where there was a face, performance.glb.
 
         Args:
             folder: An existing folder.
             texture_size: Side of the texture, px.
+            maps: Texture and relief of `merged`, where the caller has them already.
 
         Raises:
             OutputError: A file cannot be written.
@@ -126,7 +134,21 @@ class FaceCapture:
         write_track(folder / TRACK, track)
         write_track_csv(folder / TABLE, track)
         if self.best is not None:
-            write_capture_glb(folder / ANIMATION, track, self.best, texture_size=texture_size)
+            best, *others = self.merged()
+            maps = maps or head_maps(best, texture_size, others)
+            write_capture_glb(folder / ANIMATION, track, best, maps=maps)
+
+    def merged(self) -> list[Reconstruction]:
+        """The best face and those of other good frames, the best first, with the relief that all show.
+
+        Raises:
+            ValueError: No frame shows a face.
+        """
+        if self.best is None:
+            raise ValueError("no frame shows a face")
+        if self._merged is None or self._merged[0] != len(self):
+            self._merged = len(self), merged_views(self.best, self.views)
+        return self._merged[1]
 
     def _identity_row(self, face: Reconstruction) -> int:
         """Row of a face's identity and albedo among the different ones so far."""
@@ -144,12 +166,13 @@ def write_capture_glb(
     *,
     texture_size: int = 2048,
     options: GlbOptions | None = None,
+    maps: HeadMaps | None = None,
 ) -> None:
     """Write a GLB of one head with an animation of its blendshape weights, rotation and translation.
 
     The shape is the neutral one of the identity of most frames (the latest of several); the morph targets are
-    the model's; the texture comes from the face `best`. The keys have the times of the frames that show a
-    face; players interpolate between them, also where the face was lost.
+    the model's; texture and relief come from the face `best` unless given. The keys have the times of the
+    frames that show a face; players interpolate between them, also where the face was lost.
 
     The head keeps its size in mm and its place in the frame: x = (t_u - W/2) / s,
     y = (H/2 - t_v) / s from the middle of the image. z stays 0, since weak perspective does not determine the
@@ -161,6 +184,7 @@ def write_capture_glb(
         best: Face that gives the texture.
         texture_size: Side of texture and normal map, texels.
         options: Optional parts of the file.
+        maps: Texture and relief, where the caller has them already.
 
     Raises:
         OutputError: The file cannot be written.
@@ -175,7 +199,7 @@ def write_capture_glb(
     model = best.model
     counts = np.bincount(track.person[track.faces])
     row = int(np.flatnonzero(counts == counts.max())[-1])
-    maps = head_maps(best, texture_size)
+    maps = maps or head_maps(best, texture_size)
     identity = track.identity[row]
     shape = model.shape(identity)
     animation = Animation(

@@ -18,6 +18,8 @@ from typing import Any
 
 from facerelief._version import __version__
 from facerelief.facefolder.face_json import networks_document
+from facerelief.facefolder.maps import head_maps
+from facerelief.facefolder.save import save_reconstruction
 from facerelief.io.atomic import write_bytes
 from facerelief.tracking.capture import FaceCapture
 from facerelief.tracking.frame import TrackedFrame
@@ -148,11 +150,10 @@ class Recording:
 
         Raises OutputError; ValueError where no frame shows a face.
         """
-        best = self.capture.best
-        if best is None:
-            raise ValueError("no frame shows a face")
-        self.capture.save(folder, texture_size=texture_size)
-        replace(best, source=self.reader.name).save(folder / FACE, texture_size=texture_size)
+        best, *others = self.capture.merged()
+        maps = head_maps(best, texture_size, others)
+        self.capture.save(folder, maps=maps)
+        save_reconstruction(replace(best, source=self.reader.name), folder / FACE, maps=maps)
         summary = self.summary(machine)
         text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
         write_bytes(folder / SUMMARY, text.encode("utf-8", "replace"))

@@ -295,6 +295,7 @@ class Tracker:
         if check.spread_mm > c.most_spread_mm:
             return False
         if similar < c.cut and apart > c.cut_subject_mm:
+            self._lose()  # before its identity goes, with which its place is known
             self._forget_identity()
             return False
         if self._suspicious and apart > c.other_subject_mm:
