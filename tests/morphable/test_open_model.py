@@ -438,3 +438,13 @@ def test_fewer_components_are_a_smaller_model(model):
     assert (few.n_identity, few.n_albedo) == (7, 2)
     np.testing.assert_array_equal(few.shape(np.ones(7)), model.shape(np.ones(7)))
     assert replace(few, name="few").name == "few"
+
+
+def test_parts_of_open2_share_no_texels():
+    """Skin and the parts that textures paint in the model's colours lie apart in uv."""
+    two = open_model("open2")
+    inner = two.region("teeth", "gums", "tongue", "mouth", "eye_sockets", "lashes")[two.triangles].all(axis=1)
+    size = 512
+    flat = np.column_stack([two.uv * size, np.zeros(len(two.uv))])
+    skin, other = (rasterize(flat, two.uv_triangles[own], size, size).mask for own in (~inner, inner))
+    assert (skin & other).sum() < 10

@@ -230,3 +230,21 @@ class TestComplete:
             complete_texture(square, flat, head, None, np.zeros((3, 3)))
         with pytest.raises(ValueError, match="uv"):
             complete_texture(square, flat, Mesh(head.vertices, head.triangles))
+
+
+def test_hair_does_not_colour_unseen_skin(head: Mesh, toy_model: FaceModel) -> None:
+    """Unseen skin takes the seen skin's tone and unseen scalp the hair's, though the edge shows hair."""
+    size = 64
+    scalp = toy_model.mean[:, 1] > 50
+    front = toy_model.mean[:, 2] > 10
+    skin = np.full((len(scalp), 3), 0.5)
+    flat = np.column_stack([head.uv[:, 0], 1 - head.uv[:, 1], np.zeros(len(head.uv))]) * [size, size, 1]
+    islands = rasterize(flat, head.uv_triangles, size, size)
+    colors = np.where(scalp[:, None], 0.1, 0.6) * np.ones(3)
+    weight = (interpolate(islands, head.triangles, front.astype(float)) > 0.99).astype(np.float32)
+    texture = interpolate(islands, head.triangles, colors)
+    out = complete_texture(texture, weight, head, None, skin, hair=scalp.astype(np.float32))
+    back = interpolate(islands, head.triangles, (toy_model.mean[:, 2] < -20).astype(float)) > 0.99
+    hair = interpolate(islands, head.triangles, scalp.astype(float))
+    np.testing.assert_allclose(out[back & (hair < 0.01)], 0.6, atol=0.03)
+    np.testing.assert_allclose(out[back & (hair > 0.99)], 0.1, atol=0.03)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerelief.face.reconstruction import Reconstruction
+from facerelief.geometry.adjacency import neighbour_mean, vertex_links
 from facerelief.geometry.mesh import Mesh
 from facerelief.geometry.normals import vertex_normals
 from facerelief.geometry.patch import ColorPatch
@@ -27,6 +29,8 @@ _SEAM_MM = 8.0
 """Width, inside the face's outline, of the blend from photo divided by coarse shading to found albedo."""
 _SOFT_MM = 2.5
 """Blur of the coarse head's shading, since chin and ears of a fit are slightly displaced."""
+_CHIN_MM = 30.0
+"""Half the width of the part of the neck, under the chin, on which the photo is believed."""
 _FLOOR = 0.35
 """Least shading beside the face, as a share of the face's: light is estimated on the face and
 extrapolated to ears, neck and scalp."""
@@ -72,7 +76,8 @@ def appearance(
     if same_subject:
         others = [_seen_albedo(o, textured(o.model, o.vertices), size) for o in same_subject]
         sampled, weight = _merged(sampled, weight, others)
-    texture = complete_texture(sampled, weight, _part(mesh, ~eyes & ~inner), r.model.symmetry, skin)
+    skin_mesh, hair = _part(mesh, ~eyes & ~inner), hair_share(r.model)
+    texture = complete_texture(sampled, weight, skin_mesh, r.model.symmetry, skin, hair=hair)
     if eyes.any():
         _paint_eyes(texture, *own, _part(mesh, eyes), skin)  # every photo has its own gaze
     if inner.any():
@@ -107,6 +112,18 @@ def enlarged(values: NDArray[Any], size: int) -> NDArray[Any]:
     return np.asarray(cv2.resize(values, (size, size), interpolation=cv2.INTER_CUBIC), values.dtype)
 
 
+@functools.lru_cache(maxsize=4)
+def hair_share(model: FaceModel) -> Float32:
+    """(N,) 1 on the scalp, falling to 0 over the skin beside it."""
+    scalp = model.region("scalp") & ~model.region("ears")
+    share = scalp.astype(np.float32)
+    if scalp.any():
+        mean = neighbour_mean(vertex_links(model.triangles, model.n_vertices).astype(np.float32))
+        for _ in range(4):
+            share = np.asarray(mean @ share, np.float32)
+    return share
+
+
 def _inner(model: FaceModel, mesh: Mesh) -> Bool:
     """(T,) triangles that no photo shows well, or not as the model has them: behind lips and lids, lashes."""
     return np.asarray(lining_triangles(model) | model.region("lashes")[mesh.triangles].all(axis=1))
@@ -115,7 +132,8 @@ def _inner(model: FaceModel, mesh: Mesh) -> Bool:
 def _seen_albedo(r: Reconstruction, mesh: Mesh, size: int) -> tuple[Float32, Float32]:
     """(S, S, 3) albedo in [0, 1] that the photo shows, and (S, S) its weight."""
     # ears and neck are fitted loosely, and the photo may show hair or clothes there
-    loose = r.model.region("ears") | (r.model.region("neck") & ~r.model.face_vertices)
+    beside = ~r.model.face_vertices | (np.abs(r.model.mean[:, 0]) > _CHIN_MM)
+    loose = r.model.region("ears") | (r.model.region("neck") & beside)
     photo = without_light(r)
     sampled, weight = sample_texture(
         photo.color,

@@ -21,6 +21,10 @@ from facerelief.typed import Bool, Float32, Float64, Int32
 
 _LOW, _HIGH = 0.15, 0.6
 """n_z from which a texel's weight rises from 0, and from which it is 1."""
+_SKIN_RANGE = 0.3
+"""Difference of log colours from the median at which something is half skin, half something else."""
+_FEWEST = 20
+"""Vertices below which no tone is taken from them."""
 _FLOOR = 0.02
 """Darkest colour in ratios."""
 
@@ -149,6 +153,7 @@ def complete_texture(
     *,
     keep: float = 0.5,
     feather: float | None = None,
+    hair: Float32 | None = None,
 ) -> Float32:
     """Fill the parts of a texture that a photo did not show.
 
@@ -166,6 +171,8 @@ def complete_texture(
             median seen colour.
         keep: Weight from which texels stay as they are.
         feather: Width of the blend, texels; S / 64 by default.
+        hair: (N,) share of hair at each vertex: unseen skin takes its tone from what is seen of skin alone,
+            unseen hair from what is seen of hair; one tone for both unless given.
 
     Returns:
         (S, S, 3) float32 in [0, 1] without NaN.
@@ -210,7 +217,8 @@ def complete_texture(
 
     samples, sample_weight = _vertex_colors(known, known_weight, at_vertex)
     base = _base_colors(fallback, samples, sample_weight)
-    ratio = smoother.fit(*_ratio((samples, sample_weight), (base, np.ones(len(base)))))
+    ratio, ratio_weight = _ratio((samples, sample_weight), (base, np.ones(len(base))))
+    ratio = smoother.fit(ratio, ratio_weight) if hair is None else _tones(smoother, ratio, ratio_weight, hair)
     fill = interpolate(fragments, triangles, (base * np.exp(ratio)).astype(np.float32))
     del fragments
     out = known
@@ -255,6 +263,27 @@ def _share_kept(weight: Float32, island: Bool, keep: float, width: float) -> Flo
     edge = np.asarray(cv2.distanceTransform(np.pad(inside, 1, constant_values=1), cv2.DIST_L2, 5))[1:-1, 1:-1]
     alpha = np.minimum(weight / keep, edge / width)
     return _smooth_step(np.where(island, alpha, 0.0)).astype(np.float32)
+
+
+def _tones(smoother: SurfaceSmoother, ratio: Float64, weight: Float64, hair: Float32) -> Float64:
+    """Smooth log ratios (N, 3) of seen to base colours, of skin and of hair apart.
+
+    Skin is what lies near the median ratio of the vertices without hair, hair likewise: locks over forehead
+    and temples, beards and shadows do not colour ears and neck, nor shine on hair the scalp.
+    """
+    plain = (weight > 0.5) & (hair < 0.5)
+    if plain.sum() < _FEWEST:
+        return smoother.fit(ratio, weight)
+
+    def usual(among: Bool) -> Float64:
+        apart = np.abs(ratio - np.median(ratio[among], axis=0)).max(axis=1)
+        return 1 / (1 + (apart / _SKIN_RANGE) ** 4)
+
+    skin = smoother.fit(ratio, weight * (1 - hair) * usual(plain))
+    locks = (weight > 0.5) & (hair > 0.5)
+    if locks.sum() < _FEWEST:
+        return skin
+    return skin + hair[:, None] * (smoother.fit(ratio, weight * hair * usual(locks)) - skin)
 
 
 def _base_colors(fallback: ArrayLike | None, samples: Float64, weight: Float64) -> Float64:

@@ -42,7 +42,7 @@ _TILES: dict[str, tuple[int, float, float, float]] = {
     **dict.fromkeys(("crown", "behind_ears", "bust", "mouth", "eye_sockets"), (1, 0.80, 0.80, 0.20)),
     **dict.fromkeys(("gums", "tongue", "uvula"), (2, 0.80, 0.60, 0.20)),
     "lashes": (6, 0.88, 0.46, 0.12),
-    "teeth": (3, 0.0, 0.0, 0.34),
+    "teeth": (3, 0.0, 0.0, 0.24),  # below the neck, which the cut leaves from v 0.245 upward
     "eyeballs": (0, 0.35, 0.01, 0.32),
 }
 _RIGHT_EYE = (0, 0.68, 0.01, 0.32)
