@@ -191,3 +191,17 @@ def test_no_photo_is_projected_on_inner_parts_and_lashes(toy_reconstruction):
         column, row = (model.uv[corners].mean(axis=1) * [SIZE, -SIZE] + [0, SIZE]).astype(int).T
         np.testing.assert_allclose(texture[row, column], np.tile(COLORS[name], (len(row), 1)), atol=1e-6)
     assert texture[..., 1].min() < 0.05  # the rest is pink
+
+
+def test_the_finer_of_two_photos_gives_the_texture():
+    """Of two frames alike but for their resolution; the tone is that of the first."""
+    rng, size = np.random.default_rng(0), (32, 32)
+    albedo = [rng.uniform(0.3, 0.7, (*size, 3)).astype(np.float32) for _ in range(2)]
+    one = np.ones(size, np.float32)
+    for sharp, expected in (((1.0, 0.4), 0), ((0.4, 1.0), 1)):
+        found, weight = texture_module._merged(albedo[0], one, [(albedo[1], one)], sharp)
+        np.testing.assert_array_equal(weight, one)
+        assert np.corrcoef(found.ravel(), albedo[expected].ravel())[0, 1] > 0.99
+        np.testing.assert_allclose(
+            np.median(found, axis=(0, 1)), np.median(albedo[0], axis=(0, 1)), atol=0.01
+        )

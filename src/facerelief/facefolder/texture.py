@@ -75,7 +75,9 @@ def appearance(
     own = sampled, weight = _seen_albedo(r, mesh, size)
     if same_subject:
         others = [_seen_albedo(o, textured(o.model, o.vertices), size) for o in same_subject]
-        sampled, weight = _merged(sampled, weight, others)
+        finest = max(face.camera.scale for face in (r, *same_subject))
+        sharp = [face.camera.scale / finest for face in (r, *same_subject)]
+        sampled, weight = _merged(sampled, weight, others, sharp)
     skin_mesh, hair = _part(mesh, ~eyes & ~inner), hair_share(r.model)
     texture = complete_texture(sampled, weight, skin_mesh, r.model.symmetry, skin, hair=hair)
     if eyes.any():
@@ -147,21 +149,22 @@ def _seen_albedo(r: Reconstruction, mesh: Mesh, size: int) -> tuple[Float32, Flo
 
 
 def _merged(
-    own: Float32, own_weight: Float32, others: Sequence[tuple[Float32, Float32]]
+    own: Float32, own_weight: Float32, others: Sequence[tuple[Float32, Float32]], sharp: Sequence[float]
 ) -> tuple[Float32, Float32]:
     """Albedo and weight of several photos, in the tone of the first.
 
     Brightness of skin and light are told apart differently in each photo, so each is brought to the first's
-    median. The best view of a texel dominates: equal shares would blur what does not lie exactly alike.
+    median. The best view of a texel dominates, by its weight and the photo's relative resolution `sharp` (own
+    first): equal shares would blur what does not lie exactly alike.
     """
-    share = own_weight**_DOMINANCE
+    share = (sharp[0] * own_weight) ** _DOMINANCE
     total, shares, best = own * share[:, :, None], share, own_weight
-    for color, weight in others:
+    for (color, weight), fine in zip(others, sharp[1:], strict=True):
         both = (own_weight > 0.5) & (weight > 0.5)
         gain = np.ones(3, np.float32)
         if both.sum() > _FEWEST_TEXELS:
             gain = np.median(own[both], axis=0) / np.maximum(np.median(color[both], axis=0), 1e-3)
-        share = weight**_DOMINANCE
+        share = (fine * weight) ** _DOMINANCE
         total = total + np.clip(color * gain, 0.0, 1.0) * share[:, :, None]
         shares, best = shares + share, np.maximum(best, weight)
     return (total / np.maximum(shares, 1e-9)[:, :, None]).astype(np.float32), best
