@@ -60,6 +60,9 @@ class FineConfig:
     """Share of that for the broadest band under a new light: most of that band stems from the old light."""
     relit: float = 0.5
     """Share of the samples with another light."""
+    keep_shading: bool = False
+    """Keep fine shading that the photo's own relief does not explain, but for most of it under another light;
+    otherwise it is taken out of plain skin in all samples but the photo itself."""
     turn: tuple[float, float] = (15.0, 50.0)
     """Another photo's light is turned about the head by this many degrees, either way."""
     darkest: tuple[float, float] = (0.3, 0.6)
@@ -284,7 +287,7 @@ class FineMaker:
         about["relit"] = light is not None
         return Sample(
             key=sample_key(fit, "fine", about["number"]),
-            image=view.relit(relief, light),
+            image=view.relit(relief, light, clean=about["number"] > 0 and not self.config.keep_shading),
             labels={
                 "displacement": relief.astype(np.float16),
                 "depth_coarse": depth.astype(np.float32),

@@ -31,7 +31,7 @@ def forehead(draws: SideDraws, marks: Float64, amount: float) -> list[Line]:
     lift, bottom = draws.uniform(1.0, 5.0), marks[24, 1] + draws.uniform(4.5, 8.0)
     for k in range(draws.count(1.5, 2.5 + 3 * amount)):
         b = bottom + gap * k * draws.uniform(0.9, 1.1)
-        reach = draws.uniform(24, 54) if k else draws.uniform(40, 56)
+        reach = draws.uniform(28, 56) if k else draws.uniform(42, 58)
         start = 0.0 if draws.uniform(0, 1) < 0.65 else draws.uniform(3, 14)
         control = [(a, b - dip * math.exp(-((a / 14) ** 2)) + lift * math.sin(math.pi * min(a / 62, 1)))
                    for a in np.linspace(start, reach, 6)]  # fmt: skip
@@ -43,8 +43,8 @@ def forehead(draws: SideDraws, marks: Float64, amount: float) -> list[Line]:
             strength * _depth(draws, amount, 0.07, 0.62),
             width,
             kind="forehead",
-            waviness=0.7,
-            breaks=0.45,
+            waviness=0.55,
+            breaks=0.35,
             taper=(0.0 if start == 0 else 0.3, 0.45),
             shoulder=(0.25, 0.55),
             spacing=max(0.42 * gap / width, 1.2),
@@ -224,15 +224,15 @@ def cheek(draws: SideDraws, marks: Float64, amount: float) -> list[Line]:
 def marionette(draws: SideDraws, marks: Float64, amount: float) -> list[Line]:
     """The line from the mouth's corner downward."""
     corner = marks[54]
-    start = corner + [1.5, -1.5]
+    start = corner + [draws.uniform(1, 3.5), -draws.uniform(1.5, 5)]
     middle, end = (
         corner + [draws.uniform(*a), -draws.uniform(*b)] for a, b in (((3, 6), (8, 13)), ((4, 9), (17, 28)))
     )
     return [
         wrinkle(
             draws, [start, middle, end], _depth(draws, amount, 0.05, 0.5), draws.uniform(1.6, 3.4),
-            kind="marionette", waviness=0.3, taper=(0.45, 0.6), fold=_depth(draws, amount, 0.05, 0.9),
-            fold_mm=draws.uniform(4.5, 8), shoulder=(0.0, 0.15), power=(1.5, 2.0),
+            kind="marionette", waviness=0.3, taper=(0.45, 0.6), fold=_depth(draws, amount, 0.05, 0.75),
+            fold_mm=draws.uniform(5.5, 9.5), shoulder=(0.0, 0.15), power=(1.5, 2.0),
         )
     ]  # fmt: skip
 
@@ -321,19 +321,19 @@ class Habit:
 
 
 FAMILIES: dict[str, Habit] = {
-    "forehead": Habit(forehead, (0.3, 0.95), (0.12, 0.85), 0.75, crosses=True),
-    "frown": Habit(frown, (0.3, 0.85), (0.15, 0.65), 0.7),
-    "root": Habit(root, (0.05, 0.5), (0.15, 0.6), 0.6, crosses=True),
-    "crow": Habit(crow, (0.2, 0.95), (0.1, 0.85), 0.7),
-    "under_eye": Habit(under_eye, (0.35, 0.95), (0.15, 0.8), 0.4),
-    "bag": Habit(bag, (0.3, 0.85), (0.15, 0.75), 0.3),
-    "nasolabial": Habit(nasolabial, (0.5, 0.97), (0.12, 0.7), 0.5),
-    "cheek": Habit(cheek, (0.02, 0.5), (0.1, 0.6), 0.7),
-    "marionette": Habit(marionette, (0.1, 0.85), (0.1, 0.7), 0.5),
-    "chin": Habit(chin, (0.3, 0.7), (0.15, 0.6), 0.5, crosses=True),
-    "lips": Habit(lips, (0.02, 0.6), (0.1, 0.7), 0.6),
-    "bunny": Habit(bunny, (0.02, 0.35), (0.15, 0.5), 0.7),
-    "crinkles": Habit(crinkles, (0.1, 0.85), (0.15, 0.7), 0.2),
+    "forehead": Habit(forehead, (0.3, 0.95), (0.12, 0.98), 0.75, crosses=True),
+    "frown": Habit(frown, (0.3, 0.85), (0.15, 0.75), 0.7),
+    "root": Habit(root, (0.05, 0.5), (0.15, 0.69), 0.6, crosses=True),
+    "crow": Habit(crow, (0.2, 0.95), (0.1, 0.98), 0.7),
+    "under_eye": Habit(under_eye, (0.35, 0.95), (0.15, 0.92), 0.4),
+    "bag": Habit(bag, (0.3, 0.85), (0.15, 0.86), 0.3),
+    "nasolabial": Habit(nasolabial, (0.5, 0.97), (0.12, 0.8), 0.5),
+    "cheek": Habit(cheek, (0.02, 0.5), (0.1, 0.69), 0.7),
+    "marionette": Habit(marionette, (0.1, 0.85), (0.1, 0.8), 0.5),
+    "chin": Habit(chin, (0.3, 0.7), (0.15, 0.69), 0.5, crosses=True),
+    "lips": Habit(lips, (0.02, 0.6), (0.1, 0.8), 0.6),
+    "bunny": Habit(bunny, (0.02, 0.35), (0.15, 0.57), 0.7),
+    "crinkles": Habit(crinkles, (0.1, 0.85), (0.15, 0.8), 0.2),
 }
 
 

@@ -30,6 +30,9 @@ from facerelief.synthesis.relief_photo import ReliefPhoto, neutral_width
 from facerelief.synthesis.transfer import ReliefView
 from facerelief.typed import Float32, Float64, Image
 
+_TINT = 0.3
+"""Share of the colour of other photos' lights that is kept."""
+
 
 @dataclass(frozen=True)
 class WrinkleConfig:
@@ -49,7 +52,7 @@ class WrinkleConfig:
     """Age of the wrinkles, 0 of the young to 1 of the old: between these."""
     smooth: float = 0.12
     """Share of the samples without any wrinkle."""
-    strength: tuple[float, float] = (0.7, 1.35)
+    strength: tuple[float, float] = (0.8, 1.9)
     """All heights of a sample are multiplied by a number between these."""
     asymmetry: tuple[float, float] = (0.3, 0.8)
     """Share of the wrinkles' random numbers that differ between the sides of the face: between these."""
@@ -59,7 +62,7 @@ class WrinkleConfig:
     """Share of the samples with another light."""
     turn: tuple[float, float] = (15.0, 55.0)
     """Another photo's light is turned about the head by this many degrees, either way."""
-    darkest: tuple[float, float] = (0.3, 0.75)
+    darkest: tuple[float, float] = (0.4, 0.85)
     """A new light is made so uneven that the darkest part of the face has a share of the mean shading between
     these."""
     occlusion: tuple[float, float] = (0.25, 0.8)
@@ -69,8 +72,8 @@ class WrinkleConfig:
     none."""
     camera: float = 0.5
     """Share of the samples with blur, noise or JPEG."""
-    clean: bool = True
-    """Take the photo's own fine shading out of plain skin."""
+    keep_shading: bool = False
+    """Keep the photo's own fine shading; otherwise it is taken out of plain skin."""
     least_face_px: float = 100.0
     """Photos with a smaller face give no samples."""
     roughest: float = 0.04
@@ -138,7 +141,8 @@ class WrinkleMaker:
 
     @functools.cached_property
     def _lights(self) -> dict[str, Float32]:
-        """By split: (F, 9, 3) lights of sure fits, at most 400."""
+        """By split: (F, 9, 3) lights of sure fits, at most 400, their unevenness nearly white: coloured ones,
+        turned and made stronger, look like stage lights."""
         found: dict[str, list[Float32]] = {}
         for name in self.fits.names:
             try:
@@ -146,7 +150,10 @@ class WrinkleMaker:
             except FacereliefError:
                 continue
             if fit.confidence >= 0.8 and not fit.warnings and len(found.setdefault(fit.split, [])) < 400:
-                found[fit.split].append(fit.light)
+                level = np.maximum(fit.light[:1], np.float32(1e-3))
+                even = fit.light / level
+                grey = even.mean(axis=1, keepdims=True)
+                found[fit.split].append(level * (grey + np.float32(_TINT) * (even - grey)))
         return {split: np.stack(lights) for split, lights in found.items() if lights}
 
     def _sample(
@@ -197,7 +204,7 @@ class WrinkleMaker:
         """The image with its confounders, and (S, S) 0..1, what hides bare skin."""
         config, view = self.config, base.view
         factor, cover = drawn.factor, drawn.cover.copy()
-        if config.clean:
+        if not config.keep_shading:
             factor = factor * base.cleaning
         image = view.multiplied(factor, light)
         if rng.random() < 0.2 * config.marks:
