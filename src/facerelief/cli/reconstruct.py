@@ -28,7 +28,7 @@ class Reconstruct:
     Examples:
         facerelief reconstruct photo.jpg -o out
         facerelief reconstruct photos/ -o out --recursive --workers 2
-        facerelief reconstruct --same-subject --model open2 a.jpg b.jpg c.jpg -o out
+        facerelief reconstruct --same-subject a.jpg b.jpg c.jpg -o out
     """
 
     inputs: Annotated[options.Arguments, arg(metavar="IMAGE|FOLDER")]
@@ -36,11 +36,12 @@ class Reconstruct:
     out: options.OutFolder
     """Folder for the results: OUT/<name>/face<i>/."""
     method: Literal["net", "fit", "e2far"] | None = None
-    """net: CoarseNet and FineNet. fit: inverse rendering, which takes some ten times as long. e2far:
-    UH-E2FAR's shape in the pose from landmarks, and FineNet. Unless given: net, or fit with another face
-    model than the embedded one."""
-    model: options.Model = "open"
-    """Face model: the embedded open one, or a model file."""
+    """fit: inverse rendering with the solver's relief. net: CoarseNet and FineNet, some ten times as fast.
+    e2far: UH-E2FAR's shape in the pose from landmarks, and FineNet. Unless given: fit, or net where --model
+    open or --nets asks for networks."""
+    model: options.Model | None = None
+    """Face model: open2 (made of scans), open (that of the networks), or a model file. Unless given: open2
+    for the method fit, open for the others."""
     nets: options.Nets = None
     """Folder with other networks (coarse.onnx, fine.onnx, e2far.onnx); the shipped one where it lacks a
     network. Unless given: the folder that the variable FACERELIEF_NETS names, or the shipped networks."""
@@ -137,7 +138,7 @@ class Reconstruct:
         jobs = plan(images, self.out)
         prepare_output(self.out)
         config = ReconstructorConfig(max_faces=self.max_faces, min_confidence=self.min_confidence)
-        subject = reconstruct_subject([job.image for job in jobs], model=self.model, config=config)
+        subject = reconstruct_subject([job.image for job in jobs], model=self.model or "open2", config=config)
         for line in subject.left_out.values():
             note(f"warning: {line}")
         folders = {number: jobs[number].folder for number in subject.faces}

@@ -58,7 +58,7 @@ def nets_folder(folder: str | Path | None = None) -> Path:
     Raises:
         ModelError: There is no such folder.
     """
-    chosen = Path(folder or os.environ.get("FACERELIEF_NETS", "").strip() or SHIPPED_NETS)
+    chosen = _chosen_folder(folder)
     if not chosen.is_dir():
         origin = "the nets given" if folder else "the variable FACERELIEF_NETS"
         raise ModelError(f"{chosen}: no such folder of networks; {origin} must name a folder of .onnx files")
@@ -77,9 +77,18 @@ def net_file(name: NetName, folder: str | Path | None = None, *, fall_back: bool
         ModelError: With `fall_back`: there is no such folder.
     """
     if not fall_back:
-        return Path(folder or os.environ.get("FACERELIEF_NETS", "").strip() or SHIPPED_NETS) / f"{name}.onnx"
+        return _chosen_folder(folder) / f"{name}.onnx"
     file = nets_folder(folder) / f"{name}.onnx"
     return file if file.is_file() else SHIPPED_NETS / file.name
+
+
+def _chosen_folder(folder: str | Path | None) -> Path:
+    return Path(folder or os.environ.get("FACERELIEF_NETS", "").strip() or SHIPPED_NETS)
+
+
+def names_nets(folder: str | Path | None) -> bool:
+    """True if other networks than the shipped ones are asked for, by a folder or by FACERELIEF_NETS."""
+    return _chosen_folder(folder) != SHIPPED_NETS
 
 
 def has_shipped_coefficients(model: FaceModel) -> bool:

@@ -48,8 +48,8 @@ Status = Literal["done", "skipped", "failed"]
 class BatchConfig:
     """Settings of a batch."""
 
-    model: str | Path = "open"
-    """Face model: "open" for the embedded one, or a file or folder that `load_model` reads."""
+    model: str | Path | None = None
+    """Face model: "open2" or "open", or a file or folder that `load_model` reads; None: the method's."""
     reconstructor: ReconstructorConfig = field(default_factory=ReconstructorConfig)
     """Method, faces per image, least confidence."""
     overwrite: bool = False

@@ -22,6 +22,7 @@ from facerelief.inference.runners import (
     FineRunner,
     camera_from_landmarks,
     has_shipped_coefficients,
+    names_nets,
     net_file,
 )
 from facerelief.inverse import detail
@@ -46,9 +47,9 @@ class ReconstructorConfig:
     """Settings of a reconstructor."""
 
     method: Method | None = None
-    """Method of reconstruction: "net" by CoarseNet and FineNet, "fit" by inverse rendering, "e2far" by
-    UH-E2FAR, posed by landmarks, and FineNet. None: "net" with the embedded face model, for which the
-    networks are trained, "fit" with any other."""
+    """Method of reconstruction: "fit" by inverse rendering, "net" by CoarseNet and FineNet, "e2far" by
+    UH-E2FAR, posed by landmarks, and FineNet. None: "fit", but "net" with open model 1, for which the
+    networks are trained, and where `nets` or the variable FACERELIEF_NETS names other networks."""
     max_faces: int | None = None
     """Largest number of faces, best first; None for all."""
     min_confidence: float = 0.5
@@ -72,27 +73,38 @@ class ReconstructorConfig:
             raise ValueError(f"min_confidence is {self.min_confidence}: expected a number between 0 and 1")
 
 
+def default_model(config: ReconstructorConfig) -> str:
+    """Name of the embedded face model that a method works with, where none is chosen.
+
+    Networks need the model that they are trained for; inverse rendering takes the better one.
+    """
+    uses_nets = names_nets(config.nets) if config.method is None else config.method != "fit"
+    return "open" if uses_nets else "open2"
+
+
 class Reconstructor:
     """Reconstructs faces with one model, loaded once for many images."""
 
     def __init__(
-        self, model: FaceModel | str | Path = "open", config: ReconstructorConfig | None = None
+        self, model: FaceModel | str | Path | None = None, config: ReconstructorConfig | None = None
     ) -> None:
         """Load the model. Unusable networks raise at the first image.
 
         Args:
-            model: Face model, a file or folder that `load_model` reads, or "open" or "open2".
+            model: Face model, a file or folder that `load_model` reads, or "open" or "open2"; that of
+                `default_model` unless given.
             config: Settings; the defaults unless given.
 
         Raises:
             ModelError: The file is no face model.
         """
+        self.config = config or ReconstructorConfig()
+        model = default_model(self.config) if model is None else model
         if isinstance(model, FaceModel):
             self.model = model
         else:
             self.model = named_model(model)
         self._model_file = None if isinstance(model, FaceModel) else model_file(model)
-        self.config = config or ReconstructorConfig()
         self.method: Method = self.config.method or ("net" if has_shipped_coefficients(self.model) else "fit")
         """Method of reconstruction."""
         uses_net = self.method == "fit" and self.config.landmark_net and has_landmark_net(self.model)
@@ -267,7 +279,7 @@ def _nets(
 def reconstruct(
     image: str | os.PathLike[str] | ArrayLike,
     *,
-    model: FaceModel | str | Path = "open",
+    model: FaceModel | str | Path | None = None,
     config: ReconstructorConfig | None = None,
 ) -> list[Reconstruction]:
     """Reconstruct every face of an image: `facerelief.reconstruct("photo.jpg")[0].save("out")`.
