@@ -29,7 +29,7 @@ def test_a_fit_gives_the_reconstruction_back(fits, open_model):
     fit = fits.load("a/eileen")
     found = fits.reconstruction(fit, open_model)
     config = facerelief.ReconstructorConfig("fit", fit=WEAK_PERSPECTIVE)
-    fresh = facerelief.reconstruct(fits.photos / fit.file, config=config)[0]
+    fresh = facerelief.reconstruct(fits.photos / fit.file, model=open_model, config=config)[0]
     np.testing.assert_array_equal(found.image, fresh.image)
     np.testing.assert_allclose(found.identity, fresh.identity, atol=1e-6)
     np.testing.assert_allclose(found.vertices, fresh.vertices, atol=1e-3)
