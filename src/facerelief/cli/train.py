@@ -212,7 +212,7 @@ class Fine(Train):
 
     Examples:
         facerelief train fine --data data/fine -o runs/fine
-        facerelief train fine --data data/fine --share 1 --data data/wrinkles --share 2 -o run
+        facerelief train fine --data fine --share 1 --data wrinkles --share 2 -o run
     """
 
     cpu, paper = Preset(10000, 16, 1e-3, 32), Preset(60000, 32, 1e-4, 32)
