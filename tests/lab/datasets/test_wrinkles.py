@@ -201,6 +201,14 @@ def test_smooth_samples_have_no_relief_and_old_ones_have(fits, fit, model):
     assert np.abs(old.labels["displacement"][old.labels["mask"] == 0]).max() == 0
 
 
+def test_heights_stay_within_human_bounds(fits, model):
+    maker = WrinkleMaker(fits, model, WrinkleConfig(strength=(3.0, 3.0)))
+    for seed in range(3):
+        found = maker.height(1.15, {"mouthSmileLeft": 1.0, "browInnerUp": 1.0}, np.random.default_rng(seed))
+        assert -1.3 <= found.min() < -0.5
+        assert 0.5 < found.max() <= 2.2
+
+
 def test_a_new_light_changes_the_image_alone(fits, fit, model):
     one, other = (
         only(WrinkleConfig(**(PLAIN.__dict__ | {"relit": share})), fits, fit, model) for share in (0.0, 1.0)

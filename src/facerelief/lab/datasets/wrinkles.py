@@ -30,6 +30,8 @@ from facerelief.synthesis.relief_photo import ReliefPhoto, neutral_width
 from facerelief.synthesis.transfer import ReliefView
 from facerelief.typed import Float32, Float64, Image
 
+_DEEPEST, _HIGHEST = 1.3, 2.2
+"""mm: furrows and folds approach these, however strong."""
 _TINT = 0.3
 """Share of the colour of other photos' lights that is kept."""
 
@@ -196,7 +198,9 @@ class WrinkleMaker:
             return np.zeros(place.shape, np.float32)
         out = heights(face_lines(place, age, weights, asymmetry, seed), place)
         out += skin_texture(self.model, age, pores, np.random.default_rng(seed))
-        return out * np.float32(strength)
+        out *= np.float32(strength)
+        limit = np.where(out < 0, np.float32(_DEEPEST), np.float32(_HIGHEST))
+        return limit * np.tanh(out / limit)
 
     def _image(
         self, base: SkinBase, drawn: Drawn, light: Float64 | None, rng: np.random.Generator
