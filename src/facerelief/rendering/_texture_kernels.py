@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from facerelief.geometry._jit import kernel
 
 
@@ -36,7 +34,7 @@ def sample_texels(
 
     triangle, barycentric: the mesh rasterised in texture space; uvz (N, 3) its vertices in the image; facing
     (N,) n_z; image (h, w, 3); nearest (h zoom, w zoom) depth of the nearest surface as far as `reach` mm
-    around each pixel, NaN where none; inner, of the same size, a factor on the weight; low, high: n_z where
+    around each pixel, -inf where none; inner, of the same size, a factor on the weight; low, high: n_z where
     the weight begins and where it is 1. Outputs texture, weight, and free (S, S) 1 where nothing lies before
     a texel, else 0.
     """
@@ -71,21 +69,6 @@ def sample_texels(
                 lower = image[y0 + 1, x0, k] * (1.0 - fx) + image[y0 + 1, x0 + 1, k] * fx
                 texture[i, j, k] = upper * (1.0 - fy) + lower * fy
             weight[i, j] = min((n - low) / (high - low), 1.0) * inner[row, column]
-
-
-@kernel
-def widen(depth, out):
-    """out = largest (nearest) depth of each 3 x 3 neighbourhood; NaN where there is none."""
-    height, width = depth.shape
-    for i in range(height):
-        for j in range(width):
-            best = np.float32(np.nan)
-            for r in range(max(i - 1, 0), min(i + 2, height)):
-                for c in range(max(j - 1, 0), min(j + 2, width)):
-                    d = depth[r, c]
-                    if not d <= best and d == d:
-                        best = d
-            out[i, j] = best
 
 
 @kernel

@@ -59,6 +59,8 @@ def sample_texture(
     Raises:
         ValueError: The mesh has no uv, or shapes do not fit.
     """
+    import cv2
+
     from facerelief.rendering import _texture_kernels
 
     photo = np.asarray(image)
@@ -81,11 +83,8 @@ def sample_texture(
     rendered = rasterize(uvz * np.array([zoom, zoom, 1.0]), triangles, height, width)
     # beside an outline the photo may show a nearer or farther surface: leave a margin for an inexact fit
     rounds = int(np.clip(round(margin_mm * 0.5 * scale * zoom), zoom, 6))
-    nearest = rendered.depth
-    for _ in range(rounds):
-        wider = np.empty_like(nearest)
-        _texture_kernels.widen(nearest, wider)
-        nearest = wider
+    square = np.ones((2 * rounds + 1, 2 * rounds + 1), np.uint8)
+    nearest = np.asarray(cv2.dilate(np.nan_to_num(rendered.depth, nan=-np.inf), square), np.float32)
     inner = _outline_margin(rendered.mask, zoom, margin_mm * scale * zoom)
     normals = vertex_normals(camera.to_camera(mesh.vertices.astype(np.float64)), triangles)
     _texture_kernels.sample_texels(
@@ -196,7 +195,7 @@ def complete_texture(
     corner_of_vertex = np.zeros(len(mesh.vertices), np.int64)
     corner_of_vertex[triangles.ravel()] = uv_triangles.ravel()
     at_vertex = uv[corner_of_vertex]
-    smoother = SurfaceSmoother(triangles, len(mesh.vertices))
+    smoother = SurfaceSmoother(triangles, mesh.vertices)
 
     known, known_weight = colors, alpha
     if symmetry is not None:
