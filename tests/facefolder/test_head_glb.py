@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pygltflib
 import pytest
+from gltf_validator import run_validator
 from toy_parts import with_parts
 
 from facerelief.facefolder.head_glb import GlbOptions, encode_head_glb
 from facerelief.facefolder.maps import HeadMaps
 from facerelief.geometry.normals import vertex_normals
 from facerelief.io.glb import Animation
+from facerelief.morphable import open_model
 from facerelief.morphable.named_expressions import AVATAR_KEYS, VISEMES
 
 DTYPES = {5121: "u1", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -121,3 +123,17 @@ def test_no_normal_map_without_the_option(toy_model, maps):
     gltf = read(data)
     assert len(gltf.images) == 1
     assert gltf.meshes[0].primitives[0].attributes.TANGENT is None
+
+
+def test_khronos_validator_has_nothing_to_say_about_a_head(tmp_path, toy_model, maps):
+    (tmp_path / "toy.glb").write_bytes(encode_head_glb(with_parts(toy_model), toy_model.mean, maps))
+    two = open_model("open2")
+    moving = Animation(
+        np.array([0.0, 1.0]), weights=np.zeros((2, 54)), rotations=np.tile(np.eye(3), (2, 1, 1))
+    )
+    look = HeadMaps(two.albedo_mean, maps.texture, maps.normal_map)
+    options = GlbOptions(visemes=True, morph_normals=False)
+    data = encode_head_glb(two, two.mean, look, animation=moving, options=options)
+    (tmp_path / "two.glb").write_bytes(data)
+    for file, report in run_validator(*sorted(tmp_path.glob("*.glb"))).items():
+        assert (report["errors"], report["warnings"]) == (0, 0), (file, report["messages"])

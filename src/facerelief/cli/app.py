@@ -56,6 +56,7 @@ COMMANDS = {
     "evaluate models": "Compare face models by their fits of the same photos.",
     "evaluate relief": "Measure the wrinkles of photos without a known shape.",
     "evaluate roll": "Turn photos and clips by any angle and compare the faces with the upright ones.",
+    "evaluate maps": "Measure how well a face's normal map shows its relief.",
     "evaluate nets": "Measure the networks on held-out subjects, beside their targets.",
     "evaluate compare": "Compare all methods on the same images, from the same detected faces.",
     "evaluate truth": "Measure all methods on rendered heads whose exact shape is known.",

@@ -26,7 +26,6 @@ from facerelief.io.write_images import (
     encode_jpeg,
     encode_map,
     encode_normals,
-    encode_png,
     write_depth,
     write_png,
 )
@@ -220,7 +219,7 @@ def _write_meshes(
         if textures:
             write_mtl(out / _MATERIAL.library, _MATERIAL)
     if maps.texture is not None and chosen & {"obj", "texture"}:
-        write_bytes(out / _MATERIAL.texture, encode_png(maps.texture, compression=1))
+        write_bytes(out / _MATERIAL.texture, encode_map(maps.texture))
     if maps.normal_map is not None and "texture" in chosen:
         write_bytes(out / NORMAL_MAP, encode_map(maps.normal_map))
     if "glb" in chosen:

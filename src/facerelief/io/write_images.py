@@ -20,7 +20,7 @@ def encode_png(rgb: NDArray[Any], compression: int = 4) -> bytes:
 
 
 def encode_map(values: NDArray[Any]) -> bytes:
-    """PNG bytes of a map that is smooth or mostly empty, (H, W, 3) RGB or (H, W), uint8 or uint16: a fixed
+    """PNG bytes of a map that is smooth or mostly empty, (H, W, 3) RGB or (H, W): a fixed
     row filter, in a fraction of the time that `encode_png` takes."""
     import cv2
 
@@ -88,7 +88,10 @@ def _encode(extension: str, rgb: NDArray[Any], options: list[int]) -> bytes:
     import cv2
 
     if np.issubdtype(rgb.dtype, np.floating):
-        rgb = np.rint(np.clip(np.nan_to_num(rgb), 0, 1) * 255).astype(np.uint8)
+        values = np.array(rgb, np.float32)
+        cv2.patchNaNs(values, 0.0)
+        np.clip(values, 0, 1, out=values)
+        rgb = np.asarray(cv2.convertScaleAbs(values, alpha=255)).reshape(rgb.shape)
     bgr: NDArray[Any] = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)) if rgb.ndim == 3 else rgb
     done, data = cv2.imencode(extension, bgr, options)
     if not done:
