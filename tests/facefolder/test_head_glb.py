@@ -126,11 +126,11 @@ def test_no_normal_map_without_the_option(toy_model, maps):
 
 
 def test_khronos_validator_has_nothing_to_say_about_a_head(tmp_path, toy_model, maps):
-    (tmp_path / "toy.glb").write_bytes(encode_head_glb(with_parts(toy_model), toy_model.mean, maps))
+    toy = with_parts(toy_model)
+    (tmp_path / "toy.glb").write_bytes(encode_head_glb(toy, toy.mean, maps))
     two = open_model("open2")
-    moving = Animation(
-        np.array([0.0, 1.0]), weights=np.zeros((2, 54)), rotations=np.tile(np.eye(3), (2, 1, 1))
-    )
+    still, unturned = np.zeros((2, 54)), np.tile(np.eye(3), (2, 1, 1))
+    moving = Animation(np.array([0.0, 1.0]), weights=still, rotations=unturned)
     look = HeadMaps(two.albedo_mean, maps.texture, maps.normal_map)
     options = GlbOptions(visemes=True, morph_normals=False)
     data = encode_head_glb(two, two.mean, look, animation=moving, options=options)

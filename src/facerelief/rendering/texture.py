@@ -179,14 +179,8 @@ def complete_texture(
     Raises:
         ValueError: Shapes do not fit.
     """
-
-    colors = np.ascontiguousarray(np.nan_to_num(np.asarray(texture, dtype=np.float32)))
-    seen_weight = np.nan_to_num(np.asarray(weight, dtype=np.float32))
+    colors, seen_weight = _colors_and_weight(texture, weight)
     size = len(colors)
-    if colors.shape != (size, size, 3) or seen_weight.shape != (size, size):
-        raise ValueError(
-            f"texture {colors.shape} and weight {seen_weight.shape}, expected (S, S, 3) and (S, S)"
-        )
     fragments, uv, uv_triangles = _rasterize_islands(mesh, size)
     triangles = triangle_ids(mesh.triangles, len(mesh.vertices))
     island = fragments.mask
@@ -262,6 +256,18 @@ def _share_kept(weight: Float32, island: Bool, keep: float, width: float) -> Flo
     edge = np.asarray(cv2.distanceTransform(np.pad(inside, 1, constant_values=1), cv2.DIST_L2, 5))[1:-1, 1:-1]
     alpha = np.minimum(weight / keep, edge / width)
     return _smooth_step(np.where(island, alpha, 0.0)).astype(np.float32)
+
+
+def _colors_and_weight(texture: ArrayLike, weight: ArrayLike) -> tuple[Float32, Float32]:
+    """Contiguous (S, S, 3) colours and (S, S) weight without NaN; ValueError on other shapes."""
+    colors = np.ascontiguousarray(np.nan_to_num(np.asarray(texture, dtype=np.float32)))
+    seen_weight = np.nan_to_num(np.asarray(weight, dtype=np.float32))
+    size = len(colors)
+    if colors.shape != (size, size, 3) or seen_weight.shape != (size, size):
+        raise ValueError(
+            f"texture {colors.shape} and weight {seen_weight.shape}, expected (S, S, 3) and (S, S)"
+        )
+    return colors, seen_weight
 
 
 def _tones(smoother: SurfaceSmoother, ratio: Float64, weight: Float64, hair: Float32) -> Float64:
