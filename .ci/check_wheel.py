@@ -19,6 +19,7 @@ DATA = (
     "data/nets/fine.onnx",
     "data/nets/e2far.onnx",
     "data/nets/landmarks.onnx",
+    "data/nets/skin.onnx",
 )
 LIMIT_MB = 40
 

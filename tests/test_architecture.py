@@ -111,7 +111,8 @@ ROOMS: dict[str, Room] = {
         {"numpy", "scipy", "cv2", "ray", "rich"},
     ),
     "lab.networks": Room(
-        "CoarseNet, Tracking CoarseNet, FineNet, UH-E2FAR, landmark net: layers, losses, training, export; "
+        "CoarseNet, Tracking CoarseNet, FineNet, UH-E2FAR, landmark net, skin net: layers, losses, training, "
+        "export; "
         "the only room with torch",
         LIBRARY | {"lab.datasets"},
         {"numpy", "scipy", "cv2", "torch", "lightning", "onnx"},

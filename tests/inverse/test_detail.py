@@ -13,6 +13,7 @@ from facerelief.geometry.patch import DepthPatch
 from facerelief.inverse.detail import (
     Detail,
     DetailConfig,
+    bare_trust,
     blended_albedo,
     coarse_depth,
     face_outline,
@@ -344,3 +345,13 @@ def reach(start: np.ndarray, triangles: np.ndarray, edges: int) -> np.ndarray:
         touched = reached[triangles].any(axis=1)
         reached[triangles[touched]] = True
     return reached
+
+
+def test_trust_follows_the_area_of_bare_skin_not_its_lines():
+    share = np.zeros((80, 80), np.float32)
+    share[:, 40:] = 1
+    share[::4, 40:] = 0.3  # shadows of wrinkles
+    trust = bare_trust(share, (40, 40), 1.0)
+    assert trust.shape == (40, 40)
+    assert trust[:, :19].max() < 0.01  # up to the border
+    assert trust[:, 26:].min() > 0.95

@@ -72,3 +72,12 @@ class TestImageLevel:
     def test_boxes_that_show_nothing_are_refused(self, box):
         with pytest.raises(ValueError, match="does not meet the picture of 50 x 50 px"):
             image_level(np.zeros((50, 50, 3), np.uint8), box, 64)
+
+    def test_bare_skin_lies_where_the_image_has_it(self):
+        share = np.zeros((120, 110), np.float32)
+        share[:, :55] = 1
+        image = np.repeat((255 * share).astype(np.uint8)[:, :, None], 3, axis=2)
+        level = image_level(image, (30, 40, 90, 100), 40, share)
+        assert level.bare is not None
+        np.testing.assert_array_equal(level.bare[:, :15], level.color[:, :15, 0] > 0.5)
+        assert level.bare[:, -5:].sum() == 0

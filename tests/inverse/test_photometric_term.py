@@ -133,6 +133,18 @@ class TestSample:
         np.testing.assert_array_equal(drawn.triangle[pixel[:, 1], pixel[:, 0]], sample.triangle)
         assert len(np.unique(pixel, axis=0)) == len(pixel)
 
+    def test_what_is_no_bare_skin_is_left_out(self, toy_model, toy_camera, photo):
+        term, state = PhotometricTerm(toy_model), toy_state(toy_model, toy_camera)
+        level = image_level(photo, (0, 0, WIDTH, HEIGHT), 10**4)
+        everything = term.sample(state, level, 10**6)
+        bare = np.zeros(level.color.shape[:2], bool)
+        bare[:, : bare.shape[1] // 2] = True
+        half = term.sample(state, replace(level, bare=bare), 10**6)
+        assert 0.2 < len(half.triangle) / len(everything.triangle) < 0.8
+        # a mask that leaves nearly nothing is not believed
+        none = term.sample(state, replace(level, bare=np.zeros_like(bare)), 10**6)
+        np.testing.assert_array_equal(none.triangle, everything.triangle)
+
     def test_a_limited_sample_is_spread_over_the_face(self, toy_model, toy_camera, photo):
         term, level = PhotometricTerm(toy_model), image_level(photo, (10, 10, 110, 150), 140)
         state = toy_state(toy_model, toy_camera)

@@ -51,6 +51,7 @@ COMMANDS = {
     "train fine": "Train FineNet: the relief of a coarse surface.",
     "train e2far": "Train UH-E2FAR: neutral and expressive shape from one image.",
     "train landmarks": "Train the landmark net on heads that are rendered beside it.",
+    "train skin": "Train the skin net on heads that are rendered beside it.",
     "train export": "Write a run's network as ONNX with half-precision weights.",
     "evaluate fit": "Reconstruct photos and measure how well the result explains them.",
     "evaluate models": "Compare face models by their fits of the same photos.",

@@ -1,4 +1,4 @@
-"""`facerelief train coarse|tracking|fine|e2far|landmarks|export`: networks from training data.
+"""`facerelief train coarse|tracking|fine|e2far|landmarks|skin|export`: networks from training data.
 
 torch is imported when a training begins, not for its options.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import UseAppendAction, arg
 
@@ -18,6 +18,12 @@ from facerelief.errors import OutputError
 from facerelief.lab.networks.run_config import RunConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from facerelief.lab.networks.portrait_training import PortraitMachine, Progress
     from facerelief.lab.networks.tasks import TaskConfig
     from facerelief.lab.networks.trainer import State, TrainConfig
 
@@ -319,17 +325,8 @@ class E2far(_Shape):
 
 
 @dataclass(frozen=True)
-class Landmarks:
-    """Train the landmark net on heads that are rendered beside it.
-
-    It finds 721 points of open model 2, each with its uncertainty.
-
-    Its images are rendered by processes beside it. The learning rate follows the clock: give the time it has.
-
-    Examples:
-        facerelief train landmarks --minutes 600 --renderers 2 -o runs/landmarks
-        facerelief train landmarks --minutes 30 --batch 512 --renderers 15 -o run
-    """
+class _OnPortraits:
+    """Options of training on heads that are rendered beside it."""
 
     out: Annotated[options.OutFolder, arg(metavar="RUN")]
     """Folder of the run."""
@@ -361,24 +358,17 @@ class Landmarks:
         import torch
 
         from facerelief.lab.datasets.photos import background_parts
-        from facerelief.lab.networks import landmark_training
-        from facerelief.morphable import open_model
+        from facerelief.lab.networks import portrait_training
 
-        def make() -> landmark_training.LandmarkTrainConfig:
-            return landmark_training.LandmarkTrainConfig(
-                minutes=self.minutes, batch=self.batch, lr=self.lr, pool=self.pool, seed=self.seed
-            )
-
-        config = options.configured(make)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         behind = None if self.backgrounds is None else background_parts(self.backgrounds)
-        machine = landmark_training.LandmarkMachine(self.device, self.renderers, self.compile)
+        machine = portrait_training.PortraitMachine(self.device, self.renderers, self.compile)
         with progress("seconds") as show:
 
-            def follow(at: landmark_training.Progress) -> None:
+            def follow(at: Progress) -> None:
                 if at.metrics is not None:
-                    note(f"step {at.step}, held out: {_described(at.metrics)}")
+                    note(f"step {at.step}, held out: {self.described(at.metrics)}")
                     return
                 speed = f"{at.images_per_s:.1f} images a second, {at.pool} renders"
                 show(
@@ -387,20 +377,89 @@ class Landmarks:
                     f"loss {at.loss:.3f}, {speed}",
                 )
 
-            about = landmark_training.train_landmarks(
-                config, self.out, open_model("open2"), machine, backgrounds=behind, resume=self.resume,
-                progress=follow,
-            )  # fmt: skip
-        say(f"{self.out}: {about['points']} points, {about['step']} steps; {_described(about['metrics'])}")
+            about = self.train(machine, behind, follow)
+        say(f"{self.out}: {about['step']} steps; {self.described(about['metrics'])}")
         return 0
 
+    def numbers(self) -> dict[str, Any]:
+        """Fields of the training's configuration."""
+        names = ("minutes", "batch", "lr", "pool", "seed")
+        return {name: getattr(self, name) for name in names}
 
-def _described(metrics: dict[str, float]) -> str:
-    """A landmark net's measures in words."""
-    return (
-        f"error {metrics['error_px']:.2f} px of the crop, {metrics['percent']:.2f} % of the eye distance, "
-        f"square of error over sigma {metrics['calibration']:.2f}"
-    )
+    def train(
+        self, machine: PortraitMachine, behind: NDArray[np.uint8] | None, follow: Callable[[Progress], None]
+    ) -> dict[str, Any]:
+        """Train the net; returns the content of metrics.json."""
+        raise NotImplementedError
+
+    def described(self, metrics: dict[str, float]) -> str:
+        """Measures in words."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Landmarks(_OnPortraits):
+    """Train the landmark net on heads that are rendered beside it.
+
+    It finds 721 points of open model 2, each with its uncertainty.
+
+    Its images are rendered by processes beside it. The learning rate follows the clock: give the time it has.
+
+    Examples:
+        facerelief train landmarks --minutes 600 --renderers 2 -o runs/landmarks
+        facerelief train landmarks --minutes 30 --batch 512 --renderers 15 -o run
+    """
+
+    def train(
+        self, machine: PortraitMachine, behind: NDArray[np.uint8] | None, follow: Callable[[Progress], None]
+    ) -> dict[str, Any]:
+        """See `_OnPortraits`."""
+        from facerelief.lab.networks.landmark_training import LandmarkTrainConfig, train_landmarks
+        from facerelief.morphable import open_model
+
+        config = options.configured(lambda: LandmarkTrainConfig(**self.numbers()))
+        return train_landmarks(
+            config, self.out, open_model("open2"), machine, backgrounds=behind, resume=self.resume,
+            progress=follow,
+        )  # fmt: skip
+
+    def described(self, metrics: dict[str, float]) -> str:
+        """See `_OnPortraits`."""
+        return (
+            f"error {metrics['error_px']:.2f} px of the crop, "
+            f"{metrics['percent']:.2f} % of the eye distance; "
+            f"square of error over sigma {metrics['calibration']:.2f}"
+        )
+
+
+@dataclass(frozen=True)
+class Skin(_OnPortraits):
+    """Train the skin net on heads that are rendered beside it.
+
+    It finds the pixels of bare skin: no hair, brows, beard, glasses, hands, clothes, eyes or open mouth.
+
+    Its images are rendered by processes beside it. The learning rate follows the clock: give the time it has.
+
+    Examples:
+        facerelief train skin --minutes 30 --batch 16 --lr 0.003 -o runs/skin
+    """
+
+    def train(
+        self, machine: PortraitMachine, behind: NDArray[np.uint8] | None, follow: Callable[[Progress], None]
+    ) -> dict[str, Any]:
+        """See `_OnPortraits`."""
+        from facerelief.lab.networks.skin_training import SkinTrainConfig, train_skin
+        from facerelief.morphable import open_model
+
+        config = options.configured(lambda: SkinTrainConfig(**self.numbers()))
+        return train_skin(
+            config, self.out, open_model("open2"), machine, backgrounds=behind, resume=self.resume,
+            progress=follow,
+        )  # fmt: skip
+
+    def described(self, metrics: dict[str, float]) -> str:
+        """See `_OnPortraits`."""
+        return f"error of the share {metrics['error']:.3f}, overlap {metrics['overlap']:.3f}"
 
 
 @dataclass(frozen=True)

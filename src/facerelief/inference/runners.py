@@ -33,7 +33,7 @@ from facerelief.runtime import Network, load_network
 from facerelief.runtime.network import Precision
 from facerelief.typed import Bool, Float, Float32, Image
 
-NetName = Literal["coarse", "tracking", "fine", "e2far", "landmarks"]
+NetName = Literal["coarse", "tracking", "fine", "e2far", "landmarks", "skin"]
 _ALIASED = 0.7
 """Zoom below which images are smoothed first; training images are seldom reduced as much."""
 

@@ -32,6 +32,11 @@ from facerelief.typed import Bool, Float, Float32, Image, Int32
 DARKEST_SKIN = 0.02
 """Parametric albedo is held above this."""
 
+BARE, BARE_MM = (0.15, 0.45), 2.0
+"""Shares of bare skin between which trust rises, and the deviation of the Gaussian that averages them."""
+SURELY_NOT = (0.02, 0.12)
+"""The same for the pixel's own share: what is surely hair has no trust beside skin either."""
+
 
 @dataclass(frozen=True)
 class DetailConfig:
@@ -94,6 +99,7 @@ def find_detail(
     state: FaceState,
     appearance: Appearance,
     config: DetailConfig | None = None,
+    bare_skin: Float32 | None = None,
 ) -> Detail:
     """Find relief and albedo of a fitted face.
 
@@ -105,6 +111,7 @@ def find_detail(
         state: Pose and shape, in px of the image.
         appearance: Skin and light.
         config: Weights and schedule.
+        bare_skin: (H, W) share of bare skin in [0, 1]; there is no relief elsewhere.
     """
     config = config or DetailConfig()
     started = time.perf_counter()
@@ -127,6 +134,8 @@ def find_detail(
     light = appearance.light
     base = rounded(work.depth, mask, config.facets_mm * scale)
     trust = brow_trust(work.brows, scale, config)
+    if bare_skin is not None:
+        trust = trust * bare_trust(bare_skin[top:bottom, left:right], work.depth.shape, scale)
     relief = solve_relief(seen, work.albedo, base, light, scale, mask, config.relief, trust)
     solved = time.perf_counter()
 
@@ -155,6 +164,33 @@ def find_detail(
             "albedo": 1e3 * (ended - solved),
         },
     )
+
+
+def bare_trust(share: Float32, size: tuple[int, ...], scale: float) -> Float32:
+    """Trust of a mask of bare skin, on another grid.
+
+    The mask is averaged before, since the shadows of deep wrinkles are doubted line by line, while hair is
+    doubted over whole areas.
+
+    Args:
+        share: (h, w) share of bare skin.
+        size: (rows, columns) of the grid.
+        scale: Of the grid, px/mm.
+
+    Returns:
+        (rows, columns) 0 where less than `BARE[0]` around is bare skin, 1 from `BARE[1]` on; 0 in hair.
+    """
+    import cv2
+
+    found = np.asarray(cv2.resize(share, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.float32)
+    around = np.asarray(cv2.GaussianBlur(found, (0, 0), max(BARE_MM * scale, 0.5)), np.float32)
+    return _rising(around, *BARE) * _rising(found, *SURELY_NOT)
+
+
+def _rising(values: Float32, low: float, high: float) -> Float32:
+    """0 below `low`, 1 above `high`, smooth between."""
+    x = np.clip((values - low) / (high - low), 0, 1)
+    return np.asarray(x * x * (3 - 2 * x), np.float32)
 
 
 def _scale_on(depth: Float32, camera: WeakPerspective) -> float:

@@ -23,7 +23,7 @@ from facerelief.inverse.photometric import PhotometricConfig, PhotometricFit, fi
 from facerelief.inverse.photometric_term import Appearance
 from facerelief.morphable.landmark_sets import IBUG68_AMONG_MEDIAPIPE
 from facerelief.morphable.model import FaceModel
-from facerelief.typed import Float, Float64, Image
+from facerelief.typed import Float, Float32, Float64, Image
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ def fit_face(
     config: FitConfig | None = None,
     dense: DensePoints | None = None,
     focal_length_px: float | None = None,
+    bare_skin: Float32 | None = None,
 ) -> InverseFit:
     """Fit a model to one face of an image.
 
@@ -107,6 +108,7 @@ def fit_face(
         config: Weights and schedules of both stages.
         dense: Points of the landmark net, if stage 1 is to use them.
         focal_length_px: Of the camera, px of the image, where it is known.
+        bare_skin: (H, W) share of bare skin in [0, 1], of the skin net.
 
     Raises:
         ModelError: The model has neither landmark set.
@@ -138,6 +140,7 @@ def fit_face(
         config=config.photometric,
         marks=marks,
         focal_length_px=focal_length_px,
+        bare_skin=bare_skin,
     )
     second = settled(model, image, landmarks, second, config)
     ended = time.perf_counter()

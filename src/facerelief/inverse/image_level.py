@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from facerelief.geometry.camera import WeakPerspective
-from facerelief.typed import Float32, Image
+from facerelief.typed import Bool, Float32, Image
 
 MARGIN = 0.35
 """Surroundings kept on each side of the face box, as a share of its longer side."""
+
+LEAST_BARE = 0.4
+"""Share of bare skin from which a pixel counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +31,17 @@ class ImageLevel:
     zoom: float
     inside: tuple[slice, slice]
     """Rows and columns whose derivatives know only the photo, not its border or the level's."""
+    bare: Bool | None = None
+    """(h, w) pixels of bare skin; None where all may be."""
 
     def camera(self, camera: WeakPerspective) -> WeakPerspective:
         """The photo's camera in the pixels of this level."""
         return camera.in_crop(self.left, self.top, self.zoom)
 
 
-def image_level(image: Image, box: tuple[float, float, float, float], face_px: int) -> ImageLevel:
+def image_level(
+    image: Image, box: tuple[float, float, float, float], face_px: int, bare_skin: Float32 | None = None
+) -> ImageLevel:
     """Resample the surroundings of a face box so that the box's longer side has `face_px` pixels.
 
     Faces smaller than that stay as they are.
@@ -43,6 +50,7 @@ def image_level(image: Image, box: tuple[float, float, float, float], face_px: i
         image: (H, W, 3) uint8 RGB.
         box: (left, top, right, bottom) px.
         face_px: Longer side of the box in the level, px.
+        bare_skin: (H, W) share of bare skin in [0, 1].
 
     Raises:
         ValueError: The box has no size or lies outside the image.
@@ -70,9 +78,17 @@ def image_level(image: Image, box: tuple[float, float, float, float], face_px: i
         window = cv2.GaussianBlur(window, (0, 0), sigma)
     # pixel centres sit at +0.5: level px (j + .5) / zoom + x0 = photo px
     matrix = np.array([[zoom, 0, (xa - x0 + 0.5) * zoom - 0.5], [0, zoom, (ya - y0 + 0.5) * zoom - 0.5]])
-    color = cv2.warpAffine(
-        window, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+
+    def resampled(part: Float32) -> Float32:
+        return np.asarray(
+            cv2.warpAffine(
+                part, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            ),
+            np.float32,
+        )
+
+    color = resampled(np.asarray(window, np.float32))
+    bare = None if bare_skin is None else resampled(bare_skin[ya:yb, xa:xb]) > LEAST_BARE
     kernel = np.array([[-0.5, 0.0, 0.5]], np.float32)
     color, du, dv = (
         np.asarray(level, np.float32)
@@ -84,7 +100,7 @@ def image_level(image: Image, box: tuple[float, float, float, float], face_px: i
     )
     rows = _within(y0, image.shape[0], zoom, height)
     columns = _within(x0, image.shape[1], zoom, width)
-    return ImageLevel(color, du, dv, x0, y0, zoom, (rows, columns))
+    return ImageLevel(color, du, dv, x0, y0, zoom, (rows, columns), bare)
 
 
 def _within(start: float, length: int, zoom: float, size: int) -> slice:

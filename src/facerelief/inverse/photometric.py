@@ -131,6 +131,7 @@ def fit_photometric(
     landmark_config: LandmarkFitConfig | None = None,
     marks: LandmarkTerm | None = None,
     focal_length_px: float | None = None,
+    bare_skin: Float32 | None = None,
 ) -> PhotometricFit:
     """Refine a landmark fit on the image.
 
@@ -148,13 +149,14 @@ def fit_photometric(
         landmark_config: Weights of the landmark term.
         marks: Term of the observed points, in place of the set `name`.
         focal_length_px: Of the camera, px of the image, where it is known.
+        bare_skin: (H, W) share of bare skin in [0, 1]; colours of other pixels do not count.
 
     Raises:
         ValueError: The box has no size or lies outside the image.
     """
     config = config or PhotometricConfig()
     marks = marks or landmark_term(model, name, landmark_config or LandmarkFitConfig())
-    solver = PhotoSolver(model, image, box, observed, start, marks, config, focal_length_px)
+    solver = PhotoSolver(model, image, box, observed, start, marks, config, focal_length_px, bare_skin)
     with single_thread():
         return solver.run()
 
@@ -247,6 +249,7 @@ class PhotoSolver(_AppearanceSolver):
         marks: LandmarkTerm,
         config: PhotometricConfig,
         focal_length_px: float | None = None,
+        bare_skin: Float32 | None = None,
     ) -> None:
         super().__init__(model, config)
         self.start = start
@@ -256,7 +259,7 @@ class PhotoSolver(_AppearanceSolver):
         self.observed = self.marks.filled(start.state, points, self.usable)
         self.side = max(box[2] - box[0], box[3] - box[1])
         sides = [s for s in config.levels if s <= 1.2 * self.side] or [config.levels[0]]
-        self.levels = [image_level(image, box, s) for s in sides]
+        self.levels = [image_level(image, box, s, bare_skin) for s in sides]
         identity = identity_precision(model, config.identity_deviation, config.size_deviation)
         expression = expression_precision(model, config.expression_deviation)
         shape = [config.regularisation * part for part in (identity, expression)]

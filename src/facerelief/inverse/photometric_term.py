@@ -20,6 +20,9 @@ from facerelief.rendering.rasterizer import rasterize
 from facerelief.rendering.spherical_harmonics import sh_basis, sh_basis_jacobian
 from facerelief.typed import Bool, Float, Float32
 
+LEAST_SEEN = 0.25
+"""Share of a face that has to be bare skin for the rest of it to be left out."""
+
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
@@ -85,7 +88,10 @@ class PhotometricTerm:
         # pixels at the image's frame would sample the border
         inside = np.zeros_like(seen)
         inside[level.inside] = True
-        rows, columns = np.nonzero(seen & inside)
+        usable = seen & inside
+        if level.bare is not None and (usable & level.bare).sum() > LEAST_SEEN * usable.sum():
+            usable &= level.bare
+        rows, columns = np.nonzero(usable)
         if len(rows) > limit:
             # a fixed low-discrepancy pattern: the same pixels each time
             order = np.argsort((rows * 0.7548776662 + columns * 0.5698402910) % 1.0, kind="stable")[:limit]

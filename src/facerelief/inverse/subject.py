@@ -42,6 +42,8 @@ class SubjectPhoto:
     """Points of the landmark net."""
     focal_length_px: float | None = None
     """Of the camera, px of the image, where it is known."""
+    bare_skin: Float32 | None = None
+    """(H, W) share of bare skin in [0, 1], of the skin net."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def fit_subject(
     config = config or SubjectConfig()
     if alone is None:
         alone = [
-            fit_face(model, p.image, p.box, p.landmarks, config.fit, p.dense, p.focal_length_px)
+            fit_face(model, p.image, p.box, p.landmarks, config.fit, p.dense, p.focal_length_px, p.bare_skin)
             for p in photos
         ]
     evidence = [identity_evidence(model, p.landmarks, fit) for p, fit in zip(photos, alone)]

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from facerelief.detection import DetectedFace, detect_faces
 from facerelief.errors import NoFaceError
 from facerelief.face.reconstruction import FitResiduals, Reconstruction
-from facerelief.inference.landmark_net import LandmarkRunner, has_landmark_net
+from facerelief.inference.evidence import Evidence, EvidenceRunner
 from facerelief.inference.runners import (
     CoarseRunner,
     E2farRunner,
@@ -23,11 +23,9 @@ from facerelief.inference.runners import (
     camera_from_landmarks,
     has_shipped_coefficients,
     names_nets,
-    net_file,
 )
 from facerelief.inverse import detail
 from facerelief.inverse.conditions import measure_conditions
-from facerelief.inverse.dense_fit import DensePoints
 from facerelief.inverse.fit import FitConfig, InverseFit, fit_face, landmarks_for
 from facerelief.inverse.landmark_fit import landmark_residual
 from facerelief.inverse.photometric import fit_appearance
@@ -38,6 +36,7 @@ from facerelief.morphable import FaceModel, model_file, named_model
 from facerelief.pipeline.quality import NetAgreement, confidence, warnings_about
 from facerelief.runtime.clock import StageClock
 from facerelief.runtime.threads import load_linear_algebra
+from facerelief.typed import Float32
 
 Method = Literal["net", "fit", "e2far"]
 
@@ -59,6 +58,9 @@ class ReconstructorConfig:
     landmark_net: bool = True
     """Whether the fit holds to the points of the landmark net, where the model has one (open model 2), and
     not to the detector's alone."""
+    skin_net: bool = True
+    """Whether the fit leaves out what the skin net takes for hair, glasses, hands and other things than bare
+    skin."""
     nets: str | None = None
     """Folder of networks in place of the shipped ones: coarse.onnx (or e2far.onnx) and fine.onnx, written by
     `facerelief train export`. Where it lacks one the shipped one is used."""
@@ -107,9 +109,14 @@ class Reconstructor:
         self._model_file = None if isinstance(model, FaceModel) else model_file(model)
         self.method: Method = self.config.method or ("net" if has_shipped_coefficients(self.model) else "fit")
         """Method of reconstruction."""
-        uses_net = self.method == "fit" and self.config.landmark_net and has_landmark_net(self.model)
-        points = net_file("landmarks", self.config.nets, fall_back=True)
-        self._dense = LandmarkRunner(self.model, points, threads=1) if uses_net else None
+        self._evidence: EvidenceRunner | None = None
+        if self.method == "fit":
+            self._evidence = EvidenceRunner(
+                self.model,
+                self.config.nets,
+                landmark_net=self.config.landmark_net,
+                skin_net=self.config.skin_net,
+            )
         if self.method != "fit":
             # compiled while the first image is read and detected: saves a second on two cores
             starter = ThreadPoolExecutor(1, "facerelief")
@@ -224,16 +231,30 @@ class Reconstructor:
     def _by_fit(
         self, image: NDArray[np.uint8], face: DetectedFace, timings: dict[str, float], focal: float | None
     ) -> Reconstruction:
-        dense = self.dense_points(image, face)
-        fit = fit_face(self.model, image, face.box, face.landmarks, self.config.fit, dense, focal)
-        return self.from_fit(image, face, fit, timings)
+        seen = self.evidence(image, face)
+        fit = fit_face(
+            self.model,
+            image,
+            face.box,
+            face.landmarks,
+            self.config.fit,
+            seen.dense,
+            focal,
+            seen.bare_skin,
+        )
+        return self.from_fit(image, face, fit, timings, seen.bare_skin)
 
-    def dense_points(self, image: NDArray[np.uint8], face: DetectedFace) -> DensePoints | None:
-        """The landmark net's points of a face; None for a model that it does not know."""
-        return None if self._dense is None else self._dense(image, face.landmarks)
+    def evidence(self, image: NDArray[np.uint8], face: DetectedFace) -> Evidence:
+        """What networks say of a face before it is fitted; nothing with another method."""
+        return Evidence() if self._evidence is None else self._evidence(image, face.landmarks)
 
     def from_fit(
-        self, image: NDArray[np.uint8], face: DetectedFace, fit: InverseFit, timings: dict[str, float]
+        self,
+        image: NDArray[np.uint8],
+        face: DetectedFace,
+        fit: InverseFit,
+        timings: dict[str, float],
+        bare_skin: Float32 | None = None,
     ) -> Reconstruction:
         """The face of a finished fit, with its relief.
 
@@ -242,8 +263,11 @@ class Reconstructor:
             face: Detection that the fit belongs to.
             fit: Fit of this reconstructor's model.
             timings: Milliseconds of earlier stages.
+            bare_skin: (H, W) share of bare skin in [0, 1].
         """
-        found = detail.find_detail(self.model, image, fit.state, fit.appearance, self.config.fit.detail)
+        found = detail.find_detail(
+            self.model, image, fit.state, fit.appearance, self.config.fit.detail, bare_skin
+        )
         started = time.perf_counter()
         seen = measure_conditions(self.model, image, fit.state, fit.appearance)
         spent = {"conditions": 1e3 * (time.perf_counter() - started)}

@@ -17,7 +17,7 @@ from facerelief.face.reconstruction import Reconstruction
 from facerelief.facefolder.maps import head_maps
 from facerelief.facefolder.relief_merge import with_merged_relief
 from facerelief.facefolder.save import save_reconstruction
-from facerelief.inverse.dense_fit import DensePoints
+from facerelief.inference.evidence import Evidence
 from facerelief.inverse.fit import InverseFit, fit_face
 from facerelief.inverse.subject import SubjectConfig, SubjectPhoto, fit_subject, identity_evidence
 from facerelief.io.atomic import atomic_folder
@@ -57,10 +57,18 @@ class _Candidate:
     digest: str
     image: NDArray[np.uint8]
     face: DetectedFace
-    dense: DensePoints | None
+    seen: Evidence
     focal: float | None
     """Focal length by the photo's EXIF, px."""
     fit: InverseFit
+
+    @property
+    def photo(self) -> SubjectPhoto:
+        """The face as a fit of several photos takes it."""
+        seen = self.seen
+        return SubjectPhoto(
+            self.image, self.face.box, self.face.landmarks, seen.dense, self.focal, seen.bare_skin
+        )
 
     def evidence(self, model: FaceModel) -> Float:
         """(K,) identity by which it is told from other faces."""
@@ -105,7 +113,9 @@ def reconstruct_subject(
     chosen = _chosen(reconstructor.model, found)
     places = sorted(chosen)
     photos = [
-        SubjectPhoto(one.image, one.face.box, one.face.landmarks, one.dense, one.focal)
+        SubjectPhoto(
+            one.image, one.face.box, one.face.landmarks, one.seen.dense, one.focal, one.seen.bare_skin
+        )
         for one in (chosen[k] for k in places)
     ]
     started = time.perf_counter()
@@ -121,7 +131,7 @@ def reconstruct_subject(
                 f"{one.name}: shows another face than the other photos ({distance:.1f} mm apart); left out"
             )
             continue
-        face = reconstructor.from_fit(one.image, one.face, fit, timings)
+        face = reconstructor.from_fit(one.image, one.face, fit, timings, one.seen.bare_skin)
         faces[number] = replace(face, source=one.name if one.digest else "", source_sha256=one.digest)
     merged = dict(zip(faces, with_merged_relief(list(faces.values()))))
     return SubjectReconstruction(merged, dict(sorted(left_out.items())))
@@ -143,9 +153,9 @@ def _candidates(
         raise NoFaceError(f"{name}: no face found; give an image with a visible face")
     out: list[_Candidate] = []
     for face in faces:
-        dense = reconstructor.dense_points(pixels, face)
-        fit = fit_face(model, pixels, face.box, face.landmarks, config.fit, dense, focal)
-        out.append(_Candidate(name, digest, pixels, face, dense, focal, fit))
+        seen = reconstructor.evidence(pixels, face)
+        fit = fit_face(model, pixels, face.box, face.landmarks, config.fit, seen.dense, focal, seen.bare_skin)
+        out.append(_Candidate(name, digest, pixels, face, seen, focal, fit))
     return out
 
 

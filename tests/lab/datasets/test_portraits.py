@@ -101,3 +101,18 @@ def test_expressions_are_weights_and_of_all_kinds():
 def test_the_configuration_holds_the_net_in_the_canvas():
     config = PortraitConfig()
     assert config.crop < config.canvas
+
+
+def test_bare_skin_is_a_channel_that_changes_nothing_else(maker, made):
+    model = open_model("open2")
+    masked = PortraitMaker(model, maker.vertices, PortraitConfig(skin=True))(6, 1)
+    np.testing.assert_array_equal(masked.image[..., :4], made.image)
+    share = masked.image[..., 4]
+    assert (share[masked.image[..., 3] == 0] == 0).all()
+    cheeks = np.flatnonzero(
+        model.region("narrow_face")[maker.vertices] & ~model.region("lids")[maker.vertices]
+    )
+    u, v = np.clip(masked.points[:, cheeks], 0, share.shape[1] - 1).astype(int).transpose(2, 0, 1)
+    seen = masked.seen[:, cheeks] > 0
+    assert share[np.arange(6)[:, None], v, u][seen].mean() > 120  # most of what is seen of the face
+    assert share.mean() < 0.6 * masked.image[..., 3].mean()  # hair and clothes are not

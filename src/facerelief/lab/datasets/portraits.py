@@ -9,7 +9,7 @@ One processor core makes some 20 to 40 canvases a second.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from facerelief.geometry.normals import vertex_normals
 from facerelief.geometry.rotation import matrix_from_euler
 from facerelief.inference.landmark_net import LANDMARK_SIZE, landmark_crop
 from facerelief.lab.datasets.portrait_looks import CENTRE, Look, Strands, Wardrobe
+from facerelief.lab.datasets.portrait_noise import grain, iris, waves
 from facerelief.lab.scenes import shoulders
 from facerelief.morphable.model import FaceModel
 from facerelief.morphable.statistics import ExpressionSampling, sample_expressions
@@ -56,13 +57,21 @@ class PortraitConfig:
     """Largest root mean square of a smooth displacement that the model does not know, mm."""
     near: float = 330.0
     """Shortest distance of the camera, mm."""
+    skin: bool = False
+    """Whether images have a fifth channel: the share of bare skin, which hair, brows, beard, glasses, hands,
+    clothes, eyes and the inside of the mouth are not."""
+
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return 5 if self.skin else 4
 
 
 class Portraits(NamedTuple):
     """A batch of canvases."""
 
     image: NDArray[np.uint8]
-    """(B, S, S, 4) RGB, black behind the head, and coverage."""
+    """(B, S, S, 4 or 5) RGB, black behind the head, and coverage; see `PortraitConfig.skin`."""
     points: Float32
     """(B, N, 2) px of the canvas, also of hidden points."""
     seen: NDArray[np.uint8]
@@ -95,15 +104,16 @@ class PortraitMaker:
         hidden = model.region("teeth", "gums", "tongue", "mouth", "eye_sockets", "lashes", "eyeballs")
         self._skin = model.triangles[~hidden[model.triangles].all(axis=1)]
         self._texture = np.where(inner | lashes | model.eyeballs, 0.0, 1.0)
+        self._bare = np.where(inner | lashes | model.eyeballs | model.region("teeth"), 0.0, 1.0)
         self._gloss = np.where(inner | lashes, 0.0, np.where(wet, 1.6, 1.0))
         rng = np.random.default_rng(0x9A7)
         scaled = model.mean.astype(np.float64)
-        self._noise: Float32 = np.stack([_waves(scaled, 14, 90, rng) for _ in range(_FIELDS)]).astype("f4")
+        self._noise: Float32 = np.stack([waves(scaled, 14, 90, rng) for _ in range(_FIELDS)]).astype("f4")
         self._warps: Float32 = np.stack(
-            [np.stack([_waves(scaled, 50, 160, rng) for _ in range(3)], axis=1) for _ in range(_FIELDS)]
+            [np.stack([waves(scaled, 50, 160, rng) for _ in range(3)], axis=1) for _ in range(_FIELDS)]
         ).astype("f4")
-        self._grain = _grain(rng)
-        self._iris = _iris(model)
+        self._grain = grain(rng)
+        self._iris = iris(model)
 
     def __call__(self, count: int, seed: Any) -> Portraits:
         """Make canvases.
@@ -122,7 +132,7 @@ class PortraitMaker:
         moved = (self._basis @ np.concatenate([identity, expression], axis=1).T).T
         colors = (self._albedo @ tones.T).T
         out = Portraits(
-            np.empty((count, c.canvas, c.canvas, 4), np.uint8),
+            np.empty((count, c.canvas, c.canvas, c.channels), np.uint8),
             np.empty((count, len(self.vertices), 2), np.float32),
             np.empty((count, len(self.vertices)), np.uint8),
         )
@@ -202,11 +212,32 @@ class PortraitMaker:
         texture = np.append(self._texture, np.ones(extra)) * rng.uniform(0.0, 0.25) ** 2
         grain = self._grain[int(rng.integers(len(self._grain)))]
         _portrait_kernels.paint(triangle, barycentric, ids, shaded, texture, grain, canvas)
+        layers = [canvas]
+        if c.skin:
+            layers.append(self._bare_skin(look, eye, triangle, barycentric, ids, depth))
         _draw_look(look, eye, c.samples, canvas, depth, key, gain * float(key_color.mean()), gain * bright)
-        small = np.asarray(cv2.resize(canvas, (c.canvas, c.canvas), interpolation=cv2.INTER_AREA))
-        image[:] = np.clip(small * 255 + 0.5, 0, 255).astype(np.uint8)
+        for layer, into in zip(layers, (image[..., :4], image[..., 4:])):
+            small = np.asarray(cv2.resize(layer, (c.canvas, c.canvas), interpolation=cv2.INTER_AREA))
+            into[:] = np.clip(small.reshape(into.shape) * 255 + 0.5, 0, 255).astype(np.uint8)
         points[:] = uvz[self.vertices, :2]
         _portrait_kernels.point_visibility(uvz[self.vertices], depth, float(c.samples), 2.5, seen)
+
+    def _bare_skin(
+        self, look: Look, eye: _Eye, triangle: Int32, barycentric: Float32, ids: Int32, depth: Float32
+    ) -> Float32:
+        """(H, W) share of bare skin: the head in white, all that it wears in black."""
+        from facerelief.lab.datasets import _portrait_kernels
+
+        assert look.painted is not None
+        bare = np.zeros((int(ids.max()) + 1, 3), np.float32)
+        bare[: len(self._bare)] = (self._bare * (1 - look.painted))[:, None]
+        out, plain = np.empty((*depth.shape, 4), np.float32), np.zeros(len(bare))
+        _portrait_kernels.paint(triangle, barycentric, ids, bare, plain, self._grain[0], out)
+        dark = [replace(one, color=0 * one.color) for one in look.strands]
+        lenses = [(rim, 0 * glass, share) for rim, glass, share in look.lenses]
+        worn = replace(look, strands=dark, lenses=lenses)
+        _draw_look(worn, eye, self.config.samples, out, depth.copy(), np.zeros(3), 0.0, np.full(3, -0.3))
+        return np.ascontiguousarray(out[..., 0])
 
     def _colors(self, albedo: Float32, look: Look, rng: np.random.Generator) -> Float64:
         """(N, 3) skin with blotches, make-up, other eyes and painted hair."""
@@ -437,39 +468,4 @@ def _shoulder_colors(body: Float, tone: Float, rng: np.random.Generator) -> Floa
         body[:, 2] > middle[2]
     )
     out[bare] = tone
-    return out
-
-
-def _waves(points: Float64, low: float, high: float, rng: np.random.Generator) -> Float64:
-    """(N,) smooth noise of unit deviation: random waves of `low` to `high` mm."""
-    way = rng.standard_normal((16, 3))
-    way /= np.linalg.norm(way, axis=1, keepdims=True)
-    length = np.exp(rng.uniform(np.log(low), np.log(high), 16))
-    phase = rng.uniform(0, 2 * np.pi, 16)
-    return np.sin(points @ (2 * np.pi * way / length[:, None]).T + phase).sum(axis=1) / np.sqrt(8)
-
-
-def _grain(rng: np.random.Generator) -> list[Float32]:
-    """Fine noise of several sizes, (128, 128) each, unit deviation."""
-    import cv2
-
-    out: list[Float32] = []
-    for blur in (0.6, 0.9, 1.4, 2.2):
-        field = rng.standard_normal((128, 128)).astype(np.float32)
-        field = np.asarray(cv2.GaussianBlur(field, (0, 0), blur))
-        out.append((field / field.std()).astype(np.float32))
-    return out
-
-
-def _iris(model: FaceModel) -> Float64:
-    """(N,) 1 on the irises of the mean face."""
-    out = np.zeros(model.n_vertices)
-    ids = np.flatnonzero(model.eyeballs)
-    for side in (-1, 1):
-        ball = ids[np.sign(model.mean[ids, 0]) == side]
-        if len(ball):
-            points = model.mean[ball].astype(np.float64)
-            away = points - (points.min(axis=0) + points.max(axis=0)) / 2
-            forward = away[:, 2] / np.linalg.norm(away, axis=1)
-            out[ball] = np.clip((forward - np.cos(np.radians(26))) / 0.03, 0, 1)
     return out

@@ -305,7 +305,7 @@ class FineData(_Data):
         labels = self.shards.labels(index, names, ("known", "trust"))
         maps = [labels[name].astype(np.float32) for name in names[:3]]
         maps += [
-            labels[name].astype(np.float32) / 255 if name in labels else maps[1]
+            labels[name].astype(np.float32) / np.float32(255) if name in labels else maps[1]
             for name in ("known", "trust")
         ]
         image = self.shards.image(index)

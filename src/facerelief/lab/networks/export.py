@@ -33,6 +33,8 @@ from facerelief.lab.networks.guo import POSE, Backbone, CoarseNet, FineNet, Trac
 from facerelief.lab.networks.landmark_training import load_landmark_net
 from facerelief.lab.networks.landmarks import LandmarkNet
 from facerelief.lab.networks.run_folder import kind_of, load_net
+from facerelief.lab.networks.skin import SkinNet
+from facerelief.lab.networks.skin_training import load_skin_net
 from facerelief.morphable import open_model
 from facerelief.morphable.model import FaceModel
 
@@ -93,7 +95,7 @@ def exported(net: nn.Module, model: FaceModel, calibration: float = 0.0) -> Expo
     """A net with cameras for poses, bounded expressions, displacements in mm and a calibrated variance.
 
     Args:
-        net: one of those of `guo`, `e2far` and `landmarks`.
+        net: one of those of `guo`, `e2far`, `landmarks` and `skin`.
         calibration: added to the logarithm of the variance.
     """
     forms: dict[type[nn.Module], Callable[..., Exported]] = {
@@ -102,6 +104,7 @@ def exported(net: nn.Module, model: FaceModel, calibration: float = 0.0) -> Expo
         E2far: _e2far,
         FineNet: _fine,
         LandmarkNet: _landmarks,
+        SkinNet: _skin,
     }
     return forms[type(net)](net, model.expression_bounds, calibration)
 
@@ -208,6 +211,16 @@ def _landmarks(net: LandmarkNet, _: tuple[float, float], calibration: float) -> 
     return Exported(_Wrapped(net, call), [_image(net.config.size)], outputs, "net", crop, LANDMARK_MARGIN)
 
 
+def _skin(net: SkinNet, _: tuple[float, float], __: float) -> Exported:
+    def call(net: SkinNet, image: Tensor) -> Tensor:
+        return net(image).sigmoid()[:, 0]
+
+    size = net.config.size
+    outputs = [Port("skin", (1, size, size), "share of bare skin, 0 to 1")]
+    crop = "as for the landmark net, at this size (inference.skin_net)"
+    return Exported(_Wrapped(net, call), [_image(size)], outputs, "net", crop, LANDMARK_MARGIN)
+
+
 def export_net(
     run: str | Path,
     out: str | Path,
@@ -234,11 +247,15 @@ def export_net(
     import onnx
 
     run, out = Path(run), Path(out)
-    dense = kind_of(run) == "landmarks"
-    model = model or open_model("open2" if dense else "open")
-    net, found = load_landmark_net(run) if dense else load_net(run, model)
+    kind = kind_of(run)
+    rendered: dict[str, Callable[[Path], tuple[nn.Module, dict[str, Any]]]] = {
+        "landmarks": load_landmark_net,
+        "skin": load_skin_net,
+    }
+    model = model or open_model("open2" if kind in rendered else "open")
+    net, found = rendered[kind](run) if kind in rendered else load_net(run, model)
     metrics = found["history"][-1] if found["history"] else {}
-    ratio = metrics.get("calibration" if dense else "confidence_ratio", 1.0)
+    ratio = metrics.get("calibration" if kind == "landmarks" else "confidence_ratio", 1.0)
     calibration = math.log(max(float(ratio), 1e-6))
     form = exported(net, model, calibration)
     folded = copy.deepcopy(form.module)

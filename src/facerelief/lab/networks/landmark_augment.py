@@ -45,6 +45,8 @@ class CanvasAugment:
     noise: float = 0.5
     jpeg: float = 0.35
     grey: float = 0.08
+    wrinkles: float = 0.0
+    """Drawn on the skin, where canvases know it."""
 
 
 class Batch(NamedTuple):
@@ -54,6 +56,8 @@ class Batch(NamedTuple):
     """(B, 3, S, S) RGB in [0, 1]."""
     points: Tensor
     """(B, N, 2) px."""
+    skin: Tensor | None = None
+    """(B, 1, S, S) share of bare skin in [0, 1], where the canvases know it."""
 
 
 class CanvasAugmenter:
@@ -94,7 +98,7 @@ class CanvasAugmenter:
         """Crops of canvases.
 
         Args:
-            canvas: (B, C, C, 4) uint8.
+            canvas: (B, C, C, 4 or 5) uint8.
             points: (B, N, 2) px of the canvas.
             plain: Background alone, and small changes of the crop.
         """
@@ -103,12 +107,15 @@ class CanvasAugmenter:
         grid = functional.affine_grid(matrix, [count, 4, c.size, c.size], align_corners=False)
         layers = canvas.permute(0, 3, 1, 2).float() / 255
         layers = functional.grid_sample(layers, grid, padding_mode="border", align_corners=False)
-        rgb, cover = layers[:, :3], layers[:, 3:]
+        rgb, cover, skin = layers[:, :3], layers[:, 3:4], layers[:, 4:]
+        if c.wrinkles > 0 and skin.shape[1]:
+            rgb = self._wrinkled(rgb, skin)
         image = rgb + (1 - cover) * self._background(count)
         if not plain:
-            image = self._occluded(image)
+            image, hidden = self._occluded(image)
+            skin = skin * ~hidden
             image = self._camera(image)
-        return Batch(image.clamp(0, 1), truth)
+        return Batch(image.clamp(0, 1), truth, skin if skin.shape[1] else None)
 
     def crop(self, points: Tensor, side: int, strength: float = 1.0) -> tuple[Tensor, Tensor]:
         """Random crops of canvases.
@@ -156,8 +163,26 @@ class CanvasAugmenter:
         plain = (self._uniform(count) < 0.25)[:, None, None, None]
         return torch.where(plain, smooth, photo)
 
-    def _occluded(self, image: Tensor) -> Tensor:
-        """Polygons of one colour or of another image's pixels before a share of the images."""
+    def _wrinkled(self, image: Tensor, skin: Tensor) -> Tensor:
+        """Dark and light lines on the skin: level lines of smooth noise, which are nearly parallel curves."""
+        c, (count, _, size, _) = self.config, image.shape
+
+        def smooth(few: tuple[int, int]) -> Tensor:
+            return functional.interpolate(
+                self._normal(count, 1, *few), size=(size, size), mode="bicubic", align_corners=False
+            )
+
+        wide = self.host.random() < 0.6  # lines across, as on foreheads
+        levels = smooth((5, 3) if wide else (5, 5)) * (1 + 3 * self._uniform(count, 1, 1, 1))
+        wave = torch.cos(2 * math.pi * levels)
+        lines = (0.5 + 0.5 * wave) ** 6 - 0.5 * (0.5 - 0.5 * wave) ** 4
+        strength = 0.7 * self._uniform(count, 1, 1, 1) ** 1.5 * smooth((3, 3)).clamp(0, 1)
+        some = self._uniform(count, 1, 1, 1) < c.wrinkles
+        return torch.where(some, image * (1 - strength * skin * lines), image)
+
+    def _occluded(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Polygons of one colour or of another image's pixels before a share of the images, and the (B, 1, S,
+        S) pixels that they hide."""
         c, (count, _, size, _) = self.config, image.shape
         angle = self._uniform(count, 4) * (2 * math.pi)
         way = torch.stack([angle.cos(), angle.sin()], dim=2)
@@ -175,7 +200,8 @@ class CanvasAugmenter:
         some = few & (self._uniform(count) < c.occluder)
         color = self._uniform(count, 3, 1, 1).expand_as(image)
         other = torch.where(self._uniform(count, 1, 1, 1) < 0.5, color, image.roll(1, 0).flip(2))
-        return torch.where((inside & some[:, None, None])[:, None], other, image)
+        hidden = (inside & some[:, None, None])[:, None]
+        return torch.where(hidden, other, image), hidden
 
     def _camera(self, image: Tensor) -> Tensor:
         """Colours, resolution, motion, noise and JPEG."""

@@ -60,7 +60,7 @@ class LandmarkOutput(NamedTuple):
     """(B, N) logarithm of the standard deviation of each coordinate, px."""
 
 
-class _Layer(nn.Sequential):
+class Layer(nn.Sequential):
     """Convolution, norm, and ReLU unless left out."""
 
     def __init__(
@@ -72,25 +72,25 @@ class _Layer(nn.Sequential):
         super().__init__(*parts, *([nn.ReLU(inplace=True)] if active else []))
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """Basic block of a ResNet (He et al., CVPR 2016)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(_Layer(width, width), _Layer(width, width, active=False))
+        self.body = nn.Sequential(Layer(width, width), Layer(width, width, active=False))
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(x + self.body(x))
 
 
-class _Inverted(nn.Module):
+class Inverted(nn.Module):
     """Inverted residual with a depthwise convolution (Sandler et al., CVPR 2018)."""
 
     def __init__(self, width: int, expand: int = 3) -> None:
         super().__init__()
         wide = width * expand
         self.body = nn.Sequential(
-            _Layer(width, wide, 1), _Layer(wide, wide, groups=wide), _Layer(wide, width, 1, active=False)
+            Layer(width, wide, 1), Layer(wide, wide, groups=wide), Layer(wide, width, 1, active=False)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,11 +109,11 @@ class LandmarkNet(nn.Module):
         parts: list[nn.Module] = []
         into = 3
         for level, (width, count) in enumerate(zip(c.channels, c.blocks)):
-            parts.append(_Layer(into, width, stride=2))
+            parts.append(Layer(into, width, stride=2))
             # plain convolutions where weights are few, depthwise ones where they would be many
-            parts += [_Residual(width) if level < 3 else _Inverted(width) for _ in range(count)]
+            parts += [Residual(width) if level < 3 else Inverted(width) for _ in range(count)]
             into = width
-        self.features = nn.Sequential(*parts, _Layer(into, c.squeeze, 1))
+        self.features = nn.Sequential(*parts, Layer(into, c.squeeze, 1))
         self.gather = nn.Linear(c.squeeze * (c.size // 32) ** 2, c.hidden)
         self.code = FullPrecisionLinear(c.hidden, c.code)
         self.points = FullPrecisionLinear(c.code, 2 * c.points)

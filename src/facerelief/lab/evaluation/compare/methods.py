@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from facerelief.detection import DetectedFace
-from facerelief.inference.landmark_net import LandmarkRunner, has_landmark_net
+from facerelief.inference.evidence import EvidenceRunner
+from facerelief.inference.landmark_net import LandmarkRunner
 from facerelief.inference.runners import (
     CoarseRunner,
     E2farRunner,
@@ -99,13 +100,15 @@ def open_method(model: FaceModel, name: str, nets: str | Path | None = None) -> 
         return dense
     if name in (FIT, FIT_RELIEF):
         load_linear_algebra()  # the fit limits only libraries loaded before
-        points = LandmarkRunner(model, threads=1) if has_landmark_net(model) else None
+        evidence = EvidenceRunner(model, nets)
 
         def fit(image: Image, face: Face) -> FaceState:
-            dense = None if points is None else points(image, face.landmarks)
-            found = fit_face(model, image, face.box, face.landmarks, dense=dense)
+            seen = evidence(image, face.landmarks)
+            found = fit_face(
+                model, image, face.box, face.landmarks, dense=seen.dense, bare_skin=seen.bare_skin
+            )
             if name == FIT_RELIEF:
-                find_detail(model, image, found.state, found.appearance)
+                find_detail(model, image, found.state, found.appearance, bare_skin=seen.bare_skin)
             return found.state
 
         return fit

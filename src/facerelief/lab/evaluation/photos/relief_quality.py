@@ -15,6 +15,7 @@ from facerelief.detection import detect_faces
 from facerelief.errors import FacereliefError, NoFaceError
 from facerelief.geometry.depth import normals_from_depth
 from facerelief.geometry.patch import DepthPatch
+from facerelief.inference.evidence import EvidenceRunner
 from facerelief.inference.runners import FineRunner, has_shipped_coefficients
 from facerelief.inverse.detail import find_detail
 from facerelief.inverse.fit import FitConfig, fit_face
@@ -98,19 +99,19 @@ def measure_reliefs(
     return found, failures
 
 
-_WORKER: list[tuple[FaceModel, FitConfig, FineRunner | None]] = []
+_WORKER: list[tuple[FaceModel, FitConfig, FineRunner | None, EvidenceRunner]] = []
 
 
 def _start(name: str, config: FitConfig | None) -> None:
     load_linear_algebra()
     model = named_model(name)
     net = FineRunner(model) if has_shipped_coefficients(model) else None
-    _WORKER[:] = [(model, config or FitConfig(), net)]
+    _WORKER[:] = [(model, config or FitConfig(), net, EvidenceRunner(model))]
 
 
 def _measured(job: tuple[Photo, bool]) -> ReliefMeasures | str:
     photo, shown = job
-    model, config, net = _WORKER[0]
+    model, config, net, evidence = _WORKER[0]
     try:
         image = read_image(photo.file)
         faces = detect_faces(image, max_faces=1)
@@ -118,8 +119,10 @@ def _measured(job: tuple[Photo, bool]) -> ReliefMeasures | str:
             raise NoFaceError(f"{photo.file}: no face found; give an image with a visible face")
     except FacereliefError as error:
         return str(error)
-    fit = fit_face(model, image, faces[0].box, faces[0].landmarks, config)
-    detail = find_detail(model, image, fit.state, fit.appearance, config.detail)
+    box, landmarks = faces[0].box, faces[0].landmarks
+    seen = evidence(image, landmarks)
+    fit = fit_face(model, image, box, landmarks, config, dense=seen.dense, bare_skin=seen.bare_skin)
+    detail = find_detail(model, image, fit.state, fit.appearance, config.detail, seen.bare_skin)
     vertices = model.shape(fit.state.identity, fit.state.expression)
     camera = fit.state.camera
     marks = camera.project(model.landmarks["ibug68"].of(vertices))[:, :2]
