@@ -25,6 +25,8 @@ FILES = {
     "depth_coarse.npy",
     "normals.png",
     "texture.png",
+    "normal_map.png",
+    "displacement.png",
     "preview.png",
     "photo.jpg",
 }

@@ -63,6 +63,12 @@ class Reconstruct:
     blendshapes of face.glb, mixes of the 52."""
     no_morph_normals: bool = False
     """Leave the change of the normals by each blendshape out of face.glb: a third of its size."""
+    relief_strength: Annotated[tuple[options.Weight, ...], arg(metavar="X")] = (1.0,)
+    """Factor of the relief's height in all files: 0 for none, 2 for twice the photo's; or three: of pores
+    (below 0.6 mm), wrinkles, and folds (above 2 mm)."""
+    identity_strength: options.Weight = 1.0
+    """Factor of the shape's distance from the mean face in face.glb and displaced.glb; above 1: a
+    caricature."""
     overwrite: options.Overwrite = False
     recursive: Annotated[bool, arg(aliases=("-r",))] = False
     """Look for images in subfolders too."""
@@ -81,6 +87,8 @@ class Reconstruct:
         from facerelief.pipeline.reconstructor import Reconstructor, ReconstructorConfig
 
         checked_files(self.files)
+        if len(self.relief_strength) not in (1, 3):
+            raise UsageError("--relief-strength takes one number, or three: pores, wrinkles, folds")
         config = BatchConfig(
             model=self.model,
             reconstructor=ReconstructorConfig(
@@ -92,7 +100,12 @@ class Reconstruct:
             overwrite=self.overwrite,
             texture_size=self.texture_size,
             files=self.files or None,
-            glb=GlbOptions(visemes=self.visemes, morph_normals=not self.no_morph_normals),
+            glb=GlbOptions(
+                visemes=self.visemes,
+                morph_normals=not self.no_morph_normals,
+                identity_strength=self.identity_strength,
+            ),
+            relief_strength=self.relief_strength,
             workers=self.workers,
         )
         images, empty = images_of(self.inputs, self.recursive)

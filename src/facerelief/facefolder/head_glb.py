@@ -44,6 +44,9 @@ class GlbOptions:
     """Write the change of the normals by each morph target."""
     normal_map: bool = True
     """Write the relief as a normal map."""
+    identity_strength: float = 1.0
+    """Factor of the shape's distance from the mean face, here and in displaced.glb; the skin stays the
+    photo's."""
 
 
 def encode_head_glb(

@@ -16,6 +16,7 @@ from facerelief.facefolder.face_json import FaceParameters, encode_face_json, wr
 from facerelief.facefolder.head_glb import GlbOptions, encode_head_glb
 from facerelief.facefolder.maps import HeadMaps, encode_displacement, head_maps
 from facerelief.facefolder.preview import preview
+from facerelief.facefolder.strengths import with_identity_strength
 from facerelief.facefolder.texture import appearance, textured
 from facerelief.geometry.depth import camera_normals, depth_to_mesh
 from facerelief.geometry.mesh import Mesh
@@ -222,10 +223,11 @@ def _write_meshes(
         write_bytes(out / _MATERIAL.texture, encode_map(maps.texture))
     if maps.normal_map is not None and "texture" in chosen:
         write_bytes(out / NORMAL_MAP, encode_map(maps.normal_map))
+    shaped = with_identity_strength(r, 1.0 if options is None else options.identity_strength)
     if "glb" in chosen:
-        write_bytes(out / "face.glb", face_glb(r, maps, options))
+        write_bytes(out / "face.glb", face_glb(shaped, maps, options))
     if "displaced" in chosen:
-        write_bytes(out / "displaced.glb", encode_displaced_glb(r, maps))
+        write_bytes(out / "displaced.glb", encode_displaced_glb(shaped, maps))
 
 
 def face_glb(r: Reconstruction, maps: HeadMaps, options: GlbOptions | None = None) -> bytes:

@@ -24,6 +24,7 @@ from facerelief.face.reconstruction import FitResiduals, Reconstruction
 from facerelief.facefolder.face_json import FaceFileError, read_face_json
 from facerelief.facefolder.head_glb import GlbOptions
 from facerelief.facefolder.save import MARKER, save_reconstruction
+from facerelief.facefolder.strengths import with_relief_strength
 from facerelief.io.atomic import (
     TEMPORARY_PREFIX,
     atomic_folder,
@@ -60,6 +61,8 @@ class BatchConfig:
     """Names of `facefolder.save.FILES`; the usual ones unless given."""
     glb: GlbOptions = field(default_factory=GlbOptions)
     """Optional parts of face.glb."""
+    relief_strength: tuple[float, ...] = (1.0,)
+    """Factor of the relief in all files, or three: of pores, wrinkles and folds (`facefolder.strengths`)."""
     workers: int = 1
     """Images processed at once, by processes of their own when more than one."""
 
@@ -289,6 +292,7 @@ def _earlier_faces(job: ImageJob, reconstructor: Reconstructor) -> int:
 def _saved(face: Reconstruction, folder: Path, final: Path, config: BatchConfig) -> FaceSummary:
     """Save a face in `folder`, later renamed to `final`."""
     started = time.perf_counter()
+    face = with_relief_strength(face, config.relief_strength)
     save_reconstruction(face, folder, texture_size=config.texture_size, files=config.files, glb=config.glb)
     spent = 1e3 * (time.perf_counter() - started)
     shared = {"read", "detect"}
