@@ -10,7 +10,7 @@ from facerelief.detection import detect_faces
 from facerelief.errors import ModelError
 from facerelief.examples import astronaut_path
 from facerelief.inference import landmark_net
-from facerelief.inference.skin_net import SkinRunner
+from facerelief.inference.skin_net import SkinRunner, balanced
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +57,14 @@ def test_the_mask_turns_with_the_image(runner, portrait):
 def test_another_net_is_refused():
     with pytest.raises(ModelError, match="no skin net"):
         SkinRunner(landmark_net.NET_FILE, threads=1)
+
+
+def test_a_cast_of_light_is_taken_out_and_usual_colours_stay(runner, portrait):
+    image, face = portrait
+    tinted = (image * [0.55, 0.7, 1.0]).astype(np.uint8)
+    low, high = face.landmarks.min(axis=0).astype(int), face.landmarks.max(axis=0).astype(int)
+    part = (slice(low[1], high[1]), slice(low[0], high[0]))
+    plain, found = runner(image, face.landmarks)[part], runner(tinted, face.landmarks)[part]
+    assert np.abs(found - plain).mean() < 0.1
+    skin = np.full((16, 16, 3), (180, 140, 110), np.uint8)
+    assert balanced(skin) is skin

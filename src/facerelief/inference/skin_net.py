@@ -19,6 +19,9 @@ from facerelief.typed import Float32, Image
 
 SKIN_SIZE = 128
 """Side of the skin net's crop, px: the landmark net's crop at a lower resolution."""
+RED, BLUE = (1.1, 1.6), (0.6, 0.92)
+"""Ranges of red and blue over green, mean of the middle of a crop, that the net has learned: other photos are
+balanced into them."""
 NET_FILE = Path(__file__).resolve().parent.parent / "data" / "nets" / "skin.onnx"
 """The skin net that comes with the package."""
 
@@ -66,10 +69,21 @@ class SkinRunner:
 
         crop = landmark_crop(landmarks, self.size)
         part = smoothed_crop(image, crop)
-        share = self.network(np.asarray(cv2.dnn.blobFromImage(part, 1 / 255), np.float32))[0][0]
+        planes = np.asarray(cv2.dnn.blobFromImage(balanced(part), 1 / 255), np.float32)
+        share = self.network(planes)[0][0]
         height, width = image.shape[:2]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         back = cv2.warpAffine(
             share, crop.pixel_matrix(), (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
         )
         return np.ascontiguousarray(np.clip(back, 0, 1), np.float32)
+
+
+def balanced(crop: Image) -> Image:
+    """A crop (S, S, 3) of a face without a strong cast of light: red and blue scaled into the usual range."""
+    edge = len(crop) // 4
+    red, green, blue = crop[edge:-edge, edge:-edge].reshape(-1, 3).mean(axis=0) + 1.0
+    gain = np.array(
+        [np.clip(red / green, *RED) * green / red, 1.0, np.clip(blue / green, *BLUE) * green / blue]
+    )
+    return crop if np.allclose(gain, 1) else np.clip(crop * gain, 0, 255).astype(np.uint8)

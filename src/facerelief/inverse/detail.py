@@ -32,7 +32,7 @@ from facerelief.typed import Bool, Float, Float32, Image, Int32
 DARKEST_SKIN = 0.02
 """Parametric albedo is held above this."""
 
-BARE, BARE_MM = (0.15, 0.45), 2.0
+BARE, BARE_MM = (0.24, 0.5), 2.0
 """Shares of bare skin between which trust rises, and the deviation of the Gaussian that averages them."""
 SURELY_NOT = (0.02, 0.12)
 """The same for the pixel's own share: what is surely hair has no trust beside skin either."""
