@@ -68,8 +68,8 @@ def errors(points: Float, found: Float) -> OutlineErrors:
         float(distance_to_line(points[JAW], found[:17]).mean() * unit),
         float(np.linalg.norm(points[CHIN] - found[8]) * unit),
         float(inner.mean() * unit),
-        (own - true) * unit,
-        true * unit,
+        float((own - true) * unit),
+        float(true * unit),
     )
 
 

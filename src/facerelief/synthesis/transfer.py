@@ -164,8 +164,9 @@ class ReliefView:
         """
         if light is None and not clean and np.array_equal(displacement, self.own):
             return self.image.copy()
-        lamp = self.light if light is None else np.asarray(light, np.float64)
-        return self.multiplied(self._factor(displacement, lamp, clean), None if light is None else lamp)
+        given = None if light is None else np.asarray(light, np.float64)
+        lamp = self.light if given is None else given
+        return self.multiplied(self._factor(displacement, lamp, clean), given)
 
     def multiplied(self, factor: Float, light: Float64 | None = None) -> Image:
         """The photo times factors.

@@ -157,7 +157,7 @@ def under_eye(draws: SideDraws, marks: Float64, amount: float) -> list[Line]:
 
 
 def bag(draws: SideDraws, marks: Float64, amount: float) -> list[Line]:
-    """Eye bags: a pouch above a shallow trough."""
+    """Eye bags: a pouch above a shallow furrow."""
     drop = draws.uniform(8.0, 12.5)
     control = _below_eye(marks, drop, -0.02, draws.uniform(0.75, 0.95), draws.uniform(-1.5, 1))
     high = _depth(draws, amount, 0.1, 1.1)

@@ -156,7 +156,7 @@ class SkinBase:
             for x in (self.skin, view.inside)
         )
         weight = across[..., 2] * facing(normals) * skin * inside
-        own = np.asarray(cv2.remap(height, column, row, cv2.INTER_LINEAR), np.float32) * weight
+        own: Float32 = np.asarray(cv2.remap(height, column, row, cv2.INTER_LINEAR) * weight, np.float32)
         displacement = own / np.maximum(normals[..., 2], np.float32(FACING)) * mask
         lamp = view.light if light is None else light
         wrinkled = np.nan_to_num(normals_from_depth(depth + displacement, scale))
@@ -172,12 +172,13 @@ class SkinBase:
             factor = factor * np.exp(np.asarray(log_rgb) * (skin * inside)[..., None])
             cover = np.asarray(cv2.remap(marks.cover, column, row, cv2.INTER_LINEAR))
         factor = np.where(mask[..., None], factor, 1)
-        pooled = [np.asarray(_pooled(x), np.float32) for x in (displacement, factor, cover, wrinkled)]
+        maps = (displacement, factor, cover, wrinkled)
+        pooled: list[Float32] = [np.asarray(_pooled(np.asarray(x, np.float32)), np.float32) for x in maps]
         length = np.maximum(np.linalg.norm(pooled[3], axis=2, keepdims=True), 1e-6)
         if view.crop.zoom > 1:  # as sharp as the photo is
             sigma = 0.45 * math.sqrt(view.crop.zoom**2 - 1)
-            pooled[1] = np.asarray(cv2.GaussianBlur(pooled[1], (0, 0), sigma))
-        return Drawn(pooled[0] * view.mask, pooled[1], pooled[2], pooled[3] / length)
+            pooled[1] = np.asarray(cv2.GaussianBlur(pooled[1], (0, 0), sigma), np.float32)
+        return Drawn(pooled[0] * view.mask, pooled[1], pooled[2], np.asarray(pooled[3] / length, np.float32))
 
     @property
     def _albedo(self) -> Float64:

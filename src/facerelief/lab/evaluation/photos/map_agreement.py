@@ -71,7 +71,7 @@ def map_agreement(r: Reconstruction, size: int = 2048) -> MapAgreement:
     across = np.sign(frame[..., 3:]) * np.cross(normal, tangent)
     column, row = uv[..., 0] * size - 0.5, (1 - uv[..., 1]) * size - 0.5
     n = np.asarray(cv2.remap(coded.astype(np.float32), column, row, cv2.INTER_LINEAR)) / 127.5 - 1
-    shown = _unit(n[..., :1] * tangent + n[..., 1:2] * across + n[..., 2:] * normal)
+    shown = _unit(np.asarray(n[..., :1] * tangent + n[..., 1:2] * across + n[..., 2:] * normal, np.float32))
     wanted = camera_normals(fine.depth, r.camera, fine.left, fine.top)
     seen = fragments.mask & skin_triangles(r.model)[fragments.triangle] & np.isfinite(wanted).all(axis=-1)
     seen &= np.asarray(cv2.remap(weight, column, row, cv2.INTER_LINEAR)) > _SEEN
