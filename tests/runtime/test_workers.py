@@ -229,6 +229,15 @@ def test_workers_that_only_die_end_the_run():
         list(answers)
 
 
+@pytest.fixture
+def interruptible():
+    """Interrupts raise, though a shell starts its background jobs with interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("missed", [False, True])
 def test_a_stopped_worker_clears_up(tmp_path, missed):
     """Also if it misses the first request, as one that comes between the last look for signals and a wait."""
