@@ -52,3 +52,11 @@ def test_the_outline_moves_under_the_chin_when_the_head_is_raised(model):
         visible_landmarks(model, model.mean, replace(CAMERA, pitch=pitch))[8] for pitch in (-0.4, 0.4)
     )
     assert raised[2] < lowered[2] - 1.0
+
+
+@pytest.mark.parametrize("pitch", [-0.5, -0.3, 0.0, 0.3])
+def test_the_jaw_has_no_kinks(model, pitch):
+    line = CAMERA.project(visible_landmarks(model, model.mean, replace(CAMERA, pitch=pitch)))[3:14, :2]
+    way = np.diff(line, axis=0)
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    assert (way[1:] * way[:-1]).sum(axis=1).min() > np.cos(np.radians(75))

@@ -51,11 +51,17 @@ def visible_landmarks(model: FaceModel, vertices: Float, camera: WeakPerspective
     outward = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1)
     outward *= np.sign((outward * (flat[list(JAW)] - flat[27:36].mean(axis=0))).sum(axis=1, keepdims=True))
     outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
-    for landmark, row, way in zip(JAW, _rows(model), outward):
-        if len(row.edges) < 2:
-            continue
-        path = _resampled(row.of(shape))
-        points[landmark] = path[_turning(camera.to_camera(path)[:, :2] @ way)]
+    paths = [
+        _resampled(row.of(shape)) if len(row.edges) > 1 else points[k][None]
+        for k, row in zip(JAW, _rows(model))
+    ]
+    own = np.array([np.linalg.norm(path - points[k], axis=1).argmin() for k, path in zip(JAW, paths)])
+    found = [_turning(camera.to_camera(path)[:, :2] @ way) for path, way in zip(paths, outward)]
+    # one row may meet the outline where its neighbours do not: the jaw has no kinks
+    moved = np.array(found) - own
+    moved = np.convolve(np.r_[0.5 * moved[0], moved, 0.5 * moved[-1]], (0.25, 0.5, 0.25), "valid")
+    for landmark, path, step in zip(JAW, paths, np.rint(own + moved).astype(int)):
+        points[landmark] = path[np.clip(step, 0, len(path) - 1)]
     return points
 
 
