@@ -1,4 +1,4 @@
-"""What networks say of a face before it is fitted: dense points and bare skin."""
+"""Evidence of networks about a face before it is fitted: dense points and bare skin."""
 
 from __future__ import annotations
 

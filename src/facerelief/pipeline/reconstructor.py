@@ -245,7 +245,7 @@ class Reconstructor:
         return self.from_fit(image, face, fit, timings, seen.bare_skin)
 
     def evidence(self, image: NDArray[np.uint8], face: DetectedFace) -> Evidence:
-        """What networks say of a face before it is fitted; nothing with another method."""
+        """Evidence of networks about a face before it is fitted; none with another method."""
         return Evidence() if self._evidence is None else self._evidence(image, face.landmarks)
 
     def from_fit(

@@ -26,7 +26,8 @@ def test_maker_and_configuration_can_be_imported(name):
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_every_field_of_a_configuration_has_a_docstring(name):
     _, config = KINDS[name].load()
-    source = inspect.getsource(config)
+    classes = [base for base in config.__mro__ if dataclasses.is_dataclass(base)]
+    source = "\n".join(inspect.getsource(base) for base in classes)
     for field in dataclasses.fields(config):
         assert re.search(
             rf'^    {field.name}: .*\n(?:        .*\n|    \).*\n)*    """', source, re.MULTILINE

@@ -35,8 +35,8 @@ DEPTH_STEP = 1 / 128
 
 
 @dataclass(frozen=True)
-class FineConfig:
-    """Ranges of FineData samples."""
+class FineCropConfig:
+    """Ranges of the crops of FineNet's data sets."""
 
     size: int = FINE_SIZE
     """Side of the images, px."""
@@ -48,6 +48,12 @@ class FineConfig:
     """The crop is larger or smaller by up to this share."""
     roll: float = 12.0
     """The image is turned by up to this many degrees, either way."""
+
+
+@dataclass(frozen=True)
+class FineConfig(FineCropConfig):
+    """Ranges of FineData samples."""
+
     gains: tuple[float, float] = (0.3, 1.5)
     """Each band of a source's relief is multiplied by a number between these."""
     bands: int = 3

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from facerelief.errors import FacereliefError
-from facerelief.inference.crops import FINE_MARGIN, FINE_SIZE, fine_crop
-from facerelief.lab.datasets.fine import DEPTH_STEP
+from facerelief.inference.crops import FINE_MARGIN, fine_crop
+from facerelief.lab.datasets.fine import DEPTH_STEP, FineCropConfig
 from facerelief.lab.datasets.fits import Fit, FitFolder
 from facerelief.lab.datasets.photo_lights import moved_light
 from facerelief.lab.datasets.samples import Sample, about_source, photo_rng, sample_key
@@ -37,19 +37,9 @@ _TINT = 0.3
 
 
 @dataclass(frozen=True)
-class WrinkleConfig:
+class WrinkleConfig(FineCropConfig):
     """Ranges of samples with drawn wrinkles."""
 
-    size: int = FINE_SIZE
-    """Side of the images, px."""
-    margin: float = FINE_MARGIN
-    """Side of the crop over the longer side of the coarse face."""
-    shift: float = 0.03
-    """The crop is moved by up to this share of its side, either way."""
-    zoom: float = 0.08
-    """The crop is larger or smaller by up to this share."""
-    roll: float = 12.0
-    """The image is turned by up to this many degrees, either way."""
     age: tuple[float, float] = (0.0, 1.15)
     """Age of the wrinkles, 0 of the young to 1 of the old: between these."""
     smooth: float = 0.12

@@ -47,7 +47,7 @@ _PORTRAIT, _VALIDATION = 0x90A7, 0x7A1
 
 @dataclass(frozen=True)
 class PortraitTrainConfig:
-    """What decides any training on portraits. It is kept with the run."""
+    """Configuration of any training on portraits. It is kept with the run."""
 
     points: int = POINTS
     """Least number of points."""
@@ -259,7 +259,7 @@ class PortraitTraining(ABC):
         """Errors of the averaged net on the held-out canvases."""
 
     def about(self) -> dict[str, Any]:
-        """What metrics.json says of this kind of net."""
+        """Entries of metrics.json for this kind of net."""
         return {}
 
     def __call__(

@@ -104,7 +104,7 @@ class Failures:
 
 @dataclass(frozen=True)
 class RecoveredShare:
-    """What a method's identity coefficients keep of the true ones; each (K,), NaN where nothing is known."""
+    """Share of the true identity that a method's coefficients keep; each (K,), NaN where nothing is known."""
 
     share: tuple[float, ...]
     """Slope of the found coefficient over the true one: below 1 it is shrunk toward the mean face."""
